@@ -1,0 +1,15 @@
+"""tinygrad_vg: automatic differentiation on NumPy that shows how gradients vanish and explode."""
+
+from tinygrad_vg import datasets as datasets
+from tinygrad_vg import nn as nn
+from tinygrad_vg import ops as ops
+from tinygrad_vg import optim as optim
+from tinygrad_vg.backward import grad as grad
+from tinygrad_vg.backward import no_grad as no_grad
+from tinygrad_vg.gradcheck import GradcheckError as GradcheckError
+from tinygrad_vg.gradcheck import gradcheck as gradcheck
+from tinygrad_vg.rules import defvjp as defvjp
+from tinygrad_vg.storage import load as load
+from tinygrad_vg.storage import save as save
+from tinygrad_vg.tensor import Tensor as Tensor
+from tinygrad_vg.tensor import differentiable as differentiable

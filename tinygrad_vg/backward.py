@@ -1,0 +1,229 @@
+"""The walk back: from an output to everything it was computed from, consumers first.
+
+A tensor's gradient is the *sum* over its consumers, so a tensor may be visited only when all of them have
+been: in `b = a + a; c = b + b`, visiting b after only one of c's two terms would hand a half of its gradient.
+So the walk first counts consumers, then visits whoever has none left. Nothing recurses: a graph may be
+200,000 operations deep, and a tensor reached along 2⁶⁰ paths is still visited once.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from tinygrad_vg.tensor import Tensor
+
+Gradient = Any  # an array, or with create_graph=True a Tensor
+Hook = Callable[[Gradient], Gradient | None]
+
+
+class _Recording(threading.local):
+    enabled = True
+
+
+recording = _Recording()
+
+
+@contextmanager
+def no_grad() -> Iterator[None]:
+    """Inside this context (or a function it decorates) nothing is recorded in this thread.
+
+    >>> import tinygrad_vg as tg
+    >>> t = tg.Tensor([1.0, 2.0], requires_grad=True)
+    >>> with tg.no_grad():
+    ...     (t * t).requires_grad
+    False
+    """
+    before, recording.enabled = recording.enabled, False
+    try:
+        yield
+    finally:
+        recording.enabled = before
+
+
+class HookHandle:
+    """Takes a hook off again: call `remove()`, or use the handle as a context manager."""
+
+    def __init__(self, hooks: dict["HookHandle", Any], hook: Callable[..., Any]) -> None:
+        if not callable(hook):
+            raise TypeError(f"a hook is a function, not {hook!r}")
+        self._hooks = hooks
+        hooks[self] = hook
+
+    def remove(self) -> None:
+        """Take the hook off; doing so twice is harmless."""
+        self._hooks.pop(self, None)
+
+    def __enter__(self) -> "HookHandle":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.remove()
+
+
+def walk(
+    seeds: dict["Tensor", Gradient], create_graph: bool = False, only: set["Tensor"] | None = None
+) -> Iterator[tuple["Tensor", Gradient]]:
+    """Yield each tensor that the seeds depend on, with its total gradient, consumers before sources.
+
+    With `only`, edges to tensors outside that set are left out.
+    """
+    gradients = dict(seeds)
+    consumers = count_consumers(gradients, only)
+    ready = [tensor for tensor in gradients if not consumers[tensor]]
+    while ready:
+        tensor = ready.pop()
+        g = gradients.pop(tensor)
+        if tensor._hooks:
+            g = call_hooks(tensor, tensor._hooks, g)
+        yield tensor, g
+        node = tensor._node
+        if node is None:
+            continue
+        y, arguments = (tensor, node.checked_inputs(tensor)) if create_graph else (node.output, node.values)
+        for index, source, rule in node.edges:
+            if only is not None and source not in only:
+                continue
+            share = rule(g, y, *arguments, **node.kwargs)
+            value = node.values[index]
+            if share.shape != value.shape or share.dtype != value.dtype:
+                share = fit(share, value)
+            gradients[source] = gradients[source] + share if source in gradients else share
+            consumers[source] -= 1
+            if not consumers[source]:
+                ready.append(source)
+
+
+def count_consumers(roots: Iterable["Tensor"], only: set["Tensor"] | None) -> dict["Tensor", int]:
+    """How often each tensor below the roots was used as an argument of another one below them."""
+    counts = dict.fromkeys(roots, 0)
+    unseen = list(counts)
+    while unseen:
+        node = unseen.pop()._node
+        if node is not None:
+            for _, source, _ in node.edges:
+                if only is not None and source not in only:
+                    continue
+                if source in counts:
+                    counts[source] += 1
+                else:
+                    counts[source] = 1
+                    unseen.append(source)
+    return counts
+
+
+def fit(g: Gradient, value: Any) -> Gradient:
+    """Sum a gradient over the axes along which its argument was broadcast; give it the argument's dtype.
+
+    A value used n times along an axis receives n shares, and its gradient is their sum.
+    """
+    if g.shape != value.shape:
+        lead = g.ndim - value.ndim
+        axes = tuple(range(lead)) + tuple(i + lead for i, n in enumerate(value.shape) if n == 1)
+        g = np.reshape(np.sum(g, axis=axes), value.shape) if lead >= 0 else g
+        g = np.broadcast_to(g, value.shape)  # a rule may answer with less than the full shape
+    return g if g.dtype == value.dtype else g.astype(value.dtype)
+
+
+def call_hooks(tensor: "Tensor", hooks: "dict[HookHandle, Hook]", g: Gradient) -> Gradient:
+    """Hand the total gradient to the tensor's hooks, in the order of their registration."""
+    if isinstance(g, np.generic):
+        g = np.asarray(g)
+    for hook in tuple(hooks.values()):
+        replacement = hook(g)
+        if replacement is not None:
+            if np.shape(replacement) != tensor.shape:
+                raise ValueError(
+                    f"a hook on {tensor.label} returned a gradient of shape {np.shape(replacement)}; "
+                    f"the tensor has shape {tensor.shape}"
+                )
+            g = replacement
+    return g
+
+
+def own(g: Gradient, handed_out: list[Gradient]) -> Gradient:
+    """A gradient that its receiver may change in place: rules share arrays and return views, users must not."""
+    if isinstance(g, np.ndarray | np.generic):
+        if not isinstance(g, np.ndarray) or g.base is not None or any(g is other for other in handed_out):
+            g = np.array(g)
+        handed_out.append(g)
+    return g
+
+
+def backward(tensor: "Tensor", gradient: Any, create_graph: bool) -> None:
+    """Add ∂tensor/∂leaf to the `.grad` of every leaf; see `Tensor.backward`."""
+    handed_out = [gradient]
+    for source, g in walk({tensor: tensor._seed(gradient, create_graph)}, create_graph):
+        if source._node is None:
+            source.grad = own(g, handed_out) if source.grad is None else source.grad + g
+
+
+def grad(
+    outputs: "Tensor | Sequence[Tensor]",
+    inputs: "Tensor | Sequence[Tensor]",
+    grad_outputs: Any = None,
+    create_graph: bool = False,
+) -> tuple[Any, ...]:
+    """The gradients of the sum of `outputs` with respect to each of `inputs`, touching no `.grad`.
+
+    Only the part of the graph between the two is visited. Inputs may be leaves or anything on the way.
+
+    Args:
+        outputs: a Tensor or a sequence of them.
+        inputs: a Tensor or a sequence of them; each must ask for gradients and be used by the outputs.
+        grad_outputs: for each output the cotangent to start from, of its shape; may be left out for outputs
+            of one element, where it is 1.
+        create_graph: record the gradients, so that they can be differentiated in their turn.
+
+    Returns:
+        A tuple with one gradient per input, of its shape and dtype: arrays, or with `create_graph` Tensors.
+
+    Raises:
+        ValueError: if an input is not part of the outputs' graph, or a cotangent is missing or of wrong shape.
+
+    >>> import tinygrad_vg as tg
+    >>> x = tg.Tensor(3.0, requires_grad=True)
+    >>> (slope,) = tg.grad(x**3, x, create_graph=True)
+    >>> slope.item(), tg.grad(slope, x)[0].item()
+    (27.0, 18.0)
+    """
+    roots = tuple(outputs) if isinstance(outputs, list | tuple) else (outputs,)
+    targets = tuple(inputs) if isinstance(inputs, list | tuple) else (inputs,)
+    given = tuple(grad_outputs) if isinstance(grad_outputs, list | tuple) else (grad_outputs,) * len(roots)
+    if len(given) != len(roots):
+        raise ValueError(f"grad got {len(roots)} outputs and {len(given)} grad_outputs; it needs one for each")
+    seeds: dict[Tensor, Gradient] = {}
+    for root, gradient in zip(roots, given, strict=True):
+        seed = root._seed(gradient, create_graph)
+        seeds[root] = seeds[root] + seed if root in seeds else seed
+    between = on_the_way(seeds, targets)
+    wanted = set(targets)
+    found = {tensor: g for tensor, g in walk(seeds, create_graph, between) if tensor in wanted}
+    for i, target in enumerate(targets):
+        if target not in found:
+            raise ValueError(
+                f"input {i} ({target.label}) does not take part in the outputs: "
+                "its gradient would be 0 everywhere; was it made with requires_grad=True, and used?"
+            )
+    handed_out = list(given)
+    return tuple(own(found[target], handed_out) for target in targets)
+
+
+def on_the_way(roots: Iterable["Tensor"], targets: Iterable["Tensor"]) -> set["Tensor"]:
+    """The tensors below the roots through which a target is reached, the targets among them."""
+    users: dict[Tensor, list[Tensor]] = {}
+    for tensor in count_consumers(roots, None):
+        if tensor._node is not None:
+            for _, source, _ in tensor._node.edges:
+                users.setdefault(source, []).append(tensor)
+    reached: set[Tensor] = set()
+    unseen = list(targets)
+    while unseen:
+        tensor = unseen.pop()
+        if tensor not in reached:
+            reached.add(tensor)
+            unseen += users.get(tensor, ())
+    return reached

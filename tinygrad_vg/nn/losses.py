@@ -1,0 +1,102 @@
+"""Losses: Modules of (input, target) with PyTorch's `reduction=`.
+
+"none" keeps one value per element (per sample for CrossEntropyLoss), "sum" adds them all, "mean" divides the
+sum by their number, "batchmean" by the number of samples: Nielsen's cost, summed over the output neurons and
+averaged over the mini-batch. The number is counted in the *target*. So an input with leading axes that the
+target does not have, as an ensemble's, is summed over them, and each member's gradient is its own.
+"""
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from tinygrad_vg import ops
+from tinygrad_vg.nn.module import Module
+from tinygrad_vg.tensor import Tensor
+
+_REDUCTIONS = ("none", "sum", "mean", "batchmean")
+
+
+class Loss(Module):
+    """Base of the losses: checks shapes, and reduces."""
+
+    def __init__(self, reduction: str = "mean") -> None:
+        if reduction not in _REDUCTIONS:
+            raise ValueError(f"reduction is one of {', '.join(_REDUCTIONS)}, not {reduction!r}")
+        self.reduction = reduction
+
+    def reduce(self, values: Any, counted: tuple[int, ...]) -> Any:
+        """Reduce values of shape (..., *counted), where `counted` is the shape that one target has."""
+        if self.reduction == "none":
+            return values
+        total = np.sum(values)
+        if self.reduction == "sum":
+            return total
+        return total / (prod(counted) if self.reduction == "mean" else counted[0] if counted else 1)
+
+    def extra_repr(self) -> str:
+        return f"reduction={self.reduction!r}"
+
+
+def like(target: Any, input: Any) -> Any:
+    """The target in the input's dtype, with a clear error if its shape is not that of the input's last axes."""
+    target = target if isinstance(target, Tensor) else np.asarray(target, input.dtype)
+    if target.ndim > input.ndim or target.shape != input.shape[input.ndim - target.ndim :]:
+        raise ValueError(
+            f"the target has shape {target.shape}, which does not end the input's {input.shape}; "
+            "class indices become rows by np.eye(classes)[indices]"
+        )
+    return target
+
+
+class MSELoss(Loss):
+    """(input − target)², elementwise, then reduced.
+
+    >>> import numpy as np
+    >>> from tinygrad_vg import nn, Tensor
+    >>> nn.MSELoss()(Tensor([1.0, 2.0]), np.array([1.0, 4.0])).item()
+    2.0
+    """
+
+    def forward(self, input: Any, target: Any) -> Any:
+        target = like(target, input)
+        return self.reduce(np.square(input - target), target.shape)
+
+
+class BCEWithLogitsLoss(Loss):
+    """Nielsen's cross-entropy of sigmoid outputs, −Σ t ln a + (1−t) ln(1−a) with a = σ(input), from the logits.
+
+    >>> import numpy as np
+    >>> from tinygrad_vg import nn, Tensor
+    >>> round(nn.BCEWithLogitsLoss("batchmean")(Tensor(np.zeros((5, 2))), np.ones((5, 2))).item(), 4)
+    1.3863
+    """
+
+    def forward(self, input: Any, target: Any) -> Any:
+        target = like(target, input)
+        return self.reduce(ops.binary_cross_entropy_with_logits(input, target), target.shape)
+
+
+class CrossEntropyLoss(Loss):
+    """−ln softmax(input)[target], one value a sample, then reduced.
+
+    `input` is (..., B, C); `target` class indices (B,), integers, or probabilities (B, C).
+
+    >>> import numpy as np
+    >>> from tinygrad_vg import nn, Tensor
+    >>> round(nn.CrossEntropyLoss()(Tensor(np.zeros((3, 4))), np.array([0, 1, 3])).item(), 4)
+    1.3863
+    """
+
+    def forward(self, input: Any, target: Any) -> Any:
+        indices = target.data if isinstance(target, Tensor) else np.asarray(target)
+        if indices.dtype.kind not in "iu":
+            target = like(target, input)
+            return self.reduce(ops.cross_entropy(input, target), target.shape[:-1])
+        classes = input.shape[-1]
+        if indices.shape != input.shape[input.ndim - 1 - indices.ndim : -1]:
+            raise ValueError(f"class indices of shape {indices.shape} do not fit an input of shape {input.shape}")
+        if indices.size and not 0 <= indices.min() <= indices.max() < classes:
+            raise ValueError(f"class indices run from 0 to {classes - 1}; found {indices.min()} to {indices.max()}")
+        return self.reduce(ops.cross_entropy(input, indices), indices.shape)

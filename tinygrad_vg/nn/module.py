@@ -1,0 +1,181 @@
+"""Module: a function with parameters, made of other modules."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Self
+
+import numpy as np
+
+from tinygrad_vg.backward import HookHandle
+from tinygrad_vg.tensor import Tensor
+
+
+class Parameter(Tensor):
+    """A Tensor that belongs to a module and is trained: it requires gradients.
+
+    >>> from tinygrad_vg import nn
+    >>> nn.Parameter([0.0, 1.0])
+    Tensor([0., 1.], requires_grad=True)
+    """
+
+    __slots__ = ()
+
+    def __init__(self, array: Any, requires_grad: bool = True, name: str | None = None) -> None:
+        super().__init__(array, requires_grad, name)
+
+
+ForwardHook = Callable[["Module", tuple[Any, ...], Any], Any]
+
+
+class Module:
+    """Base of all layers and networks: write `forward`, and keep Parameters and Modules as attributes.
+
+    Parameters and modules are found in the attributes, also in lists and tuples of modules; their names are
+    the attributes' names joined by dots. There is nothing to register and no `super().__init__()` to forget.
+
+    >>> import numpy as np
+    >>> from tinygrad_vg import nn
+    >>> class Scale(nn.Module):
+    ...     def __init__(self):
+    ...         self.factor = nn.Parameter(2.0)
+    ...     def forward(self, x):
+    ...         return self.factor * x
+    >>> Scale()(np.ones(2))
+    Tensor([2., 2.], requires_grad=True)
+    """
+
+    training = True
+    _forward_hooks: dict[HookHandle, ForwardHook] | None = None
+
+    def forward(self, *args: Any) -> Any:
+        raise TypeError(f"{type(self).__name__} has no forward(): define what the module computes")
+
+    def __call__(self, *args: Any) -> Any:
+        output = self.forward(*args)
+        if self._forward_hooks:
+            for hook in tuple(self._forward_hooks.values()):
+                replacement = hook(self, args, output)
+                output = output if replacement is None else replacement
+        return output
+
+    def register_forward_hook(self, hook: ForwardHook) -> HookHandle:
+        """Call `hook(module, args, output)` after every forward; it returns None or another output.
+
+        A hook that wants the gradient of the output puts a tensor hook on it: `output.register_hook(...)`.
+
+        Returns:
+            A handle: `handle.remove()`, or use it as a context manager.
+        """
+        if self._forward_hooks is None:
+            self._forward_hooks = {}
+        return HookHandle(self._forward_hooks, hook)
+
+    def named_children(self) -> Iterator[tuple[str, "Module"]]:
+        """The modules directly below this one, in the order in which they were set."""
+        for name, value in vars(self).items():
+            if isinstance(value, Module):
+                yield name, value
+            elif isinstance(value, list | tuple):
+                yield from ((f"{name}.{i}", item) for i, item in enumerate(value) if isinstance(item, Module))
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, "Module"]]:
+        """This module (named "") and all below it, each once, from the outside in."""
+        return self._walk_modules(prefix, set())
+
+    def _walk_modules(self, prefix: str, seen: set[int]) -> Iterator[tuple[str, "Module"]]:
+        if id(self) not in seen:
+            seen.add(id(self))
+            yield prefix, self
+            for name, child in self.named_children():
+                yield from child._walk_modules(f"{prefix}.{name}" if prefix else name, seen)
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """All parameters below this module with their dotted names; a shared one comes once."""
+        seen: set[Parameter] = set()
+        for prefix, module in self.named_modules():
+            for name, value in vars(module).items():
+                if isinstance(value, Parameter) and value not in seen:
+                    seen.add(value)
+                    yield f"{prefix}.{name}" if prefix else name, value
+
+    def parameters(self) -> Iterator[Parameter]:
+        """All parameters below this module, each once."""
+        return (parameter for _, parameter in self.named_parameters())
+
+    def zero_grad(self) -> None:
+        """Forget all gradients: every parameter's `.grad` becomes None."""
+        for parameter in self.parameters():
+            parameter.grad = None
+
+    def train(self, mode: bool = True) -> Self:
+        """Set `training` on this module and all below it."""
+        for _, module in self.named_modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> Self:
+        """The same as `train(False)`."""
+        return self.train(False)
+
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of every parameter's array, by name."""
+        return {name: parameter.data.copy() for name, parameter in self.named_parameters()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Give every parameter the array of its name in `state`, cast to the parameter's dtype.
+
+        Raises:
+            KeyError: if a name is missing in `state` or unknown here.
+            ValueError: if a shape differs. In both cases nothing has been changed.
+        """
+        parameters = dict(self.named_parameters())
+        missing, unknown = sorted(parameters.keys() - state.keys()), sorted(state.keys() - parameters.keys())
+        if missing or unknown:
+            raise KeyError(f"the state does not fit this module: missing {missing}, unknown {unknown}")
+        arrays = {name: np.array(state[name], dtype=p.dtype) for name, p in parameters.items()}
+        for name, array in arrays.items():
+            if array.shape != parameters[name].shape:
+                raise ValueError(f"{name} has shape {parameters[name].shape} here and {array.shape} in the state")
+        for name, array in arrays.items():
+            parameters[name].data = array
+
+    def extra_repr(self) -> str:
+        """What stands in the brackets of the module's repr."""
+        return ""
+
+    def __repr__(self) -> str:
+        children = [f"({name}): {child!r}".replace("\n", "\n  ") for name, child in self.named_children()]
+        inside = "\n  ".join(["", *children]) + "\n" if children else self.extra_repr()
+        return f"{type(self).__name__}({inside})"
+
+
+class Sequential(Module):
+    """Modules one after the other; `net[i]` is the i-th.
+
+    >>> from tinygrad_vg import nn
+    >>> nn.Sequential(nn.Linear(784, 30), nn.Sigmoid(), nn.Linear(30, 10))
+    Sequential(
+      (0): Linear(784, 30)
+      (1): Sigmoid()
+      (2): Linear(30, 10)
+    )
+    """
+
+    def __init__(self, *modules: Module) -> None:
+        for i, module in enumerate(modules):
+            if not isinstance(module, Module):
+                raise TypeError(f"Sequential takes modules; argument {i} is {module!r}")
+            setattr(self, str(i), module)
+
+    def __iter__(self) -> Iterator[Module]:
+        return (module for _, module in self.named_children())
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __getitem__(self, index: int) -> Module:
+        return list(self)[index]
+
+    def forward(self, x: Any) -> Any:
+        for module in self:
+            x = module(x)
+        return x

@@ -1,0 +1,170 @@
+"""Optimizers: SGD and Adam, with PyTorch's arguments and parameter groups.
+
+They give a parameter new data and never write into the old: a graph that still holds it stays right.
+"""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from tinygrad_vg.nn.module import Parameter
+
+Params = Iterable[Parameter] | Iterable[dict[str, Any]]
+
+
+class Optimizer:
+    """Base of the optimizers: parameter groups, each with its own options.
+
+    Args:
+        params: parameters, or dicts {"params": parameters, option: value, ...}; what a dict leaves out is
+            taken from the defaults.
+    """
+
+    def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
+        given = list(params)
+        if not given:
+            raise ValueError(f"{type(self).__name__} got no parameters")
+        groups = [dict(g) for g in given if isinstance(g, dict)] or [{"params": given}]
+        self.param_groups: list[dict[str, Any]] = []
+        seen: set[Parameter] = set()
+        for group in groups:
+            if unknown := group.keys() - defaults.keys() - {"params"}:
+                raise ValueError(f"{type(self).__name__} has no option {sorted(unknown)}, only {sorted(defaults)}")
+            group["params"] = list(group["params"])
+            for parameter in group["params"]:
+                if not isinstance(parameter, Parameter):
+                    raise TypeError(f"an optimizer takes Parameters, not {parameter!r}")
+                if parameter in seen:
+                    raise ValueError(f"{parameter.label} appears twice among the parameters")
+                seen.add(parameter)
+            options = {name: group.get(name, default) for name, default in defaults.items()}
+            self.check(options)
+            self.param_groups.append({"params": group["params"], **options})
+        self.state: dict[Parameter, dict[str, Any]] = {}
+
+    def check(self, options: dict[str, Any]) -> None:
+        """Raise ValueError for options that cannot be meant."""
+        for name in ("lr", "weight_decay"):
+            if not 0 <= options[name] < math.inf:
+                raise ValueError(f"{name} must be a number ≥ 0, not {options[name]}")
+
+    def zero_grad(self) -> None:
+        """Forget all gradients: every parameter's `.grad` becomes None."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
+
+    def gradients(self, group: dict[str, Any]) -> Iterable[tuple[Parameter, Any]]:
+        """The group's parameters that have a gradient, with its array."""
+        for parameter in group["params"]:
+            g = parameter.grad
+            if g is not None:
+                yield parameter, g if isinstance(g, np.ndarray) else g.data
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent: v ← momentum·v + g + weight_decay·p, p ← p − lr·v.
+
+    Nielsen's regularization parameter λ on n training samples is weight_decay = λ/n.
+
+    Args:
+        params: parameters, or groups of them as dicts.
+        lr: step length η.
+        momentum: share of the last step's direction that is kept; the first v is g itself.
+        weight_decay: see above.
+        nesterov: look ahead: p ← p − lr·(g + weight_decay·p + momentum·v).
+
+    Raises:
+        ValueError: for a negative option, an unknown one, or Nesterov without momentum.
+
+    >>> from tinygrad_vg import nn, optim
+    >>> p = nn.Parameter(1.0)
+    >>> (p * p).backward()
+    >>> optim.SGD([p], lr=0.1).step()
+    >>> p.item()
+    0.8
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+    ) -> None:
+        super().__init__(params, dict(lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov))
+
+    def check(self, options: dict[str, Any]) -> None:
+        super().check(options)
+        if not 0 <= options["momentum"] < math.inf:
+            raise ValueError(f"momentum must be a number ≥ 0, not {options['momentum']}")
+        if options["nesterov"] and not options["momentum"]:
+            raise ValueError("nesterov looks ahead along the momentum: give momentum= too")
+
+    def step(self) -> None:
+        """Move every parameter that has a gradient."""
+        for group in self.param_groups:
+            # float() keeps float32 parameters float32: a NumPy scalar would promote them.
+            lr, decay, momentum = (float(group[name]) for name in ("lr", "weight_decay", "momentum"))
+            for parameter, g in self.gradients(group):
+                if not momentum:
+                    data = parameter.data * (1 - lr * decay) if decay else parameter.data
+                    parameter.data = data - lr * g
+                    continue
+                if decay:
+                    g = g + decay * parameter.data
+                state = self.state.setdefault(parameter, {})
+                v = state["velocity"] = momentum * state["velocity"] + g if "velocity" in state else g.copy()
+                parameter.data = parameter.data - lr * (g + momentum * v if group["nesterov"] else v)
+
+
+class Adam(Optimizer):
+    """Adam (Kingma & Ba 2015): steps of about lr, whatever the gradient's magnitude.
+
+    Args:
+        params: parameters, or groups of them as dicts.
+        lr: step length.
+        betas: shares kept of the running means of g and g².
+        eps: added to √v, against division by 0.
+        weight_decay: added to the gradient as weight_decay·p.
+
+    >>> from tinygrad_vg import nn, optim
+    >>> p = nn.Parameter(1.0)
+    >>> (p * 1e-20).backward()
+    >>> optim.Adam([p], lr=0.1, eps=0.0).step()
+    >>> round(p.item(), 6)
+    0.9
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay))
+
+    def check(self, options: dict[str, Any]) -> None:
+        super().check(options)
+        if not all(0 <= beta < 1 for beta in options["betas"]):
+            raise ValueError(f"betas must lie between 0 and 1, not {options['betas']}")
+
+    def step(self) -> None:
+        """Move every parameter that has a gradient."""
+        for group in self.param_groups:
+            lr, decay, eps = (float(group[name]) for name in ("lr", "weight_decay", "eps"))
+            beta1, beta2 = (float(beta) for beta in group["betas"])
+            for parameter, g in self.gradients(group):
+                if decay:
+                    g = g + decay * parameter.data
+                state = self.state.setdefault(parameter, {"t": 0, "mean": 0.0, "square": 0.0})
+                t = state["t"] = state["t"] + 1
+                mean = state["mean"] = beta1 * state["mean"] + (1 - beta1) * g
+                square = state["square"] = beta2 * state["square"] + (1 - beta2) * g * g
+                root = np.sqrt(square / (1 - beta2**t)) + eps
+                parameter.data = parameter.data - (lr / (1 - beta1**t)) * mean / root
