@@ -21,12 +21,13 @@ import signal
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 import tinygrad_vg as tg
-from tinygrad_vg.instruments import GradientRecorder
+from tinygrad_vg.instruments import GradientRecorder, plots
 from tinygrad_vg.storage import replacing
 
 OUT = Path("runs/mnist_depth")
@@ -55,7 +56,7 @@ def ensemble(sizes, seed, members):
 
     def network(rng):
         layers = []
-        for n_in, n_out in zip(sizes, sizes[1:], strict=False):
+        for n_in, n_out in pairwise(sizes):
             layers += [tg.nn.Linear(n_in, n_out, rng=rng, dtype=np.float32), tg.nn.Sigmoid()]
         return tg.nn.Sequential(*layers[:-1])  # the cost takes the last sigmoid's place
 
@@ -70,8 +71,8 @@ def optimizer(net, n):
 
 
 def training(depth, args):
-    """Train; return accuracies (epoch, member) and the history of the gradients."""
-    images, labels, targets = data(args.data, "train", args.images)
+    """Train; return accuracies (epoch, member), the history of the gradients, and how many steps an epoch has."""
+    images, _, targets = data(args.data, "train", args.images)
     new_images, new_labels, _ = data(args.data, "validation", args.images)
     net = ensemble([images.shape[1], *[HIDDEN] * depth, targets.shape[1]], args.seed, args.members)
     sgd, cost = optimizer(net, len(images)), tg.nn.BCEWithLogitsLoss("batchmean")
@@ -87,14 +88,14 @@ def training(depth, args):
                 if i % 200 == 0:
                     start_worker.reports.put(("training", depth, (epoch + i / steps) / args.epochs))
                     if start_worker.stop.is_set():
-                        return np.array(accuracies), recorder.history
+                        return np.array(accuracies), recorder.history, steps
             with tg.no_grad():
                 accuracies.append((np.argmax(net(new_images), axis=-1) == new_labels).mean(axis=-1))
-    return np.array(accuracies), recorder.history
+    return np.array(accuracies), recorder.history, steps
 
 
 def descent(depth, args):
-    """Return the history of one backward over many seeds, and that of full-batch descent."""
+    """Return the history of one backward over many seeds, that of full-batch descent, and 1 step an epoch."""
     images, _, targets = data(args.data, "train", 1000)
     sizes, cost = [images.shape[1], *[HIDDEN] * depth, targets.shape[1]], tg.nn.BCEWithLogitsLoss("batchmean")
     net = ensemble(sizes, args.seed, args.seeds)
@@ -111,40 +112,44 @@ def descent(depth, args):
                 start_worker.reports.put(("descent", depth, epoch / args.descent_epochs))
                 if start_worker.stop.is_set():
                     break
-    return initial.history, recorder.history
+    return initial.history, recorder.history, 1
 
 
 # --- What runs in the main process ------------------------------------------------------------------------
 
 
 def run_all(args):
-    """Run all tasks in processes, with a progress bar each; return their results, after Ctrl-C what there is."""
+    """Run all tasks in processes, a progress bar each; return the results and whether Ctrl-C cut them short."""
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    # The longest first, so that no worker is left alone with it at the end.
-    tasks = [(run, depth) for run in (training, descent) for depth in sorted(args.depths, reverse=True)]
+    # After the quick ones the longest first, so that no worker is left alone with it at the end.
+    tasks = [(run, depth) for run in (descent, training) for depth in reversed(args.depths)]
     context = multiprocessing.get_context("spawn")
-    reports, stop, results = context.Queue(), context.Event(), {}
-    columns = ("{task.description}", BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), "left", TimeRemainingColumn())
+    reports, stop, results, interrupted = context.Queue(), context.Event(), {}, False
+    columns = ["{task.description}", BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn()]
     with ProcessPoolExecutor(args.workers, context, start_worker, (reports, stop)) as pool, Progress(*columns) as bars:
         futures = {(run.__name__, depth): pool.submit(run, depth, args) for run, depth in tasks}
         rows = {key: bars.add_task(f"{key[0]}, {key[1]} hidden", start=False, total=1) for key in futures}
-        while len(results) < len(futures):
-            try:
-                name, depth, share = reports.get(timeout=0.2)
-                bars.start_task(rows[name, depth])
-                bars.update(rows[name, depth], completed=share)
-            except queue.Empty:
-                pass
-            except KeyboardInterrupt:
-                stop.set()
-                futures = {key: future for key, future in futures.items() if not future.cancel()}
-            for key, future in futures.items():
-                if future.done() and key not in results:
-                    results[key] = future.result()
-                    bars.update(rows[key], completed=share if stop.is_set() else 1)
+        try:
+            while len(results) < len(futures):
+                try:
+                    name, depth, share = reports.get(timeout=0.2)
+                    bars.start_task(rows[name, depth])
+                    bars.update(rows[name, depth], completed=share)
+                except queue.Empty:
+                    pass
+                except KeyboardInterrupt:
+                    interrupted = True
+                    stop.set()  # what is running returns what it has
+                    futures = {key: future for key, future in futures.items() if not future.cancel()}
+                for key in [key for key, future in futures.items() if future.done() and key not in results]:
+                    results[key] = futures[key].result()
                     save(results, args)
-    return results, stop.is_set()
+                    if not interrupted:
+                        bars.update(rows[key], completed=1)
+        finally:
+            stop.set()
+    return results, interrupted
 
 
 def save(results, args):
@@ -165,77 +170,84 @@ def save(results, args):
 
 
 def draw(results):
-    """The ladder at the start of training, and the learning speeds during descent and training."""
+    """The ladders at the start of training, and the learning speeds during descent and training."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    from tinygrad_vg.instruments import plots
-
-    depths = sorted({depth for _, depth in results})
-    figures = {"ladder": plt.subplots(figsize=(7, 4.5), layout="constrained")[0]}
-    ax = figures["ladder"].axes[0]
-    for depth, color in zip(depths, matplotlib.colormaps["viridis"](np.linspace(0, 0.85, len(depths))), strict=True):
-        if ("descent", depth) in results:
-            plots.ladder(results["descent", depth][0][:, :-1], ax, f"{depth} hidden", color)
-    ax.legend(title="median, 5-95 % of seeds", ncols=2, fontsize="small")
-    shown = [key for key in sorted(results) if (key[0] == "training" or key[1] in BOOK_NORMS) and key[1] > 1]
-    if shown:
-        n = (len(shown) + 1) // 2
-        figures["learning_speed"], axes = plt.subplots(2, n, figsize=(3.2 * n, 6), layout="constrained", squeeze=False)
-        for key, ax in zip(shown, axes.flat, strict=False):
-            history = results[key][1]
-            plots.learning_speed(history[:, :-1], ax, steps_per_epoch=1)
-            ax.set_title(f"{key[0]}, {key[1]} hidden layers")
-    for name, figure in figures.items():
+    depths = sorted(depth for name, depth in results if name == "descent")
+    shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.85, len(depths)))
+    ladders, ax = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    for depth, color in zip(depths, shades, strict=True):
+        plots.ladder(results["descent", depth][0][:, :-1], ax, f"{depth} hidden layers", color)
+    if depths:
+        ax.legend(title="median and 5-95 % of seeds", fontsize="small")
+    speeds = plt.figure(figsize=(18, 7), layout="constrained")
+    for part, name in zip(speeds.subfigures(2, 1), ("descent", "training"), strict=True):
+        shown = [key for key in sorted(results) if key[0] == name and key[1] > 1 and len(results[key][1].steps)]
+        for key, ax in zip(shown, part.subplots(1, max(1, len(shown)), squeeze=False).flat, strict=False):
+            _, history, steps_per_epoch = results[key]
+            plots.learning_speed(history[:, :-1], ax, steps_per_epoch)
+            ax.set_title(f"{name}, {key[1]} hidden layers")
+    for name, figure in {"ladder": ladders, "learning_speed": speeds}.items():
         for suffix in ("png", "svg"):
             figure.savefig(OUT / f"{name}.{suffix}", dpi=150)
 
 
 def report(results, args):
-    """Print the tables: accuracy against depth, and the gradients at the start."""
+    """Print accuracy against depth, and the gradients at the start, the book's figures beside them."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table("hidden layers", "validation accuracy, %", "the book's", "decades, first to last hidden layer",
-                  title=f"{args.epochs} epochs, {args.members} seeds: mean ± sd")  # fmt: skip
-    for (name, depth), (accuracies, history) in sorted(results.items()):
-        if name == "training" and len(accuracies):
-            final, late = 100 * accuracies[-1], history[len(history.steps) * 2 // 3 :, :-1].log10_norm
-            gap = (late[:, -1] - late[:, 0]).mean(axis=0)
-            table.add_row(str(depth), f"{final.mean():.2f} ± {final.std(ddof=1) if len(final) > 1 else 0:.2f}",
-                          BOOK_ACCURACY.get(depth, "-"), f"{gap.mean():.2f}" if depth > 1 else "-")  # fmt: skip
-    norms = Table("hidden layers", "first 1,000 images: geometric mean (5-95 %)", "the book's", "first : last at the end",
-                  title=f"‖∂C/∂b‖ of the hidden layers at the start, {args.seeds} seeds; and after descent")  # fmt: skip
-    for (name, depth), (initial, history) in sorted(results.items()):
-        if name == "descent":
-            start = initial.log10_norm[0, :-1]
-            low, high = np.quantile(start, [0.05, 0.95], axis=1)
-            text = " | ".join(f"{10**m:.3g} ({10**a:.2g}-{10**b:.2g})" for m, a, b in zip(start.mean(axis=1), low, high, strict=True))
-            end = history.log10_norm[-1:, :-1]
-            ratio = f"1 : {10 ** (end[:, -1] - end[:, 0]).mean():.0f}" if depth > 1 and end.size else "-"
-            norms.add_row(str(depth), text, BOOK_NORMS.get(depth, "-"), ratio)
-    Console().print(table, norms)
+    quick = " (--quick: not the book's experiment)" if args.quick else ""
+    accuracy = Table("hidden", "epochs", "validation, %", "book, %", "decades, first to last hidden", title=
+                     f"Training: accuracy, mean ± sd of {args.members} seeds{quick}")  # fmt: skip
+    norms = Table("hidden", "‖∂C/∂b‖ of layer 1, 2, ...", "book", "last : first", title=
+                  f"At the start, geometric mean of {args.seeds} seeds; last : first after descent")  # fmt: skip
+    for depth in args.depths:
+        if ("training", depth) in results and len(results["training", depth][0]):
+            accuracies, history, _ = results["training", depth]
+            final, late = 100 * accuracies[-1], history[-len(history.steps) // 10 :].log10_norm.mean(axis=0)
+            spread = f" ± {final.std(ddof=1):.2f}" if len(final) > 1 else ""
+            gap = f"{(late[-2] - late[0]).mean():.2f}" if depth > 1 else ""
+            accuracy.add_row(
+                str(depth), str(len(accuracies)), f"{final.mean():.2f}{spread}", BOOK_ACCURACY.get(depth), gap
+            )
+        if ("descent", depth) in results:
+            initial, history, _ = results["descent", depth]
+            speeds = " ".join(f"{10**decades:.3g}" for decades in initial.log10_norm[0, :-1].mean(axis=1))
+            end, done = history[-1:, :-1].log10_norm, len(history.steps) == args.descent_epochs
+            ratio = f"{10 ** (end[:, -1] - end[:, 0]).mean():.0f}" if done and depth > 1 else ""
+            norms.add_row(str(depth), Text(speeds), BOOK_NORMS.get(depth), ratio)
+    Console().print(accuracy, norms)
 
 
-def parse(arguments=None):
+def positive(text):
+    if not (text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
+    return int(text)
+
+
+def parse():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.error = lambda message: sys.exit(f"mnist_depth.py: {message} (--help lists the options)")
-    positive = lambda text: int(text) if int(text) > 0 else parser.error(f"{text} is not a positive number")  # noqa: E731
+    parser.error = lambda message: parser.exit(2, f"{parser.prog}: {message} (--help lists the options)\n")
     add = parser.add_argument
-    add("--depths", type=positive, nargs="+", default=[1, 2, 3, 4, 5, 6], metavar="K", help="numbers of hidden layers")
-    add("--members", type=positive, default=4, help="seeds of each network, trained together")
-    add("--epochs", type=positive, default=30)
-    add("--seed", type=int, default=0, help="of the first member")
-    add("--workers", type=positive, default=os.cpu_count(), help="processes, one thread each")
+    add("--depths", type=positive, nargs="+", default=range(1, 7), metavar="K", help="numbers of hidden layers")
+    add("--members", type=positive, default=4, help="seeds of each network, trained together (4)")
+    add("--epochs", type=positive, help="of training (30; with --quick 3)")
+    add("--seed", type=int, default=0, help="of the first member (0)")
+    add("--workers", type=positive, default=os.cpu_count(), help="processes, one thread each (one for each core)")
     add("--data", metavar="DIRECTORY", help="four IDX files named as MNIST's, such as Fashion-MNIST's")
-    add("--quick", action="store_true", help="a few thousand images, a few epochs")
-    args = parser.parse_args(arguments)
+    add("--quick", action="store_true", help="5,000 images and few epochs: a look at everything, not the experiment")
+    args = parser.parse_args()
+    args.depths = sorted(set(args.depths))
     args.images, args.seeds, args.descent_epochs = (5000, 50, 100) if args.quick else (None, 200, 500)
-    args.epochs = min(args.epochs, 3) if args.quick else args.epochs
+    args.epochs = args.epochs or (3 if args.quick else 30)
     try:
         tg.datasets.mnist("test", args.data)
+        OUT.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
         parser.error(str(error))
     return args
@@ -247,10 +259,12 @@ def main():
     if results:
         draw(results)
         report(results, args)
+        print(f"results.csv, history.npz, ladder and learning_speed (.png, .svg) are in {OUT}/.")
     if interrupted:
-        print(f"Interrupted: {len(results)} tasks had begun; what they have found is in {OUT}/.")
+        epochs = [f"{depth} hidden: {len(results['training', depth][0])} of {args.epochs} epochs"
+                  for depth in args.depths if ("training", depth) in results]  # fmt: skip
+        print(f"Interrupted. What was done is kept in {OUT}/: {'; '.join(epochs) or 'nothing yet'}.", file=sys.stderr)
         sys.exit(130)
-    print(f"results.csv, history.npz, ladder and learning_speed (.png, .svg) are in {OUT}/.")
 
 
 if __name__ == "__main__":

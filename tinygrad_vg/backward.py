@@ -144,21 +144,21 @@ def call_hooks(tensor: "Tensor", hooks: "dict[HookHandle, Hook]", g: Gradient) -
     return g
 
 
-def own(g: Gradient, handed_out: list[Gradient]) -> Gradient:
+def own(g: Gradient, handed_out: dict[int, Gradient]) -> Gradient:
     """A gradient that its receiver may change in place: rules share arrays and return views, users must not."""
     if isinstance(g, np.ndarray | np.generic):
-        if not isinstance(g, np.ndarray) or g.base is not None or any(g is other for other in handed_out):
+        if not isinstance(g, np.ndarray) or g.base is not None or id(g) in handed_out:
             g = np.array(g)
-        handed_out.append(g)
+        handed_out[id(g)] = g
     return g
 
 
 def backward(tensor: "Tensor", gradient: Any, create_graph: bool) -> None:
     """Add ∂tensor/∂leaf to the `.grad` of every leaf; see `Tensor.backward`."""
-    handed_out = [gradient]
+    handed_out = {id(gradient): gradient}
     for source, g in walk({tensor: tensor._seed(gradient, create_graph)}, create_graph):
         if source._node is None:
-            source.grad = own(g, handed_out) if source.grad is None else source.grad + g
+            source.grad = own(g if source.grad is None else source.grad + g, handed_out)
 
 
 def grad(
@@ -208,7 +208,7 @@ def grad(
                 f"input {i} ({target.label}) does not take part in the outputs: "
                 "its gradient would be 0 everywhere; was it made with requires_grad=True, and used?"
             )
-    handed_out = list(given)
+    handed_out = {id(gradient): gradient for gradient in given}
     return tuple(own(found[target], handed_out) for target in targets)
 
 

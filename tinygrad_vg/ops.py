@@ -83,33 +83,28 @@ def log_softmax(z: Any) -> Any:
     return shifted - np.log(np.sum(np.exp(shifted), axis=-1, keepdims=True))
 
 
-@differentiable(
-    lambda g, y, a, b: np.matmul(b, np.swapaxes(g, -1, -2)),
-    lambda g, y, a, b: np.matmul(a, g),
-)
+@differentiable(lambda g, y, a, b: np.matmul(b, g.mT), lambda g, y, a, b: np.matmul(a, g))
 def sum_of_outer(a: Any, b: Any) -> Any:
     """Σ over the batch of the outer products a bᵀ: (..., B, m), (..., B, n) → (..., m, n); the gradient of a weight."""
     if a.ndim == 3 and b.ndim == 2:
         # Every member of an ensemble has its own a and all share b: one product serves them all.
         members, batch, m = a.shape
         out = np.empty((members, m, b.shape[-1]), np.result_type(a, b))
-        np.matmul(a.swapaxes(1, 2).reshape(members * m, batch), b, out=out.reshape(members * m, -1))
+        np.matmul(a.mT.reshape(members * m, batch), b, out=out.reshape(members * m, -1))
         return out
-    return np.matmul(np.swapaxes(a, -1, -2), b)
-
-
-def _linear_weight(g: Any, y: Any, x: Any, weight: Any, bias: Any = None) -> Any:
-    if np.ndim(x) == 1:
-        return np.expand_dims(g, -1) * x
-    return sum_of_outer(g, x)
-
-
-def _linear_bias(g: Any, y: Any, x: Any, weight: Any, bias: Any) -> Any:
-    return g if np.ndim(x) == 1 else np.sum(g, axis=-2)
+    return np.matmul(a.mT, b)
 
 
 def _linear_input(g: Any, y: Any, x: Any, weight: Any, bias: Any = None) -> Any:
-    return np.squeeze(np.matmul(np.expand_dims(g, -2), weight), -2) if np.ndim(x) == 1 else np.matmul(g, weight)
+    return np.squeeze(np.matmul(np.expand_dims(g, -2), weight), -2) if x.ndim == 1 else np.matmul(g, weight)
+
+
+def _linear_weight(g: Any, y: Any, x: Any, weight: Any, bias: Any = None) -> Any:
+    return np.expand_dims(g, -1) * x if x.ndim == 1 else sum_of_outer(g, x)
+
+
+def _linear_bias(g: Any, y: Any, x: Any, weight: Any, bias: Any) -> Any:
+    return g if x.ndim == 1 else g.sum(axis=-2)
 
 
 @differentiable(_linear_input, _linear_weight, _linear_bias)
@@ -126,20 +121,29 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
     """
     if x.ndim == 2 and weight.ndim == 3:
         members, out, features = weight.shape
-        flat = np.matmul(x, weight.reshape(members * out, features).T)
-        y = flat.reshape(x.shape[0], members, out).swapaxes(0, 1)
-    elif x.ndim == 1:
-        y = np.matmul(weight, x)
-        return y if bias is None else y + bias
+        y = np.matmul(x, weight.reshape(members * out, features).T)
+        y = y.reshape(-1, members, out).swapaxes(0, 1)
     else:
-        y = np.matmul(x, weight.swapaxes(-1, -2))
-    return y if bias is None else np.add(y, bias[..., None, :])
+        y = np.matmul(weight, x) if x.ndim == 1 else np.matmul(x, weight.mT)
+    if bias is None:
+        return y
+    return y + (bias if bias.ndim == 1 or x.ndim == 1 else bias[..., None, :])
 
 
-@differentiable(
-    lambda g, y, z, target: g * (sigmoid(z) - target),
-    lambda g, y, z, target: -g * z,
-)
+@differentiable(lambda g, y, z, target: g * sigmoid_slope(z), lambda g, y, z, target: -g)
+def sigmoid_error(z: Any, target: Any) -> Any:
+    """σ(z) − t, elementwise, as σ(z) − t σ(z) − t σ(−z): an output that is right and sure keeps its small error.
+
+    >>> import numpy as np
+    >>> from tinygrad_vg import ops
+    >>> float(ops.sigmoid_error(np.array(40.0), np.array(1.0)))
+    -4.248354255291589e-18
+    """
+    p, q = np.exp(np.minimum(z, 0)), np.exp(-np.maximum(z, 0))  # in the ratio σ(z) : σ(−z), the larger is 1
+    return (p - target * p - target * q) / (p + q)
+
+
+@differentiable(lambda g, y, z, target: g * sigmoid_error(z, target), lambda g, y, z, target: -g * z)
 def binary_cross_entropy_with_logits(z: Any, target: Any) -> Any:
     """−t log σ(z) − (1−t) log(1 − σ(z)) = softplus(z) − t z, elementwise.
 
@@ -153,6 +157,29 @@ def binary_cross_entropy_with_logits(z: Any, target: Any) -> Any:
     return np.maximum(z, 0) - z * target + np.log1p(np.exp(-np.abs(z)))
 
 
+def _softmax_error_slope(g: Any, y: Any, z: Any, target: Any) -> Any:
+    p = np.exp(log_softmax(z))
+    return np.sum(target, axis=-1, keepdims=True) * p * (g - np.sum(p * g, axis=-1, keepdims=True))
+
+
+@differentiable(
+    _softmax_error_slope,
+    lambda g, y, z, target: np.sum(g * np.exp(log_softmax(z)), axis=-1, keepdims=True) - g,
+)
+def softmax_error(z: Any, target: Any) -> Any:
+    """p Σt − t with p = softmax(z) over the last axis, as p (Σt − t) − t (1−p): the small errors stay exact.
+
+    >>> import numpy as np
+    >>> from tinygrad_vg import ops
+    >>> ops.softmax_error(np.array([40.0, 0.0]), np.array([1.0, 0.0]))
+    array([-4.24835426e-18,  4.24835426e-18])
+    """
+    p = np.exp(log_softmax(z))
+    sure = p > 0.5  # at most one; there 1 − p is the sum of the others
+    rest = np.where(sure, np.sum(np.where(sure, 0, p), axis=-1, keepdims=True), 1 - p)
+    return p * (np.sum(target, axis=-1, keepdims=True) - target) - target * rest
+
+
 def _one_hot(target: Any, z: Any) -> Any:
     """Class indices (..., B) as probabilities (..., B, C); probabilities as they are."""
     if target.dtype.kind in "iu":
@@ -161,8 +188,7 @@ def _one_hot(target: Any, z: Any) -> Any:
 
 
 @differentiable(
-    lambda g, y, z, target: np.expand_dims(g, -1)
-    * (np.exp(log_softmax(z)) * np.sum(_one_hot(target, z), axis=-1, keepdims=True) - _one_hot(target, z)),
+    lambda g, y, z, target: np.expand_dims(g, -1) * softmax_error(z, _one_hot(target, z)),
     lambda g, y, z, target: -np.expand_dims(g, -1) * log_softmax(z),
 )
 def cross_entropy(z: Any, target: Any) -> Any:

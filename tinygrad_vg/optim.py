@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_vg.nn.module import Parameter
+from tinygrad_vg.tensor import Tensor
 
 Params = Iterable[Parameter] | Iterable[dict[str, Any]]
 
@@ -24,15 +25,19 @@ class Optimizer:
 
     def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
         given = list(params)
-        if not given:
-            raise ValueError(f"{type(self).__name__} got no parameters")
-        groups = [dict(g) for g in given if isinstance(g, dict)] or [{"params": given}]
+        groups = [dict(group) for group in given if isinstance(group, dict)]
+        if groups and len(groups) < len(given):
+            raise TypeError("an optimizer takes parameters or groups of them, not a mixture; make each a group")
+        groups = groups or [{"params": given}]
         self.param_groups: list[dict[str, Any]] = []
         seen: set[Parameter] = set()
         for group in groups:
             if unknown := group.keys() - defaults.keys() - {"params"}:
                 raise ValueError(f"{type(self).__name__} has no option {sorted(unknown)}, only {sorted(defaults)}")
-            group["params"] = list(group["params"])
+            alone = isinstance(group["params"], Parameter)
+            group["params"] = [group["params"]] if alone else list(group["params"])
+            if not group["params"]:
+                raise ValueError(f"{type(self).__name__} got no parameters, or a group without them")
             for parameter in group["params"]:
                 if not isinstance(parameter, Parameter):
                     raise TypeError(f"an optimizer takes Parameters, not {parameter!r}")
@@ -61,7 +66,7 @@ class Optimizer:
         for parameter in group["params"]:
             g = parameter.grad
             if g is not None:
-                yield parameter, g if isinstance(g, np.ndarray) else g.data
+                yield parameter, g.data if isinstance(g, Tensor) else g
 
 
 class SGD(Optimizer):
@@ -111,14 +116,15 @@ class SGD(Optimizer):
             lr, decay, momentum = (float(group[name]) for name in ("lr", "weight_decay", "momentum"))
             for parameter, g in self.gradients(group):
                 if not momentum:
-                    data = parameter.data * (1 - lr * decay) if decay else parameter.data
-                    parameter.data = data - lr * g
+                    data = parameter.data * (1 - lr * decay)  # a new array, so the next line may work in place
+                    data -= lr * g
+                    parameter.data = np.asarray(data)  # NumPy makes numbers of arrays without axes
                     continue
                 if decay:
                     g = g + decay * parameter.data
                 state = self.state.setdefault(parameter, {})
                 v = state["velocity"] = momentum * state["velocity"] + g if "velocity" in state else g.copy()
-                parameter.data = parameter.data - lr * (g + momentum * v if group["nesterov"] else v)
+                parameter.data = np.asarray(parameter.data - lr * (g + momentum * v if group["nesterov"] else v))
 
 
 class Adam(Optimizer):
@@ -151,8 +157,10 @@ class Adam(Optimizer):
 
     def check(self, options: dict[str, Any]) -> None:
         super().check(options)
-        if not all(0 <= beta < 1 for beta in options["betas"]):
-            raise ValueError(f"betas must lie between 0 and 1, not {options['betas']}")
+        if len(options["betas"]) != 2 or not all(0 <= beta < 1 for beta in options["betas"]):
+            raise ValueError(f"betas must be two numbers from 0 to below 1, not {options['betas']}")
+        if not 0 <= options["eps"] < math.inf:
+            raise ValueError(f"eps must be a number ≥ 0, not {options['eps']}")
 
     def step(self) -> None:
         """Move every parameter that has a gradient."""
@@ -167,4 +175,4 @@ class Adam(Optimizer):
                 mean = state["mean"] = beta1 * state["mean"] + (1 - beta1) * g
                 square = state["square"] = beta2 * state["square"] + (1 - beta2) * g * g
                 root = np.sqrt(square / (1 - beta2**t)) + eps
-                parameter.data = parameter.data - (lr / (1 - beta1**t)) * mean / root
+                parameter.data = np.asarray(parameter.data - (lr / (1 - beta1**t)) * mean / root)

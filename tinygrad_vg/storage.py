@@ -1,6 +1,7 @@
 """Arrays on disk, without pickle: a file that is loaded cannot run code, one that is cut off is never seen."""
 
 import os
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,12 +40,15 @@ def save(arrays: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
     """
     if Path(path).suffix != ".npz":
         raise ValueError(f"arrays are saved as .npz files; {os.fspath(path)!r} has another suffix")
-    plain: dict[str, Any] = {name: np.asarray(array) for name, array in arrays.items()}
+    plain = {name: np.asarray(array) for name, array in arrays.items()}
     for name, array in plain.items():
         if array.dtype.hasobject:
             raise ValueError(f"{name!r} holds Python objects, which would need pickle; save numbers or strings")
-    with replacing(path) as temporary:
-        np.savez(temporary, **plain)
+    # As np.savez does, which could not take an array called "file".
+    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for name, array in plain.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
 
 
 def load(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -55,7 +59,7 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
         ValueError: if it is not an .npz file, or holds Python objects.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except FileNotFoundError:
         raise

@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 
 from tinygrad_vg.backward import Hook, HookHandle, backward, recording
-from tinygrad_vg.rules import CONSTANT, SPELLED, TABLE, Entry, Rule
+from tinygrad_vg.rules import CONSTANT, SPELLED, TABLE, Entry, Rule, refuse_options
 
 
 class Node:
@@ -60,10 +60,11 @@ class Node:
 
 
 def name_of(function: Callable[..., Any]) -> str:
-    """The name a reader knows a function by: "np.sum", "sigmoid"."""
+    """The name a reader knows a function by: "np.sum", "np.linalg.norm", "sigmoid"."""
     name = getattr(function, "__name__", repr(function))
-    module = getattr(function, "__module__", None) or "numpy"
-    return f"np.{name}" if module.split(".")[0] == "numpy" else name
+    package, *path = (getattr(function, "__module__", None) or "numpy").split(".")
+    public = [part for part in path if not part.startswith("_")]
+    return ".".join(["np", *public, name]) if package == "numpy" else name
 
 
 def record(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> "Tensor":
@@ -94,6 +95,11 @@ def record(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
     if not isinstance(output, np.ndarray):
         output = np.asarray(output)
     if edges and recording.enabled:
+        if output.dtype.kind != "f":
+            raise TypeError(
+                f"{name_of(function)} makes {output.dtype} of a Tensor that requires gradients, which only real "
+                "floating-point numbers have; pass its .data if it is a constant"
+            )
         return made(output, Node(function, args, values, kwargs, output, edges))
     return made(output, None)
 
@@ -124,17 +130,19 @@ def check_options(entry: Entry, function: Callable[..., Any], args: tuple[Any, .
                 f"{name_of(function)} has no rule for a Tensor as argument {position}; "
                 "pass its .data if it is a constant"
             )
-    entry.refuse(name_of(function), args, kwargs)
+    entry.check(name_of(function), args, kwargs)
 
 
 def run_unlisted(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Run a function that is spelled in others, or whose value is constant; refuse all the rest."""
-    if function in SPELLED:
-        return SPELLED[function](*args, **kwargs)
+    name = name_of(function)
+    if spelled := SPELLED.get(function):
+        refuse_options(name, kwargs, spelled.__code__.co_varnames[: spelled.__code__.co_argcount])
+        return spelled(*args, **kwargs)
     if function in CONSTANT:
+        refuse_options(name, kwargs.keys() & {"out", "where"}, ())
         plain = {option: value.data if isinstance(value, Tensor) else value for option, value in kwargs.items()}
         return function(*[a.data if isinstance(a, Tensor) else a for a in args], **plain)
-    name = name_of(function)
     raise TypeError(
         f"the gradient of {name} is not defined; add it with "
         f"tinygrad_vg.defvjp({name}, lambda g, y, a: ...), or pass .data if it is a constant"
@@ -271,14 +279,14 @@ class Tensor:
                     f"{self.label} has shape {self.shape}: only a tensor of one element has a gradient by itself; "
                     "sum it, or pass the cotangent of each element as gradient"
                 )
-            gradient = np.ones_like(self.data)
-        if isinstance(gradient, Tensor) and not create_graph:
-            gradient = gradient.data
-        elif not isinstance(gradient, Tensor):
-            gradient = np.asarray(gradient, dtype=self.data.dtype)
-        if gradient.shape != self.data.shape:
-            raise ValueError(f"the gradient of {self.label} must have shape {self.shape}, not {gradient.shape}")
-        return Tensor(gradient) if create_graph and not isinstance(gradient, Tensor) else gradient
+            seed = np.ones(self.data.shape, self.data.dtype)
+        else:
+            seed = gradient.data if isinstance(gradient, Tensor) else np.asarray(gradient, self.data.dtype)
+            if seed.shape != self.data.shape:
+                raise ValueError(f"the gradient of {self.label} must have shape {self.shape}, not {seed.shape}")
+        if not create_graph:
+            return seed
+        return gradient if isinstance(gradient, Tensor) else Tensor(seed)
 
     # What arrays have.
 

@@ -9,19 +9,24 @@ from tinygrad_vg.instruments.recorder import History
 _FLOATS = (np.float16, np.float32, np.float64)
 
 
-def new_axes() -> Any:
-    """Axes of a new figure.
+def matplotlib() -> Any:
+    """The library, if it is installed.
 
     Raises:
-        ModuleNotFoundError: without Matplotlib, with the name of the extra that brings it.
+        ModuleNotFoundError: if not, with the name of the extra that brings it.
     """
     try:
-        import matplotlib.pyplot as plt
+        import matplotlib.pyplot
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             "pictures need Matplotlib: install it with pip install 'tinygrad_vg[examples]'"
         ) from error
-    return plt.subplots(layout="constrained")[1]
+    return matplotlib
+
+
+def new_axes() -> Any:
+    """Axes of a new figure."""
+    return matplotlib().pyplot.subplots(layout="constrained")[1]
 
 
 def ladder(history: History, ax: Any = None, label: str | None = None, color: Any = None) -> Any:
@@ -63,7 +68,8 @@ def ladder(history: History, ax: Any = None, label: str | None = None, color: An
 def learning_speed(history: History, ax: Any = None, steps_per_epoch: int = 1) -> Any:
     """Draw ‖∂C/∂b‖ of each layer over the epochs, one line a layer, on a logarithmic axis.
 
-    A point is the geometric mean over the epoch's steps and over the members: mini-batches are noisy.
+    A long history is drawn in at most 60 points, each the geometric mean over neighbouring steps: single
+    mini-batches are noisy. Members are averaged in the same way.
 
     Args:
         history: of a network or an ensemble.
@@ -74,18 +80,16 @@ def learning_speed(history: History, ax: Any = None, steps_per_epoch: int = 1) -
         The axes.
     """
     ax = new_axes() if ax is None else ax
-    epochs = history.steps // steps_per_epoch
     norms = history.log10_norm.reshape(len(history.steps), len(history.layers), -1).mean(axis=2)
-    shown = np.unique(epochs)
-    from matplotlib import colormaps
-
-    shades = colormaps["viridis"](np.linspace(0, 0.9, len(history.layers)))
-    for i, layer in enumerate(history.layers):
-        means = [norms[epochs == epoch, i].mean() for epoch in shown]
-        ax.plot(shown, 10.0 ** np.array(means), label=f"layer {layer}", color=shades[i])
+    groups = np.array_split(np.arange(len(norms)), min(60, len(norms)))
+    epochs = [history.steps[group].mean() / steps_per_epoch for group in groups]
+    means = np.array([norms[group].mean(axis=0) for group in groups])
+    shades = matplotlib().colormaps["viridis"](np.linspace(0, 0.9, len(history.layers)))
+    for i, layer in reversed([*enumerate(history.layers)]):  # the last layer on top in the legend, as in the plot
+        ax.plot(epochs, 10.0 ** means[:, i], label=f"layer {layer}", color=shades[i])
     ax.set_yscale("log")
     ax.set_xlabel("epoch")
     ax.set_ylabel("‖∂C/∂b‖")
     ax.grid(alpha=0.3)
-    ax.legend(fontsize="small")
+    ax.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)  # beside the lines
     return ax

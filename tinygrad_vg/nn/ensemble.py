@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,7 +19,7 @@ def stack(models: Sequence[M]) -> M:
     What a model keeps besides parameters is taken from the first.
 
     Raises:
-        ValueError: if there is no model, or two differ in a parameter's name, shape or dtype.
+        ValueError: if there is no model, or two differ in a module's type or a parameter's name, shape or dtype.
 
     >>> import numpy as np
     >>> from tinygrad_vg import nn
@@ -30,7 +30,9 @@ def stack(models: Sequence[M]) -> M:
     if not models:
         raise ValueError("stack needs at least one model")
     parts = [dict(model.named_parameters()) for model in models]
-    kinds = [{name: (p.shape, p.dtype) for name, p in part.items()} for part in parts]
+    kinds: list[dict[str, Any]] = [{name: (p.shape, p.dtype) for name, p in part.items()} for part in parts]
+    for kind, model in zip(kinds, models, strict=True):
+        kind |= {name or "the model": type(module).__name__ for name, module in model.named_modules()}
     for i, kind in enumerate(kinds):
         if kind != kinds[0]:
             differing = [f"{name}: {kinds[0].get(name)} and {kind.get(name)}"

@@ -95,5 +95,3 @@ def fans(tensor: Tensor) -> tuple[int, int]:
         raise ValueError(f"a weight (..., out, in) is needed to count a neuron's inputs, not shape {tensor.shape}")
     fan_out, fan_in = tensor.shape[-2:]
     return fan_in, fan_out
-
-

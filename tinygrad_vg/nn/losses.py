@@ -40,11 +40,18 @@ class Loss(Module):
 
 
 def like(target: Any, input: Any) -> Any:
-    """The target in the input's dtype, with a clear error if its shape is not that of the input's last axes."""
-    target = target if isinstance(target, Tensor) else np.asarray(target, input.dtype)
-    if target.ndim > input.ndim or target.shape != input.shape[input.ndim - target.ndim :]:
+    """The target in the input's dtype, after a check that its shape is the input's, with or without leading axes.
+
+    Raises:
+        ValueError: if it is not. Labels (10,) do not pass for a row of (10, 10), though they would broadcast.
+    """
+    if not (isinstance(target, Tensor) and target.requires_grad):
+        target = target.data if isinstance(target, Tensor) else target
+        target = np.asarray(target, input.dtype if input.dtype.kind == "f" else None)
+    ends_it = target.ndim >= 2 and target.shape == input.shape[max(0, input.ndim - target.ndim) :]
+    if not (ends_it or target.shape == input.shape):
         raise ValueError(
-            f"the target has shape {target.shape}, which does not end the input's {input.shape}; "
+            f"a target of shape {target.shape} does not go with an input of shape {input.shape}; "
             "class indices become rows by np.eye(classes)[indices]"
         )
     return target

@@ -1,7 +1,7 @@
 """Module: a function with parameters, made of other modules."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Self
+from typing import Any, Self, overload
 
 import numpy as np
 
@@ -138,6 +138,10 @@ class Module:
         for name, array in arrays.items():
             parameters[name].data = array
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Copying and pickling carry everything but hooks."""
+        return {name: value for name, value in vars(self).items() if name != "_forward_hooks"}
+
     def extra_repr(self) -> str:
         """What stands in the brackets of the module's repr."""
         return ""
@@ -149,7 +153,7 @@ class Module:
 
 
 class Sequential(Module):
-    """Modules one after the other; `net[i]` is the i-th.
+    """Modules one after the other; `net[i]` is the i-th, `net[:i]` the Sequential of those before it.
 
     >>> from tinygrad_vg import nn
     >>> nn.Sequential(nn.Linear(784, 30), nn.Sigmoid(), nn.Linear(30, 10))
@@ -172,8 +176,13 @@ class Sequential(Module):
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
-    def __getitem__(self, index: int) -> Module:
-        return list(self)[index]
+    @overload
+    def __getitem__(self, index: int) -> Module: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Sequential": ...
+    def __getitem__(self, index: int | slice) -> Module:
+        modules = list(self)
+        return Sequential(*modules[index]) if isinstance(index, slice) else modules[index]
 
     def forward(self, x: Any) -> Any:
         for module in self:

@@ -1,0 +1,136 @@
+"""The house itself: who may import whom, what importing costs, and that README, CI and pyproject agree."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "tinygrad_vg"
+ENGINE = {"tensor", "rules", "backward", "ops", "gradcheck"}
+REQUIRED = {"numpy", "graphviz"}
+
+
+def modules():
+    return sorted(path for path in PACKAGE.rglob("*.py"))
+
+
+def imports(path, everywhere):
+    """The modules that a file imports; with `everywhere` also inside functions, never those only for typing."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in [*ast.walk(tree)]:
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            node.body = []
+    for node in ast.walk(tree) if everywhere else tree.body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def part(name):
+    """The part of the house that a module's dotted name lies in: "engine", "nn", "instruments" ..."""
+    names = name.split(".")
+    if names[0] == "examples":
+        return "examples"
+    if names[0] != "tinygrad_vg" or len(names) == 1:
+        return None
+    return "engine" if names[1] in ENGINE else names[1]
+
+
+def dotted(path):
+    names = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(names[:-1] if names[-1] == "__init__" else names)
+
+
+FORBIDDEN = {
+    "engine": {"nn", "optim", "datasets", "storage", "instruments", "draw", "study", "examples"},
+    "storage": {"nn", "optim", "datasets", "instruments", "draw", "study", "examples"},
+    "datasets": {"engine", "nn", "optim", "instruments", "draw", "study", "examples"},
+    "nn": {"optim", "datasets", "instruments", "draw", "study", "examples"},
+    "optim": {"datasets", "instruments", "draw", "study", "examples"},
+    "instruments": {"study", "examples"},
+    "draw": {"study", "examples"},
+    "study": {"examples"},
+}
+
+
+@pytest.mark.parametrize("path", modules(), ids=dotted)
+def test_layers_import_downwards_only(path):
+    own = part(dotted(path))
+    if own is None:  # the package's __init__ re-exports everything
+        return
+    reached = {part(name) for name in imports(path, everywhere=True)}
+    assert not reached & FORBIDDEN[own]
+
+
+def test_there_are_no_import_cycles():
+    known = {dotted(path): path for path in modules()}
+    graph = {
+        name: {i for i in imports(path, everywhere=True) if i in known and i != name} for name, path in known.items()
+    }
+    for name in graph:  # a package's __init__ runs before its modules, but only re-exports them
+        graph[name] = {i for i in graph[name] if known[i].name != "__init__.py" or i.startswith(name)}
+    done = set()
+    while ready := {name for name, needs in graph.items() if name not in done and needs <= done}:
+        done |= ready
+    assert graph.keys() - done == set()
+
+
+@pytest.mark.parametrize("path", modules(), ids=dotted)
+def test_what_an_extra_brings_is_imported_only_where_it_is_used(path):
+    top = {name.split(".")[0] for name in imports(path, everywhere=False)}
+    assert top <= set(sys.stdlib_module_names) | {"numpy", "tinygrad_vg"}
+
+
+def test_importing_costs_numpy_only():
+    code = "import sys, tinygrad_vg; print(*{name.split('.')[0] for name in sys.modules})"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert set(loaded) & {"matplotlib", "graphviz", "rich", "pandas", "scipy", "torch"} == set()
+
+
+def test_required_dependencies():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert {re.match(r"[\w-]+", need).group() for need in project["dependencies"]} == REQUIRED
+
+
+def commands():
+    """The README's commands: the lines of its `sh` blocks."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    return [line for block in re.findall(r"```sh\n(.*?)```", readme, re.S) for line in block.splitlines()]
+
+
+def test_readme_ci_and_pyproject_agree_on_the_commands():
+    job, tests = commands()
+    assert tests in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    assert set(re.findall(r'"\.\[(\w+)\]"', job + tests)) == {"examples", "test"} <= extras.keys()
+    script = re.search(r"python (examples/\S+)$", job).group(1)
+    assert (ROOT / script).is_file()
+    for command in (job, tests):
+        assert command.startswith("python3 -m venv .venv && .venv/bin/pip install ")
+
+
+def test_readme_example_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", readme, re.S)
+    exec(compile(example, "README.md", "exec"), {})
+
+
+def test_pictures_and_files_that_the_readme_shows_exist():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", readme):
+        assert (ROOT / target).exists(), target
+
+
+def test_docs_name_no_missing_script():
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+        for script in re.findall(r"(?:examples|tests)/[\w/]+\.py", page.read_text(encoding="utf-8")):
+            assert (ROOT / script).exists(), f"{page.name} names {script}"

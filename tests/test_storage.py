@@ -1,0 +1,217 @@
+"""Arrays on disk: they come back as they were, nothing is executed, and a file is there whole or not at all."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_vg as tg
+from tinygrad_vg import nn, storage
+
+ARRAYS: dict[str, Any] = {
+    "float64": np.linspace(0, 1, 7),
+    "float32": np.float32([[np.nan, -np.inf], [-0.0, 1e-45]]),
+    "int": np.arange(6).reshape(1, 2, 3),
+    "bool": np.array([True, False]),
+    "str": np.array(["σ", ""]),
+    "empty": np.zeros((0, 3)),
+    "scalar": np.array(2.5),
+    "Fortran": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+    "strided": np.arange(10.0)[::3],
+    "big-endian": np.arange(3, dtype=">f8"),
+    "tuple": (1, 2, 3),
+}
+
+
+class Trap:
+    """Unpickling it makes a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.folder),)
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("array", ARRAYS.values(), ids=ARRAYS)
+def test_round_trip(tmp_path: Path, array: Any) -> None:
+    tg.save({"name": array}, tmp_path / "a.npz")
+    loaded, expected = tg.load(tmp_path / "a.npz")["name"], np.asarray(array)
+    assert loaded.dtype == expected.dtype
+    assert loaded.shape == expected.shape
+    assert loaded.tobytes() == expected.tobytes()  # bytes, so that NaN equals itself
+
+
+@pytest.mark.parametrize("name", ["0.weight", "größe", "a/b", "with space", "file", "args", "kwds", "allow_pickle"])
+def test_any_name_comes_back(tmp_path: Path, name: str) -> None:
+    """An attribute of a module may be called as an argument of np.savez is."""
+    tg.save({name: np.arange(3.0), "other": np.zeros(2)}, tmp_path / "a.npz")
+    loaded = tg.load(tmp_path / "a.npz")
+    assert loaded.keys() == {name, "other"}
+    assert loaded[name].tolist() == [0, 1, 2]
+
+
+def test_a_model_comes_back(tmp_path: Path) -> None:
+    def model(seed: int) -> nn.Module:
+        rng = np.random.default_rng(seed)
+        return nn.Sequential(nn.Linear(3, 4, rng=rng), nn.Tanh(), nn.Linear(4, 2, dtype=np.float32, rng=rng))
+
+    saved, loaded, x = model(0), model(1), np.ones((5, 3))
+    tg.save(saved.state_dict(), tmp_path / "model.npz")
+    loaded.load_state_dict(tg.load(tmp_path / "model.npz"))
+    assert np.array_equal(loaded(x).data, saved(x).data)
+    assert list(tg.load(tmp_path / "model.npz")) == list(saved.state_dict())
+
+
+def test_no_arrays_are_a_file_too(tmp_path: Path) -> None:
+    tg.save({}, tmp_path / "a.npz")
+    assert tg.load(tmp_path / "a.npz") == {}
+
+
+@pytest.mark.parametrize("convert", [str, Path, os.fspath], ids=["str", "Path", "fspath"])
+def test_missing_folders_are_made_and_nothing_else(tmp_path: Path, convert: Callable[[Path], Any]) -> None:
+    path = convert(tmp_path / "new" / "newer" / "a.npz")
+    tg.save({"a": np.ones(2)}, path)
+    assert tg.load(path)["a"].tolist() == [1, 1]
+    assert files(tmp_path / "new" / "newer") == ["a.npz"]
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a", "a.npz.gz", "a.pt", ".npz"])
+def test_other_suffixes_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match=r"saved as \.npz files") as caught:
+        tg.save({"a": np.ones(2)}, tmp_path / "folder" / name)
+    assert name in str(caught.value)
+    assert files(tmp_path) == []
+
+
+# No pickle.
+
+
+@pytest.mark.parametrize("nested", [False, True], ids=["object", "in a structure"])
+def test_objects_are_not_saved(tmp_path: Path, nested: bool) -> None:
+    objects = np.array([(None,)], dtype=[("field", object)]) if nested else np.array([None, 1])
+    with pytest.raises(ValueError, match="'bad' holds Python objects"):
+        tg.save({"good": np.ones(2), "bad": objects}, tmp_path / "a.npz")
+    assert files(tmp_path) == []
+
+
+def test_a_tensor_is_not_saved_without_a_word(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=r"\.data"):
+        tg.save({"weight": nn.Linear(2, 1).weight}, tmp_path / "a.npz")
+    assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize("write", [np.savez, np.savez_compressed], ids=["plain", "compressed"])
+def test_a_file_with_a_pickle_is_refused_unopened(tmp_path: Path, write: Callable[..., None]) -> None:
+    trap = np.empty(1, object)
+    trap[0] = Trap(tmp_path / "executed")
+    write(tmp_path / "a.npz", good=np.ones(2), bad=trap)
+    with pytest.raises(ValueError, match=r"a\.npz"):
+        tg.load(tmp_path / "a.npz")
+    assert files(tmp_path) == ["a.npz"]
+
+
+def test_a_pickle_called_npz_is_refused_unopened(tmp_path: Path) -> None:
+    trap = np.empty(1, object)
+    trap[0] = Trap(tmp_path / "executed")
+    trap.dump(tmp_path / "a.npz")
+    with pytest.raises(ValueError, match=r"a\.npz"):
+        tg.load(tmp_path / "a.npz")
+    assert files(tmp_path) == ["a.npz"]
+
+
+# Files that are not whole.
+
+
+def test_a_missing_file_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"a\.npz"):
+        tg.load(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("share", [0, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999])
+def test_a_file_that_was_cut_off_is_refused(tmp_path: Path, share: float) -> None:
+    """With its name, and without leaving it open: that would be a ResourceWarning."""
+    path = tmp_path / "cut.npz"
+    tg.save({"a": np.arange(500.0), "b": np.ones((20, 20))}, path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(ValueError, match=r"cut\.npz is not a whole"):
+        tg.load(path)
+
+
+def test_a_flipped_bit_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "flipped.npz"
+    tg.save({"a": np.arange(500.0)}, path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"flipped\.npz"):
+        tg.load(path)
+
+
+@pytest.mark.parametrize("content", [b"hello", b"PK\x03\x04 and no more"], ids=["text", "a zip's first bytes"])
+def test_another_kind_of_file_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "other.npz").write_bytes(content)
+    with pytest.raises(ValueError, match=r"other\.npz is not a whole"):
+        tg.load(tmp_path / "other.npz")
+
+
+def test_a_single_array_is_not_an_archive(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.ones(2))
+    with pytest.raises(ValueError, match=r"a\.npy is not a whole \.npz file"):
+        tg.load(tmp_path / "a.npy")
+
+
+# Writing is all or nothing.
+
+
+@pytest.mark.parametrize("failure", [OSError("disk full"), KeyboardInterrupt()], ids=["OSError", "KeyboardInterrupt"])
+@pytest.mark.parametrize("old", [True, False], ids=["over an old file", "new file"])
+def test_a_failure_while_writing_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: BaseException, old: bool
+) -> None:
+    path = tmp_path / "a.npz"
+    if old:
+        tg.save({"a": np.zeros(3)}, path)
+    written = []
+
+    def write_half(file: Any, array: Any, **_: Any) -> None:
+        file.write(array.tobytes()[: array.nbytes // 2])
+        written.append(file)
+        raise failure
+
+    monkeypatch.setattr(np.lib.format, "write_array", write_half)
+    with pytest.raises(type(failure)):
+        tg.save({"a": np.ones(3)}, path)
+    assert len(written) == 1
+    assert files(tmp_path) == (["a.npz"] if old else [])
+    assert not old or tg.load(path)["a"].tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("failure", [RuntimeError("no"), KeyboardInterrupt()], ids=["error", "KeyboardInterrupt"])
+def test_replacing_is_all_or_nothing(tmp_path: Path, failure: BaseException) -> None:
+    path = tmp_path / "new" / "table.csv"
+
+    def write(text: str, then: BaseException | None = None) -> None:
+        with storage.replacing(path) as temporary:
+            assert temporary.suffix == path.suffix  # NumPy and Matplotlib go by it
+            assert temporary.parent == path.parent  # a rename is one step within a folder
+            temporary.write_text(text)
+            assert not path.exists() or path.read_text() == "old"
+            if then is not None:
+                raise then
+
+    write("old")
+    with pytest.raises(type(failure)):
+        write("half", failure)
+    assert path.read_text() == "old"
+    write("new")
+    assert path.read_text() == "new"
+    assert files(path.parent) == ["table.csv"]
