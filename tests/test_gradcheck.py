@@ -65,6 +65,16 @@ def test_order_2_notices_that_the_graph_was_left_through_g():
         tg.gradcheck(wrong, leaf(0.5, 2.0), order=2)
 
 
+def test_order_2_is_checked_for_every_input():
+    @tg.differentiable(lambda g, y, a, b: g * b * b, lambda g, y, a, b: 2 * g * a * plain(b))
+    def wrong(a, b):
+        return a * b * b
+
+    assert tg.gradcheck(wrong, [leaf(0.5), leaf(2.0)])
+    with pytest.raises(tg.GradcheckError, match=r"gradient 1 of wrong: the gradient of input 1 "):
+        tg.gradcheck(wrong, [leaf(0.5), leaf(2.0)], order=2)
+
+
 def test_order_3_notices_what_order_2_cannot():
     wrong = cube_with(lambda g, y, a: slope(g, a))
 

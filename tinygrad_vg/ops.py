@@ -127,7 +127,8 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
         y = np.matmul(weight, x) if x.ndim == 1 else np.matmul(x, weight.mT)
     if bias is None:
         return y
-    return y + (bias if bias.ndim == 1 or x.ndim == 1 else bias[..., None, :])
+    # order="C": what follows runs over rows that lie one after the other, also behind the ensemble's product.
+    return np.add(y, bias if bias.ndim == 1 or x.ndim == 1 else bias[..., None, :], order="C")
 
 
 @differentiable(lambda g, y, z, target: g * sigmoid_slope(z), lambda g, y, z, target: -g)

@@ -34,6 +34,8 @@ class Optimizer:
         for group in groups:
             if unknown := group.keys() - defaults.keys() - {"params"}:
                 raise ValueError(f"{type(self).__name__} has no option {sorted(unknown)}, only {sorted(defaults)}")
+            if "params" not in group:
+                raise ValueError(f'a group needs its "params", this one has {sorted(group)}')
             alone = isinstance(group["params"], Parameter)
             group["params"] = [group["params"]] if alone else list(group["params"])
             if not group["params"]:
@@ -66,7 +68,8 @@ class Optimizer:
         for parameter in group["params"]:
             g = parameter.grad
             if g is not None:
-                yield parameter, g.data if isinstance(g, Tensor) else g
+                g = g.data if isinstance(g, Tensor) else np.asarray(g)
+                yield parameter, g.astype(parameter.dtype, copy=False)
 
 
 class SGD(Optimizer):
@@ -128,7 +131,10 @@ class SGD(Optimizer):
 
 
 class Adam(Optimizer):
-    """Adam (Kingma & Ba 2015): steps of about lr, whatever the gradient's magnitude.
+    """Adam (Kingma & Ba 2015): steps of about lr, whatever the gradient's magnitude, as long as it is far above eps.
+
+    The root of the running mean of g² is kept, not the mean itself: where |g| is near the end of its type's
+    range, g² would underflow.
 
     Args:
         params: parameters, or groups of them as dicts.
@@ -170,9 +176,9 @@ class Adam(Optimizer):
             for parameter, g in self.gradients(group):
                 if decay:
                     g = g + decay * parameter.data
-                state = self.state.setdefault(parameter, {"t": 0, "mean": 0.0, "square": 0.0})
+                state = self.state.setdefault(parameter, {"t": 0, "mean": 0.0, "root": np.zeros_like(g)})
                 t = state["t"] = state["t"] + 1
                 mean = state["mean"] = beta1 * state["mean"] + (1 - beta1) * g
-                square = state["square"] = beta2 * state["square"] + (1 - beta2) * g * g
-                root = np.sqrt(square / (1 - beta2**t)) + eps
-                parameter.data = np.asarray(parameter.data - (lr / (1 - beta1**t)) * mean / root)
+                root = state["root"] = np.hypot(math.sqrt(beta2) * state["root"], math.sqrt(1 - beta2) * g)
+                step = lr / (1 - beta1**t) * mean / (root / math.sqrt(1 - beta2**t) + eps)
+                parameter.data = np.asarray(parameter.data - step)

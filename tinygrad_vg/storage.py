@@ -55,13 +55,12 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The arrays of an `.npz` file, by name.
 
     Raises:
-        FileNotFoundError: if there is no such file.
+        OSError: if the file cannot be read, FileNotFoundError if there is none.
         ValueError: if it is not an .npz file, or holds Python objects.
     """
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # NumPy and zipfile raise five kinds for the same thing
-        raise ValueError(f"{os.fspath(path)} is not a whole .npz file of plain arrays: {error}") from error
+    with open(path, "rb") as file:
+        try:
+            with np.load(file, allow_pickle=False) as archive:
+                return {name: archive[f"{name}.npy"] for name in archive.files}
+        except Exception as error:  # NumPy and zipfile raise five kinds for the same thing
+            raise ValueError(f"{os.fspath(path)} is not a whole .npz file of plain arrays: {error}") from error

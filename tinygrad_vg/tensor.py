@@ -62,9 +62,10 @@ class Node:
 def name_of(function: Callable[..., Any]) -> str:
     """The name a reader knows a function by: "np.sum", "np.linalg.norm", "sigmoid"."""
     name = getattr(function, "__name__", repr(function))
-    package, *path = (getattr(function, "__module__", None) or "numpy").split(".")
-    public = [part for part in path if not part.startswith("_")]
-    return ".".join(["np", *public, name]) if package == "numpy" else name
+    if getattr(np, name, None) is function:
+        return f"np.{name}"
+    package, *path = (getattr(function, "__module__", None) or "").split(".")
+    return ".".join(["np", *path, name]) if package == "numpy" else name
 
 
 def record(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> "Tensor":
@@ -326,9 +327,10 @@ class Tensor:
         return f"the output of {name_of(self._node.function)}" if self._node else "a tensor"
 
     def __repr__(self) -> str:
-        rows = np.array2string(self.data, separator=", ", prefix="Tensor(")
+        kind = type(self).__name__
+        rows = np.array2string(self.data, separator=", ", prefix=f"{kind}(")
         name = f", name={self.name!r}" if self.name else ""
-        return f"Tensor({rows}{', requires_grad=True' if self.requires_grad else ''}{name})"
+        return f"{kind}({rows}{', requires_grad=True' if self.requires_grad else ''}{name})"
 
     def __format__(self, spec: str) -> str:
         return format(self.data, spec) if spec else repr(self)

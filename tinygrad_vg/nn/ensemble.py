@@ -1,7 +1,7 @@
 """Ensembles: a question about gradients is a question about a distribution, and seeds are one more leading axis."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import numpy as np
@@ -11,7 +11,7 @@ from tinygrad_vg.nn.module import Module
 M = TypeVar("M", bound=Module)
 
 
-def stack(models: Sequence[M]) -> M:
+def stack(models: Iterable[M]) -> M:
     """The same module with the parameters of all models stacked along a new first axis.
 
     A weight becomes (R, out, in), a bias (R, out). A batch (B, in) goes in, (R, B, out) comes out, and the
@@ -27,6 +27,7 @@ def stack(models: Sequence[M]) -> M:
     >>> nets(np.zeros((5, 3))).shape
     (4, 5, 2)
     """
+    models = list(models)
     if not models:
         raise ValueError("stack needs at least one model")
     parts = [dict(model.named_parameters()) for model in models]

@@ -30,6 +30,8 @@ class Linear(Module):
     def __init__(
         self, in_features: int, out_features: int, bias: bool = True, *, dtype: Any = np.float64, rng: Rng = None
     ) -> None:
+        if min(in_features, out_features) < 1:
+            raise ValueError(f"a layer has at least one input and one neuron, not {in_features} and {out_features}")
         self.in_features = in_features
         self.out_features = out_features
         rng = np.random.default_rng(rng)  # one generator, or weight and bias would be drawn from the same seed

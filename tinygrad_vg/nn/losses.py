@@ -3,7 +3,8 @@
 "none" keeps one value per element (per sample for CrossEntropyLoss), "sum" adds them all, "mean" divides the
 sum by their number, "batchmean" by the number of samples: Nielsen's cost, summed over the output neurons and
 averaged over the mini-batch. The number is counted in the *target*. So an input with leading axes that the
-target does not have, as an ensemble's, is summed over them, and each member's gradient is its own.
+target does not have, as an ensemble's, is summed over them, and each member's gradient is its own. Where each
+member has targets of its own, (R, B, out), take "none" or "sum" and divide yourself: shapes cannot tell R from B.
 """
 
 from math import prod
@@ -52,7 +53,7 @@ def like(target: Any, input: Any) -> Any:
     if not (ends_it or target.shape == input.shape):
         raise ValueError(
             f"a target of shape {target.shape} does not go with an input of shape {input.shape}; "
-            "class indices become rows by np.eye(classes)[indices]"
+            "class indices become rows by np.eye(classes)[indices]; an ensemble's output keeps its last axis"
         )
     return target
 

@@ -14,7 +14,7 @@ class Parameter(Tensor):
 
     >>> from tinygrad_vg import nn
     >>> nn.Parameter([0.0, 1.0])
-    Tensor([0., 1.], requires_grad=True)
+    Parameter([0., 1.], requires_grad=True)
     """
 
     __slots__ = ()
@@ -29,8 +29,9 @@ ForwardHook = Callable[["Module", tuple[Any, ...], Any], Any]
 class Module:
     """Base of all layers and networks: write `forward`, and keep Parameters and Modules as attributes.
 
-    Parameters and modules are found in the attributes, also in lists and tuples of modules; their names are
-    the attributes' names joined by dots. There is nothing to register and no `super().__init__()` to forget.
+    Parameters and modules are found in the attributes, also in lists and tuples there, but not in dicts; their
+    names are the attributes' names joined by dots. There is nothing to register and no `super().__init__()` to
+    forget.
 
     >>> import numpy as np
     >>> from tinygrad_vg import nn
@@ -49,8 +50,8 @@ class Module:
     def forward(self, *args: Any) -> Any:
         raise TypeError(f"{type(self).__name__} has no forward(): define what the module computes")
 
-    def __call__(self, *args: Any) -> Any:
-        output = self.forward(*args)
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        output = self.forward(*args, **kwargs)
         if self._forward_hooks:
             for hook in tuple(self._forward_hooks.values()):
                 replacement = hook(self, args, output)
@@ -71,11 +72,15 @@ class Module:
 
     def named_children(self) -> Iterator[tuple[str, "Module"]]:
         """The modules directly below this one, in the order in which they were set."""
+        return ((name, value) for name, value in self._parts() if isinstance(value, Module))
+
+    def _parts(self) -> Iterator[tuple[str, Any]]:
+        """All attributes, lists and tuples taken apart."""
         for name, value in vars(self).items():
-            if isinstance(value, Module):
+            if isinstance(value, list | tuple):
+                yield from ((f"{name}.{i}", item) for i, item in enumerate(value))
+            else:
                 yield name, value
-            elif isinstance(value, list | tuple):
-                yield from ((f"{name}.{i}", item) for i, item in enumerate(value) if isinstance(item, Module))
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, "Module"]]:
         """This module (named "") and all below it, each once, from the outside in."""
@@ -92,7 +97,7 @@ class Module:
         """All parameters below this module with their dotted names; a shared one comes once."""
         seen: set[Parameter] = set()
         for prefix, module in self.named_modules():
-            for name, value in vars(module).items():
+            for name, value in module._parts():
                 if isinstance(value, Parameter) and value not in seen:
                     seen.add(value)
                     yield f"{prefix}.{name}" if prefix else name, value
