@@ -61,8 +61,7 @@ class MeanField:
     def band(self, level: float = 0.9) -> tuple[Floats, Floats]:
         """Where log10(‖δ^l‖ / ‖δ^L‖) of a seed lies with probability `level`: low and high, in decades, (L,) each.
 
-        ln‖δ^l‖² is taken as a sum of independent Gaussian steps. Its variance relative to the top layer is the sum
-        of κ/n over the steps from there, and that of ln‖δ^l‖ a quarter of it.
+        ln(‖δ^l‖ / ‖δ^L‖) is taken as a sum of independent Gaussian steps with variances κ/4n.
 
         Raises:
             ValueError: if `level` is not between 0 and 1.
@@ -109,16 +108,15 @@ def mean_field(
     Args:
         activation: φ, an elementwise module such as `nn.Tanh()`, or its class, or any function of Tensors such as
             `np.sin`. Its derivative comes from the engine. A kink may be at 0; elsewhere it costs up to 1 % in χ.
-        weight_std: σ_w, or (L,) one for each layer; 1 is Nielsen's start, and weights N(0, 1) have √n_in.
-        bias_std: σ_b, or (L,) one for each layer.
-        width: n, the number of neurons, or (L,) one for each layer.
+        weight_std, bias_std, width: σ_w, σ_b and n; each for all layers or, (L,), for each. Nielsen starts with
+            σ_w = σ_b = 1. Weights N(0, 1) have σ_w = √n_in.
         depth: L, the number of layers with weights.
         input_q: the mean of x² over the inputs of a sample, and over samples.
 
     Raises:
-        TypeError: if `activation` is not callable, or width or depth not an integer.
-        ValueError: if a number is out of range, if there are not L of them, if `activation` is not elementwise or
-            passes no gradient, or if a length overflows.
+        TypeError: if `activation` is not callable.
+        ValueError: if `activation` is not elementwise or passes no gradient, if a number is out of range or there
+            are not L of them, or if a length overflows.
 
     >>> from tinygrad_vg import nn
     >>> nielsen = mean_field(nn.Sigmoid, weight_std=1, bias_std=1, width=30, depth=4, input_q=0.1)
@@ -128,12 +126,10 @@ def mean_field(
     array([-0.688, -0.698, -0.698])
     >>> low, high = nielsen.band(0.9)
     >>> low.round(2), high.round(2)
-    (array([-2.27, -1.54, -0.8 ,  0.  ]), array([-1.9 , -1.25, -0.59,  0.  ]))
+    (array([-2.26, -1.54, -0.8 ,  0.  ]), array([-1.9 , -1.25, -0.59,  0.  ]))
     """
-    if not isinstance(depth, int | np.integer):
-        raise TypeError(f"depth is a number of layers, an integer, not {depth!r}")
-    if depth < 1:
-        raise ValueError(f"depth is a number of layers, 1 or more, not {depth}")
+    if not isinstance(depth, int | np.integer) or depth < 1:
+        raise ValueError(f"depth is a number of layers, 1 or more, not {depth!r}")
     return _propagate([_function(activation)] * int(depth), weight_std, bias_std, width, input_q)
 
 
@@ -144,11 +140,9 @@ def mean_field_of(model: Module, images: Any) -> MeanField:
     subtracted, for a constant bias too adds to q. Of training the theory sees only that parameters grow or shrink.
 
     Args:
-        model: a Sequential, nested or not, of Linear and of elementwise activations between them.
+        model: a Sequential, nested or not, of Linear and of elementwise activations between them. Each Linear, the
+            output layer too, is one layer of the prediction, as it is one of a recorder's history.
         images: (B, in); what stands before the first Linear is applied to them.
-
-    Returns:
-        The prediction, with one layer for each Linear, the output layer included, as in a recorder's history.
 
     Raises:
         TypeError: if the model is not such a Sequential.
@@ -189,11 +183,9 @@ def critical_weight_std(activation: Activation, bias_std: float) -> float:
     """The σ_w at which gradients keep their length: χ = 1 at a stable fixed point q* of the length map.
 
     Below it they vanish, above it they explode (Schoenholz et al. 2017). If there are several, it is that of the
-    smallest q*. For ReLU it is √2 whatever the biases, which, unless they are 0, let q grow without limit there.
-    Activations that become linear only far out, such as softplus, have χ = 1 in that limit.
-
-    It need not be of use. That of the sigmoid lies near σ_w = 10, where the neurons are saturated and only one in
-    five passes the gradient on (`MeanField.active`).
+    smallest q*. ReLU has √2 whatever the biases, though with biases q* is infinite; so have activations that become
+    ReLU far out, such as softplus. A critical point need not be of use: that of the sigmoid lies near σ_w = 10,
+    where the neurons are saturated and only one in five passes the gradient on (`MeanField.active`).
 
     Raises:
         TypeError, ValueError: as from `mean_field`; ValueError also if there is no such σ_w.
@@ -232,8 +224,8 @@ def critical_weight_std(activation: Activation, bias_std: float) -> float:
     elif not len(turns) and abs(gains[end]) < 1e-6:  # q* = ∞
         return math.sqrt(variances[end])
     raise ValueError(
-        "no weight_std gives χ = 1 at a stable fixed point of the length map: the last of them has "
-        f"weight_std = {math.sqrt(variances[end]):.4g} and χ = {gains[end] + 1:.4g}; beyond it the lengths jump"
+        "no weight_std gives χ = 1 at a length that networks settle at: the stable fixed points of the length map end "
+        f"at weight_std = {math.sqrt(variances[end]):.4g} with χ = {gains[end] + 1:.4g}, and beyond, the lengths jump"
     )
 
 
@@ -242,12 +234,12 @@ def _propagate(
 ) -> MeanField:
     """The maps from layer 1 up; an activation for each layer, of which the last is not used."""
     depth = len(activations)
-    if np.asarray(width).dtype.kind not in "iu":
-        raise TypeError(f"width is a number of neurons, an integer, or one for each layer, not {width!r}")
+    if np.asarray(width).dtype.kind not in "iu" or np.any(np.less(width, 1)):
+        raise ValueError(f"width is a number of neurons, 1 or more, or one such number for each layer, not {width!r}")
     n, square = _checked("width", width, depth).astype(np.int64), _checked("input_q", input_q)[0]
     weight_stds, bias_stds = _checked("weight_std", weight_std, depth), _checked("bias_std", bias_std, depth)
-    if not (n.all() and weight_stds.all()):
-        raise ValueError("a width or a weight_std is 0: no gradient passes")
+    if not weight_stds.all():
+        raise ValueError("weight_std is 0 in some layer: no gradient passes")
     q, chi, kappa = np.empty(depth), np.empty(depth - 1), np.empty(depth - 1)
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is raised below
         for i, activation in enumerate(activations):
@@ -274,18 +266,20 @@ def _checked(name: str, values: ArrayLike, depth: int = 1) -> Floats:
 def _moments(function: Function, q: float) -> tuple[float, float, float]:
     """E[φ²], E[φ′²] and E[φ′⁴] over N(0, q)."""
     z, weights = _normal_rule()
-    y, slope = _value_and_slope(function, math.sqrt(q) * z)
+    x = Tensor(math.sqrt(q) * z, requires_grad=True)
+    y = function(x)
+    (slope,) = grad(y, x, np.ones(x.shape))
     if not slope.any():
         raise ValueError(f"the activation passes no gradient: it is constant where q = {q:.3g}")
-    return float(weights @ y**2), float(weights @ slope**2), float(weights @ slope**4)
+    return float(weights @ y.data**2), float(weights @ slope**2), float(weights @ slope**4)
 
 
 @functools.cache
 def _normal_rule() -> tuple[Floats, Floats]:
     """Points and weights of quadrature over N(0, 1)."""
-    # Gauss-Hermite's points, 0.2 apart if there are 200, are too far apart for a tanh′ of width 1/√q: E[tanh′⁴] is
-    # 2 % wrong at q = 10 and 64 % at q = 50, and a kink costs digits at every q. So each half line is cut into
-    # panels that halve towards 0, with Gauss-Legendre's points on them.
+    # Gauss-Hermite's points, 0.2 apart if there are 200, are too few for a tanh′ of width 1/√q: E[tanh′⁴] is 2 %
+    # wrong at q = 10, 64 % at q = 50. And a kink costs digits at every q. So each half line is cut into panels that
+    # halve towards 0, with Gauss-Legendre's points on each.
     edges = np.concatenate([[0.0], 2.0 ** np.arange(-16, 0), np.arange(1, 13)])
     nodes, weights = np.polynomial.legendre.leggauss(64)
     half = np.diff(edges)[:, None] / 2
@@ -294,24 +288,16 @@ def _normal_rule() -> tuple[Floats, Floats]:
     return np.concatenate([-z, z]), np.concatenate([weights, weights])
 
 
-def _value_and_slope(function: Function, points: Floats) -> tuple[Floats, Floats]:
-    """φ and φ′, the latter from the engine."""
-    z = Tensor(points, requires_grad=True)
-    y = function(z)
-    if not (isinstance(y, Tensor) and y.requires_grad):
-        raise ValueError("the activation passes no gradient (inside no_grad none does)")
-    if y.shape != z.shape:
-        raise ValueError(f"the activation is not elementwise: it makes shape {y.shape} out of {z.shape}")
-    return y.data, grad(y, z, np.ones(y.shape))[0]
-
-
 def _function(activation: Activation) -> Function:
     """The activation as a function of Tensors that has been tried."""
     function: Any = activation() if isinstance(activation, type) and issubclass(activation, Module) else activation
     if not callable(function):
         raise TypeError(f"an activation is a module or a function of Tensors, as nn.Tanh() or np.sin, not {function!r}")
-    points = np.array([-1.0, 0.5, 2.0])
-    if not np.isclose(*(_value_and_slope(function, part)[0][0] for part in (points, points[:1]))):
+    z = Tensor([-1.0, 0.5, 2.0], requires_grad=True)
+    y = function(z)
+    if not (isinstance(y, Tensor) and y.requires_grad):
+        raise ValueError("the activation passes no gradient (inside no_grad none does)")
+    if y.shape != z.shape or not np.isclose(y.data[0], function(z[:1]).data[0]):
         raise ValueError("the activation is not elementwise: its value at one point depends on the other points")
     return function  # type: ignore[no-any-return]
 
