@@ -1,6 +1,7 @@
 """The main job, small: its files, its tables, its errors, and what Ctrl-C leaves."""
 
 import csv
+import re
 import signal
 import struct
 import subprocess
@@ -76,15 +77,22 @@ def test_ctrl_c_keeps_what_is_done(tmp_path, small_data):
     process = subprocess.Popen(
         command(*options), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    time.sleep(6)  # by then the workers train
+    history = tmp_path / "runs" / "mnist_depth" / "history.npz"
+    deadline = time.monotonic() + 90
+    while not (history.exists() and {f"descent_{k}_steps" for k in (1, 2, 3)} <= tg.load(history).keys()):
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    time.sleep(2)  # the descents are done: what runs now is training
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert "Interrupted. What was done is kept in runs/mnist_depth/" in errors
-    assert "of 100000 epochs" in errors
+    epochs = [int(n) for n in re.findall(r"(\d+) of 100000 epochs", errors)]
+    assert epochs
     with open(tmp_path / "runs" / "mnist_depth" / "results.csv", newline="") as file:
-        assert len(list(csv.DictReader(file))) > 0
-    assert tg.load(tmp_path / "runs" / "mnist_depth" / "history.npz")
+        assert len(list(csv.DictReader(file))) == 4 * sum(epochs)
+    assert "training_3_steps" in tg.load(history)
 
 
 @pytest.mark.parametrize(
