@@ -1,10 +1,12 @@
 """tinygrad_vg: automatic differentiation on NumPy that shows how gradients vanish and explode."""
 
 from tinygrad_vg import datasets as datasets
+from tinygrad_vg import instruments as instruments
 from tinygrad_vg import nn as nn
 from tinygrad_vg import ops as ops
 from tinygrad_vg import optim as optim
 from tinygrad_vg.backward import grad as grad
+from tinygrad_vg.backward import jvp as jvp
 from tinygrad_vg.backward import no_grad as no_grad
 from tinygrad_vg.gradcheck import GradcheckError as GradcheckError
 from tinygrad_vg.gradcheck import gradcheck as gradcheck

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_vg.extended import ExtendedArray
+
 if TYPE_CHECKING:
     from tinygrad_vg.tensor import Tensor
 
-Gradient = Any  # an array, or with create_graph=True a Tensor
+Gradient = Any  # an array, with create_graph=True a Tensor, with extended_range=True an ExtendedArray
 Hook = Callable[[Gradient], Gradient | None]
 
 
@@ -69,7 +71,8 @@ def walk(
 ) -> Iterator[tuple["Tensor", Gradient]]:
     """Yield each tensor that the seeds depend on, with its total gradient, consumers before sources.
 
-    With `only`, edges to tensors outside that set are left out.
+    With `only`, edges to tensors outside that set are left out. A seed that is an ExtendedArray makes all
+    gradients below it ExtendedArrays.
     """
     gradients = dict(seeds)
     consumers = count_consumers(gradients, only)
@@ -80,17 +83,23 @@ def walk(
         if tensor._hooks:
             g = call_hooks(tensor, tensor._hooks, g)
         yield tensor, g
-        node = tensor._node
+        node = tensor.node
         if node is None:
             continue
         y, arguments = (tensor, node.checked_inputs(tensor)) if create_graph else (node.output, node.values)
         for index, source, rule in node.edges:
             if only is not None and source not in only:
                 continue
-            share = rule(g, y, *arguments, **node.kwargs)
+            if isinstance(g, ExtendedArray):
+                share = g.through(rule, y, *arguments, **node.kwargs)
+            else:
+                share = rule(g, y, *arguments, **node.kwargs)
             value = node.values[index]
-            if share.shape != value.shape or share.dtype != value.dtype:
-                share = fit(share, value)
+            try:
+                if share.shape != value.shape or share.dtype != value.dtype:
+                    share = fit(share, value)
+            except AttributeError as error:
+                raise TypeError(f"the rule that gives {source.label} its gradient answered {share!r}") from error
             gradients[source] = gradients[source] + share if source in gradients else share
             consumers[source] -= 1
             if not consumers[source]:
@@ -102,7 +111,7 @@ def count_consumers(roots: Iterable["Tensor"], only: set["Tensor"] | None) -> di
     counts = dict.fromkeys(roots, 0)
     unseen = list(counts)
     while unseen:
-        node = unseen.pop()._node
+        node = unseen.pop().node
         if node is not None:
             for _, source, _ in node.edges:
                 if only is not None and source not in only:
@@ -120,6 +129,8 @@ def fit(g: Gradient, value: Any) -> Gradient:
 
     A value used n times along an axis receives n shares, and its gradient is their sum.
     """
+    if isinstance(g, ExtendedArray):
+        return ExtendedArray(fit(g.mantissa, value), g.exponent).rescaled()
     if g.shape != value.shape:
         lead = g.ndim - value.ndim
         axes = tuple(range(lead)) + tuple(i + lead for i, n in enumerate(value.shape) if n == 1)
@@ -140,7 +151,7 @@ def call_hooks(tensor: "Tensor", hooks: "dict[HookHandle, Hook]", g: Gradient) -
                     f"a hook on {tensor.label} returned a gradient of shape {np.shape(replacement)}; "
                     f"the tensor has shape {tensor.shape}"
                 )
-            g = replacement
+            g = ExtendedArray(replacement) if isinstance(g, ExtendedArray) else replacement
     return g
 
 
@@ -153,11 +164,14 @@ def own(g: Gradient, handed_out: dict[int, Gradient]) -> Gradient:
     return g
 
 
-def backward(tensor: "Tensor", gradient: Any, create_graph: bool) -> None:
+def backward(tensor: "Tensor", gradient: Any, create_graph: bool, extended_range: bool) -> None:
     """Add ∂tensor/∂leaf to the `.grad` of every leaf; see `Tensor.backward`."""
+    if create_graph and extended_range:
+        raise ValueError("backward cannot be recorded and have extended range at once; choose one")
+    seed = tensor._seed(gradient, create_graph)
     handed_out = {id(gradient): gradient}
-    for source, g in walk({tensor: tensor._seed(gradient, create_graph)}, create_graph):
-        if source._node is None:
+    for source, g in walk({tensor: ExtendedArray(seed) if extended_range else seed}, create_graph):
+        if source.node is None:
             source.grad = own(g if source.grad is None else source.grad + g, handed_out)
 
 
@@ -212,12 +226,46 @@ def grad(
     return tuple(own(found[target], handed_out) for target in targets)
 
 
+def jvp(outputs: "Tensor | Sequence[Tensor]", inputs: "Tensor | Sequence[Tensor]", tangents: Any) -> tuple[Any, ...]:
+    """How the outputs of a recorded graph move when its inputs move along `tangents`: forward-mode products J v.
+
+    The gradient g = Jᵀu is linear in the cotangent u, and its own gradient in u, with v as cotangent, is J v: so the
+    table of vector-Jacobian products serves for forward mode too, and nothing is perturbed.
+
+    Args:
+        outputs: a Tensor or a sequence of them.
+        inputs: a Tensor or a sequence of them.
+        tangents: for each input an array of its shape.
+
+    Returns:
+        A tuple with one array per output, of its shape.
+
+    Raises:
+        ValueError: as `grad` does; also if a tangent is missing.
+
+    >>> import tinygrad_vg as tg
+    >>> x = tg.Tensor([1.0, 2.0], requires_grad=True)
+    >>> tg.jvp(x * x, x, [1.0, 10.0])
+    (array([ 2., 40.]),)
+    """
+    roots = tuple(outputs) if isinstance(outputs, list | tuple) else (outputs,)
+    targets = tuple(inputs) if isinstance(inputs, list | tuple) else (inputs,)
+    given = tuple(tangents) if isinstance(inputs, list | tuple) else (tangents,)
+    if len(given) != len(targets):
+        raise ValueError(f"jvp got {len(targets)} inputs and {len(given)} tangents; it needs one for each")
+    cotangents = [root.detach() for root in roots]  # any values do
+    for cotangent in cotangents:
+        cotangent.requires_grad = True
+    gradients = grad(roots, targets, cotangents, create_graph=True)
+    return grad(gradients, cotangents, list(given))
+
+
 def on_the_way(roots: Iterable["Tensor"], targets: Iterable["Tensor"]) -> set["Tensor"]:
     """The tensors below the roots through which a target is reached, the targets among them."""
     users: dict[Tensor, list[Tensor]] = {}
     for tensor in count_consumers(roots, None):
-        if tensor._node is not None:
-            for _, source, _ in tensor._node.edges:
+        if tensor.node is not None:
+            for _, source, _ in tensor.node.edges:
                 users.setdefault(source, []).append(tensor)
     reached: set[Tensor] = set()
     unseen = list(targets)

@@ -112,7 +112,7 @@ def made(output: Any, node: Node | None) -> "Tensor":
     tensor.grad = None
     tensor.requires_grad = node is not None
     tensor.name = None
-    tensor._node = node
+    tensor.node = node
     tensor._hooks = None
     return tensor
 
@@ -167,6 +167,9 @@ def differentiable(*rules: Rule | None) -> Callable[[Callable[..., Any]], Callab
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        if not callable(function):
+            raise TypeError("write @differentiable(rule, ...) above a function: the rules come in brackets")
+
         @wraps(function)
         def operation(*args: Any, **kwargs: Any) -> Any:
             for argument in args:
@@ -196,7 +199,9 @@ class Tensor:
         data: the array. It may be rebound, as optimizers do; do not change it in place between a forward and
             its backward.
         grad: None, or on a leaf the sum of the gradients of all backwards so far, an array of the shape and
-            dtype of `data` (after `backward(create_graph=True)` a Tensor).
+            dtype of `data` (after `backward(create_graph=True)` a Tensor, after `backward(extended_range=True)`
+            an ExtendedArray).
+        node: how the tensor was computed, a `Node`; None for a leaf.
 
     Raises:
         TypeError: if gradients are asked for an array that is not of real floating-point numbers.
@@ -208,13 +213,13 @@ class Tensor:
     array([ 5.4366, 22.1672])
     """
 
-    __slots__ = ("data", "grad", "requires_grad", "name", "_node", "_hooks", "__weakref__")
+    __slots__ = ("data", "grad", "requires_grad", "name", "node", "_hooks", "__weakref__")
 
     data: Any
     grad: Any
     requires_grad: bool
     name: str | None
-    _node: Node | None
+    node: Node | None
     _hooks: dict[HookHandle, Hook] | None
 
     def __init__(self, array: Any, requires_grad: bool = False, name: str | None = None) -> None:
@@ -225,22 +230,25 @@ class Tensor:
         self.grad = None
         self.requires_grad = requires_grad
         self.name = name
-        self._node = None
+        self.node = None
         self._hooks = None
 
     # The gradient.
 
-    def backward(self, gradient: Any = None, create_graph: bool = False) -> None:
+    def backward(self, gradient: Any = None, create_graph: bool = False, extended_range: bool = False) -> None:
         """Add the gradient of this tensor to the `.grad` of every leaf it was computed from.
 
         Args:
             gradient: the cotangent to start from, an array of this tensor's shape; 1 for one element.
             create_graph: record the backward pass itself, so that gradients can be differentiated again.
+            extended_range: give every gradient a power of two beside its array, so that none is too small or
+                too large for its float type; `.grad` and hooks then get an ExtendedArray.
 
         Raises:
-            ValueError: if this tensor has no graph, or `gradient` is missing or of the wrong shape.
+            ValueError: if this tensor has no graph, `gradient` is missing or of the wrong shape, or both options
+                are asked for.
         """
-        backward(self, gradient, create_graph)
+        backward(self, gradient, create_graph, extended_range)
 
     def register_hook(self, hook: Hook) -> HookHandle:
         """Call `hook(gradient)` with this tensor's total gradient in every backward that reaches it.
@@ -324,7 +332,7 @@ class Tensor:
         """How messages speak of this tensor."""
         if self.name:
             return f"tensor '{self.name}'"
-        return f"the output of {name_of(self._node.function)}" if self._node else "a tensor"
+        return f"the output of {name_of(self.node.function)}" if self.node else "a tensor"
 
     def __repr__(self) -> str:
         kind = type(self).__name__
@@ -346,7 +354,7 @@ class Tensor:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copying and pickling carry the data; gradients and hooks stay behind, a history cannot come along."""
-        if self._node is not None:
+        if self.node is not None:
             raise TypeError(f"{self.label} has a history, which cannot be copied; copy its .detach()")
         return type(self), (self.data, self.requires_grad, self.name)
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_vg.extended import ExtendedArray
 from tinygrad_vg.tensor import Tensor
 
 
@@ -16,7 +17,7 @@ def log10_norm(array: Any, axis: int | tuple[int, ...] | None = None) -> Any:
     anything is squared.
 
     Args:
-        array: an array or Tensor.
+        array: an array, Tensor or ExtendedArray.
         axis: the axes to take the norm over; all if None.
 
     Returns:
@@ -29,6 +30,8 @@ def log10_norm(array: Any, axis: int | tuple[int, ...] | None = None) -> Any:
     >>> float(np.linalg.norm(x)), round(log10_norm(x), 6)
     (0.0, -29.69897)
     """
+    if isinstance(array, ExtendedArray):
+        return log10_norm(array.mantissa, axis) + array.exponent * math.log10(2)
     x = np.abs(array.data if isinstance(array, Tensor) else np.asarray(array))
     if x.dtype != np.longdouble:
         x = x.astype(np.float64)

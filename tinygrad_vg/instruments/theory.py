@@ -2,8 +2,9 @@
 
 import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import NormalDist
 from typing import Any
 
@@ -97,13 +98,13 @@ def mean_field(
     independence, as if backward met other weights than forward: ‖δ^l‖²/‖δ^{l+1}‖² is then σ_w² times the mean of
     n^l independent φ′²g², g Gaussian, and κ/n^l its relative variance. For ReLU it agrees with Hanin & Nica (2018);
     else it is verified by measurement, typical ratios to 0.5 % in nets of width 30 and 100. It leaves out that q
-    too varies over seeds: in tanh nets at the critical point, where q is remembered longest, the variance is
-    measured 18-35 % larger, and the 90 % band holds about 85 % of the seeds.
+    too varies over seeds: at tanh's critical point the variance is measured 18-35 % larger, and the 90 % band
+    holds about 85 % of the seeds.
 
-    All this is about ‖δ^l‖ of *one* sample. A recorder sees the gradient of a batch, the mean of δ^l over samples.
-    It has the same ratios where a layer answers nearly alike to all samples, as Nielsen's sigmoids do. Where
-    samples keep apart, as in tanh or ReLU nets at the critical point and all the more beyond it, their δ^l cancel,
-    most in the lowest layers. Orthogonal weights have another theory (Pennington et al. 2017).
+    This is about ‖δ^l‖ of *one* sample. A recorder sees the mean of δ^l over a batch. It has the same ratios where
+    layers answer nearly alike to all samples, as Nielsen's sigmoids do. Where samples keep apart, as in tanh or
+    ReLU nets at the critical point and all the more beyond it, their δ^l cancel, most in the lowest layers.
+    Orthogonal weights have another theory (Pennington et al. 2017).
 
     Args:
         activation: φ, an elementwise module such as `nn.Tanh()`, or its class, or any function of Tensors such as
@@ -130,7 +131,7 @@ def mean_field(
     """
     if not isinstance(depth, int | np.integer) or depth < 1:
         raise ValueError(f"depth is a number of layers, 1 or more, not {depth!r}")
-    return _propagate([_function(activation)] * int(depth), weight_std, bias_std, width, input_q)
+    return _propagate([_function(activation)] * (int(depth) - 1), weight_std, bias_std, width, input_q)
 
 
 def mean_field_of(model: Module, images: Any) -> MeanField:
@@ -154,24 +155,20 @@ def mean_field_of(model: Module, images: Any) -> MeanField:
     >>> prediction.layers, prediction.width, prediction.weight_std.round(2)
     ((1, 2), array([300,  10]), array([1., 1.]))
     """
-    linears: list[Linear] = []
-    between: list[list[Module]] = [[]]  # before the first Linear, after it, after the second ...
-    for name, module in _chain(model):
-        if isinstance(module, Linear):
-            linears.append(module)
-            between.append([])
-        elif next(module.parameters(), None) is not None:
-            raise TypeError(f"the theory knows Linear and activations, not module {name!r}, {type(module).__name__}")
-        else:
-            between[-1].append(module)
-    if not linears:
-        raise TypeError("the model has no Linear, so there is no gradient to predict")
-    x = _composed(between[0])(images)
+    modules = _chain(model)
+    linears = [module for module in modules if isinstance(module, Linear)]
+    others = [module for module in modules if not isinstance(module, Linear)]
+    strange = [type(module).__name__ for module in others if next(module.parameters(), None) is not None]
+    if strange or not linears:
+        found = ", ".join(strange) or "no Linear"
+        raise TypeError(f"the theory knows Sequential, Linear and activations; this model has {found}")
+    places = [i for i, module in enumerate(modules) if isinstance(module, Linear)]
+    x = _composed(modules[: places[0]])(images)
     x = x.data if isinstance(x, Tensor) else np.asarray(x)
     if x.shape[-1:] != (linears[0].in_features,):
         raise ValueError(f"{linears[0]!r} takes images of shape (B, {linears[0].in_features}), not {x.shape}")
     return _propagate(
-        [_function(_composed(modules)) for modules in between[1:]],
+        [_function(_composed(modules[i + 1 : j])) for i, j in pairwise(places)],
         [math.sqrt(_mean_square(linear.weight.data) * linear.in_features) for linear in linears],
         [0.0 if linear.bias is None else math.sqrt(_mean_square(linear.bias.data)) for linear in linears],
         [linear.out_features for linear in linears],
@@ -232,8 +229,8 @@ def critical_weight_std(activation: Activation, bias_std: float) -> float:
 def _propagate(
     activations: Sequence[Function], weight_std: ArrayLike, bias_std: ArrayLike, width: ArrayLike, input_q: ArrayLike
 ) -> MeanField:
-    """The maps from layer 1 up; an activation for each layer, of which the last is not used."""
-    depth = len(activations)
+    """The maps from layer 1 up; the activations stand between the layers."""
+    depth = len(activations) + 1
     if np.asarray(width).dtype.kind not in "iu" or np.any(np.less(width, 1)):
         raise ValueError(f"width is a number of neurons, 1 or more, or one such number for each layer, not {width!r}")
     n, square = _checked("width", width, depth).astype(np.int64), _checked("input_q", input_q)[0]
@@ -242,10 +239,10 @@ def _propagate(
         raise ValueError("weight_std is 0 in some layer: no gradient passes")
     q, chi, kappa = np.empty(depth), np.empty(depth - 1), np.empty(depth - 1)
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is raised below
-        for i, activation in enumerate(activations):
+        for i in range(depth):
             q[i] = weight_stds[i] ** 2 * square + bias_stds[i] ** 2
             if i < depth - 1:
-                square, slope, fourth = _moments(activation, q[i])
+                square, slope, fourth = _moments(activations[i], q[i])
                 chi[i], kappa[i] = weight_stds[i + 1] ** 2 * slope, 3 * (fourth / slope) / slope - 1
             if not np.isfinite([q[i], *chi[i : i + 1], *kappa[i : i + 1]]).all():
                 raise ValueError(f"lengths overflow in layer {i + 1}, where q = {q[i]:.3g}")
@@ -255,11 +252,9 @@ def _propagate(
 def _checked(name: str, values: ArrayLike, depth: int = 1) -> Floats:
     """Finite numbers of 0 or more, one for each layer."""
     array = np.asarray(values, np.float64)
-    if array.shape not in ((), (depth,)):
-        per_layer = f", or {depth}, one for each layer" if depth > 1 else ""
-        raise ValueError(f"{name} is one number{per_layer}, not an array of shape {array.shape}")
-    if not (np.isfinite(array) & (array >= 0)).all():
-        raise ValueError(f"{name} is finite and not below 0, unlike {values!r}")
+    if array.shape not in ((), (depth,)) or not (np.isfinite(array) & (array >= 0)).all():
+        per_layer = f", or {depth} of them, one for each layer" if depth > 1 else ""
+        raise ValueError(f"{name} is a finite number, 0 or more{per_layer}, not {values!r}")
     return np.broadcast_to(array, (depth,)).copy()
 
 
@@ -307,15 +302,9 @@ def _composed(modules: Sequence[Module]) -> Function:
     return lambda x: functools.reduce(lambda x, module: module.forward(x), modules, x)
 
 
-def _chain(model: Module, prefix: str = "") -> Iterator[tuple[str, Module]]:
-    """The modules of nested Sequentials, in order, with their names."""
-    if not isinstance(model, Sequential):
-        raise TypeError(f"the theory reads a Sequential, not {type(model).__name__}")
-    for name, module in model.named_children():
-        if isinstance(module, Sequential):
-            yield from _chain(module, f"{prefix}{name}.")
-        else:
-            yield prefix + name, module
+def _chain(module: Module) -> list[Module]:
+    """What nested Sequentials apply, in order."""
+    return [part for each in module for part in _chain(each)] if isinstance(module, Sequential) else [module]
 
 
 def _mean_square(array: NDArray[Any]) -> float:

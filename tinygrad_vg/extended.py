@@ -1,0 +1,95 @@
+"""Extended range: a cotangent that carries a power of two beside its array, and so neither vanishes nor overflows.
+
+Rules are linear in g, and scaling by a power of two is exact: a walk back that rescales its cotangents whenever
+they leave the neighbourhood of 1 computes the same digits, only with an exponent that never ends.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+
+class ExtendedArray:
+    """The array `mantissa · 2**exponent`, one exponent for all its elements.
+
+    What `backward(extended_range=True)` leaves in `.grad` and gives to hooks. Where an array is asked for,
+    `np.asarray(x)` rounds it to the range of its dtype; `instruments.log10_norm` takes it as it is.
+
+    Attributes:
+        mantissa: an array.
+        exponent: a Python integer, which has no smallest or largest.
+
+    >>> import tinygrad_vg as tg
+    >>> x = tg.Tensor(1e300, requires_grad=True)
+    >>> (x * 1e-200 * 1e-200 * 1e-200).backward(extended_range=True)
+    >>> float(x.grad), round(tg.instruments.log10_norm(x.grad), 9)
+    (0.0, -600.0)
+    """
+
+    __slots__ = ("mantissa", "exponent")
+
+    def __init__(self, mantissa: Any, exponent: int = 0) -> None:
+        self.mantissa = np.asarray(mantissa)
+        self.exponent = exponent
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.mantissa.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.mantissa.dtype
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        return np.asarray(shifted(self.mantissa, self.exponent), dtype or self.dtype)
+
+    def __float__(self) -> float:
+        return float(np.asarray(self))
+
+    def __repr__(self) -> str:
+        return f"ExtendedArray({self.mantissa!r} * 2**{self.exponent})"
+
+    def __add__(self, other: Any) -> "ExtendedArray":
+        """The sum at the larger of the two exponents: what the smaller one loses there lies below the sum's digits."""
+        other = other if isinstance(other, ExtendedArray) else ExtendedArray(other)
+        exponent = max(self.exponent, other.exponent)
+        terms = [shifted(term.mantissa, term.exponent - exponent) for term in (self, other)]
+        return ExtendedArray(terms[0] + terms[1], exponent).rescaled()
+
+    __radd__ = __add__
+    __array_ufunc__ = None  # array + extended: NumPy leaves it to us instead of rounding first
+
+    def through(self, rule: Callable[..., Any], y: Any, *args: Any, **kwargs: Any) -> "ExtendedArray":
+        """The rule's answer to this cotangent."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            share = rule(self.mantissa, y, *args, **kwargs)
+        largest = largest_exponent(self.mantissa)
+        if largest is not None and largest > 0 and not np.all(np.isfinite(share)):
+            # It has left the range upwards: once more, from numbers below 1.
+            return ExtendedArray(shifted(self.mantissa, -largest), self.exponent + largest).through(
+                rule, y, *args, **kwargs
+            )
+        return ExtendedArray(share, self.exponent).rescaled()
+
+    def rescaled(self) -> "ExtendedArray":
+        """The same numbers, the largest of them between 1/2 and 1 if it was below: this cannot lose a digit.
+
+        Large ones are left as they are, for scaling down could lose the small elements beside them.
+        """
+        exponent = largest_exponent(self.mantissa)
+        if exponent is None or exponent >= 0:
+            return self
+        return ExtendedArray(shifted(self.mantissa, -exponent), self.exponent + exponent)
+
+
+def shifted(array: Any, exponent: int) -> Any:
+    """array · 2**exponent; exponents beyond any float's range give 0 or infinity."""
+    with np.errstate(over="ignore"):
+        return np.ldexp(array, max(-40_000, min(40_000, exponent)))
+
+
+def largest_exponent(array: Any) -> int | None:
+    """The power of two above the largest magnitude; None if there is none, or it is 0 or not finite."""
+    largest = np.max(np.abs(array), initial=0.0)
+    return int(np.frexp(largest)[1]) if 0 < largest < np.inf else None
