@@ -20,7 +20,9 @@ import queue
 import signal
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from datetime import datetime
 from functools import cache
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 
@@ -165,7 +167,7 @@ def save(results, args):
     for (name, depth), result in sorted(results.items()):
         histories = {"training": result[1]} if name == "training" else {"initial": result[0], "descent": result[1]}
         for part, history in histories.items():
-            arrays |= {f"{part}_{depth}_{field}": value for field, value in vars(history).items()}
+            arrays |= {f"{part}_{depth}_{key}": value for key, value in vars(history).items() if value is not None}
     tg.save(arrays, OUT / "history.npz")
 
 
@@ -180,7 +182,7 @@ def draw(results):
     shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.85, len(depths)))
     ladders, ax = plt.subplots(figsize=(7, 4.5), layout="constrained")
     for depth, color in zip(depths, shades, strict=True):
-        plots.ladder(results["descent", depth][0][:, :-1], ax, f"{depth} hidden layers", color)
+        plots.ladder(results["descent", depth][0][:, :-1], ax, f"{depth} hidden", color)
     if depths:
         ax.legend(title="median and 5-95 % of seeds", fontsize="small")
     speeds = plt.figure(figsize=(18, 7), layout="constrained")
@@ -201,9 +203,9 @@ def report(results, args):
     from rich.table import Table
     from rich.text import Text
 
-    quick = " (--quick: not the book's experiment)" if args.quick else ""
-    accuracy = Table("hidden", "epochs", "validation, %", "book, %", "decades, first to last hidden", title=
-                     f"Training: accuracy, mean ± sd of {args.members} seeds{quick}")  # fmt: skip
+    of_book = not (args.quick or args.data)  # else the book's figures belong to another experiment
+    accuracy = Table("hidden", "epochs", "validation, %", "book, %", "first to last hidden, decades", title=
+                     f"Training: accuracy, mean ± sd over the seeds{' (--quick)' if args.quick else ''}")  # fmt: skip
     norms = Table("hidden", "‖∂C/∂b‖ of layer 1, 2, ...", "book", "last : first", title=
                   f"At the start, geometric mean of {args.seeds} seeds; last : first after descent")  # fmt: skip
     for depth in args.depths:
@@ -213,15 +215,25 @@ def report(results, args):
             spread = f" ± {final.std(ddof=1):.2f}" if len(final) > 1 else ""
             gap = f"{(late[-2] - late[0]).mean():.2f}" if depth > 1 else ""
             accuracy.add_row(
-                str(depth), str(len(accuracies)), f"{final.mean():.2f}{spread}", BOOK_ACCURACY.get(depth), gap
+                str(depth),
+                str(len(accuracies)),
+                f"{final.mean():.2f}{spread}",
+                BOOK_ACCURACY.get(depth) if of_book else None,
+                gap,
             )
         if ("descent", depth) in results:
             initial, history, _ = results["descent", depth]
             speeds = " ".join(f"{10**decades:.3g}" for decades in initial.log10_norm[0, :-1].mean(axis=1))
             end, done = history[-1:, :-1].log10_norm, len(history.steps) == args.descent_epochs
             ratio = f"{10 ** (end[:, -1] - end[:, 0]).mean():.0f}" if done and depth > 1 else ""
-            norms.add_row(str(depth), Text(speeds), BOOK_NORMS.get(depth), ratio)
-    Console().print(accuracy, norms)
+            norms.add_row(str(depth), Text(speeds), BOOK_NORMS.get(depth) if of_book else None, ratio)
+    Console().print(*(table for table in (accuracy, norms) if table.row_count))
+
+
+def natural(text):
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
+    return int(text)
 
 
 def positive(text):
@@ -233,11 +245,13 @@ def positive(text):
 def parse():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.error = lambda message: parser.exit(2, f"{parser.prog}: {message} (--help lists the options)\n")
+    if missing := [name for name in ("matplotlib", "rich") if find_spec(name) is None]:
+        parser.error(f"{' and '.join(missing)} missing: pip install -e '.[examples]' brings what the examples need")
     add = parser.add_argument
     add("--depths", type=positive, nargs="+", default=range(1, 7), metavar="K", help="numbers of hidden layers")
     add("--members", type=positive, default=4, help="seeds of each network, trained together (4)")
     add("--epochs", type=positive, help="of training (30; with --quick 3)")
-    add("--seed", type=int, default=0, help="of the first member (0)")
+    add("--seed", type=natural, default=0, help="of the first member (0)")
     add("--workers", type=positive, default=os.cpu_count(), help="processes, one thread each (one for each core)")
     add("--data", metavar="DIRECTORY", help="four IDX files named as MNIST's, such as Fashion-MNIST's")
     add("--quick", action="store_true", help="5,000 images and few epochs: a look at everything, not the experiment")
@@ -246,8 +260,9 @@ def parse():
     args.images, args.seeds, args.descent_epochs = (5000, 50, 100) if args.quick else (None, 200, 500)
     args.epochs = args.epochs or (3 if args.quick else 30)
     try:
-        tg.datasets.mnist("test", args.data)
-        OUT.mkdir(parents=True, exist_ok=True)
+        tg.datasets.mnist("validation", args.data)  # from the same files as "train"
+        if (OUT / "results.csv").exists():
+            OUT.rename(f"{OUT}-before-{datetime.now():%Y%m%d-%H%M%S}")  # an earlier run's results stay
     except (OSError, ValueError) as error:
         parser.error(str(error))
     return args
@@ -261,11 +276,14 @@ def main():
         report(results, args)
         print(f"results.csv, history.npz, ladder and learning_speed (.png, .svg) are in {OUT}/.")
     if interrupted:
-        epochs = [f"{depth} hidden: {len(results['training', depth][0])} of {args.epochs} epochs"
-                  for depth in args.depths if ("training", depth) in results]  # fmt: skip
-        print(f"Interrupted. What was done is kept in {OUT}/: {'; '.join(epochs) or 'nothing yet'}.", file=sys.stderr)
+        done = [f"training, {depth} hidden: {len(result[0])} of {args.epochs} epochs" if name == "training" else
+                f"descent, {depth} hidden" for (name, depth), result in sorted(results.items())]  # fmt: skip
+        print(f"Interrupted. What was done is kept in {OUT}/: {'; '.join(done) or 'nothing yet'}.", file=sys.stderr)
         sys.exit(130)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("Interrupted before the first result.")

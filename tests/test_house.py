@@ -117,11 +117,21 @@ def test_readme_ci_and_pyproject_agree_on_the_commands():
         assert command.startswith("python3 -m venv .venv && .venv/bin/pip install ")
 
 
-def test_readme_example_runs(tmp_path, monkeypatch):
+def test_readme_example_prints_what_the_readme_says(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```python\n(.*?)```", readme, re.S)
     exec(compile(example, "README.md", "exec"), {})
+    assert f"It prints `{capsys.readouterr().out.strip()}`" in readme
+
+
+def test_the_blocks_of_the_guide_run_one_after_the_other(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for page in sorted((ROOT / "docs").rglob("*.md")):
+        for i, block in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.S)):
+            exec(compile(block, f"{page.name}, block {i}", "exec"), names)
+    assert names
 
 
 def test_pictures_and_files_that_the_readme_shows_exist():

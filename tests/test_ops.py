@@ -145,6 +145,20 @@ def test_cross_entropy_takes_labels_or_probabilities(labels):
 JOINS = {
     np.concatenate: [{}, {"axis": 1}, {"axis": -2}, {"axis": None}],
     np.stack: [{}, {"axis": 1}, {"axis": -1}],
+    np.vstack: [{}],
+    np.hstack: [{}],
+}
+PRODUCTS = {
+    np.dot: [
+        ((), (3,)),
+        ((2, 3), ()),
+        ((3,), (3,)),
+        ((2, 3), (3,)),
+        ((3,), (3, 2)),
+        ((2, 3), (3, 2)),
+        ((2, 2, 3), (3,)),
+    ],
+    np.outer: [((2,), (3,)), ((2, 2), (3,)), ((), (2,))],
 }
 
 
@@ -157,5 +171,37 @@ def test_joins_are_numpys_and_right_to_second_order(join, options):
     assert tg.gradcheck(lambda *parts: np.sin(join(parts, **options)), middle_is_plain, order=2)
 
 
-def test_every_join_has_a_case():
-    assert SPELLED.keys() == JOINS.keys()
+@pytest.mark.parametrize("join", [np.vstack, np.hstack])
+def test_joins_of_vectors_and_numbers(join):
+    for parts in ([np.array([1.0, 2.0]), np.array([3.0, 4.0])], [np.array(1.0), np.array(2.0)]):
+        assert np.array_equal(join([leaf(part) for part in parts]).data, join(parts))
+
+
+@pytest.mark.parametrize(("product", "shapes"), [(f, shapes) for f, all_ in PRODUCTS.items() for shapes in all_])
+def test_products_are_numpys_and_right_to_second_order(product, shapes):
+    a, b = (np.random.default_rng(i).normal(size=shape) for i, shape in enumerate(shapes))
+    np.testing.assert_allclose(product(leaf(a), leaf(b)).data, product(a, b), rtol=1e-15)
+    assert tg.gradcheck(product, [leaf(a), leaf(b)], order=2)
+
+
+def test_dot_of_stacks_is_refused():
+    with pytest.raises(TypeError, match=r"np\.matmul"):
+        np.dot(leaf(np.ones((2, 3))), np.ones((2, 3, 4)))
+
+
+def test_every_spelled_function_has_a_case():
+    assert SPELLED.keys() == JOINS.keys() | PRODUCTS.keys()
+
+
+@pytest.mark.parametrize("batch", [1, 63, 64, 100])
+def test_an_ensemble_s_shared_batch_small_or_large(batch):
+    """Large batches take another way through BLAS; the numbers are the same."""
+    rng = np.random.default_rng(0)
+    x, g = rng.normal(size=(batch, 5)), rng.normal(size=(3, batch, 4))
+    weight, bias = leaf(rng.normal(size=(3, 4, 5))), leaf(rng.normal(size=(3, 4)))
+    y = ops.linear(x, weight, bias)
+    y.backward(g)
+    np.testing.assert_allclose(y.data, np.einsum("bi,roi->rbo", x, weight.data) + bias.data[:, None], rtol=1e-13)
+    np.testing.assert_allclose(weight.grad, np.einsum("rbo,bi->roi", g, x), rtol=1e-12)
+    np.testing.assert_allclose(bias.grad, g.sum(axis=1), rtol=1e-12)
+    assert y.data.flags.c_contiguous

@@ -15,3 +15,5 @@ from tinygrad_vg.storage import load as load
 from tinygrad_vg.storage import save as save
 from tinygrad_vg.tensor import Tensor as Tensor
 from tinygrad_vg.tensor import differentiable as differentiable
+
+__version__ = "0.1.0"

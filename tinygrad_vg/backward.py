@@ -196,6 +196,7 @@ def grad(
         A tuple with one gradient per input, of its shape and dtype: arrays, or with `create_graph` Tensors.
 
     Raises:
+        TypeError: if an output or input is no Tensor.
         ValueError: if an input is not part of the outputs' graph, or a cotangent is missing or of wrong shape.
 
     >>> import tinygrad_vg as tg
@@ -206,6 +207,13 @@ def grad(
     """
     roots = tuple(outputs) if isinstance(outputs, list | tuple) else (outputs,)
     targets = tuple(inputs) if isinstance(inputs, list | tuple) else (inputs,)
+    for kind, tensors in (("output", roots), ("input", targets)):
+        for i, tensor in enumerate(tensors):
+            if not hasattr(tensor, "requires_grad"):
+                raise TypeError(
+                    f"{kind} {i} is no Tensor but {type(tensor).__name__}; "
+                    "a gradient that is to be differentiated again needs create_graph=True"
+                )
     given = tuple(grad_outputs) if isinstance(grad_outputs, list | tuple) else (grad_outputs,) * len(roots)
     if len(given) != len(roots):
         raise ValueError(f"grad got {len(roots)} outputs and {len(given)} grad_outputs; it needs one for each")

@@ -85,11 +85,15 @@ def log_softmax(z: Any) -> Any:
     return shifted - np.log1p(np.sum(others, axis=-1, keepdims=True))  # the largest is the 1 of log1p
 
 
+# From this many samples on, an ensemble's members that share an input are served by one matrix product: measured twice
+# as fast as R products for 1,000 samples, but three times slower for 10, where BLAS has faster ways for each.
+_ONE_PRODUCT = 64
+
+
 @differentiable(lambda g, y, a, b: np.matmul(b, g.mT), lambda g, y, a, b: np.matmul(a, g))
 def sum_of_outer(a: Any, b: Any) -> Any:
     """Σ over the batch of the outer products a bᵀ: (..., B, m), (..., B, n) → (..., m, n); the gradient of a weight."""
-    if a.ndim == 3 and b.ndim == 2:
-        # Every member of an ensemble has its own a and all share b: one product serves them all.
+    if a.ndim == 3 and b.ndim == 2 and len(b) >= _ONE_PRODUCT:
         members, batch, m = a.shape
         out = np.empty((members, m, b.shape[-1]), np.result_type(a, b))
         np.matmul(a.mT.reshape(members * m, batch), b, out=out.reshape(members * m, -1))
@@ -113,15 +117,15 @@ def _linear_bias(g: Any, y: Any, x: Any, weight: Any, bias: Any) -> Any:
 def linear(x: Any, weight: Any, bias: Any = None) -> Any:
     """x Wᵀ + b: (..., B, in), (..., out, in), (..., out) → (..., B, out); leading axes broadcast.
 
-    A weight (R, out, in) is an ensemble of R layers. If x carries no member axis they are computed as ONE
-    product against (R·out, in). A single sample x (in,) gives (..., out).
+    A weight (R, out, in) is an ensemble of R layers. If x carries no member axis and is no small batch, they are
+    computed as one product against (R·out, in). A single sample x (in,) gives (..., out).
 
     >>> import numpy as np
     >>> from tinygrad_vg import ops
     >>> ops.linear(np.ones((5, 3)), np.ones((2, 3)), np.zeros(2)).shape
     (5, 2)
     """
-    if x.ndim == 2 and weight.ndim == 3:
+    if x.ndim == 2 and weight.ndim == 3 and len(x) >= _ONE_PRODUCT:
         members, out, features = weight.shape
         y = np.matmul(x, weight.reshape(members * out, features).T)
         y = y.reshape(-1, members, out).swapaxes(0, 1)
@@ -241,7 +245,7 @@ def concatenation(n: int) -> Any:
     return concatenate
 
 
-# NumPy's functions that take a sequence of arrays: the Tensors in it become arguments.
+# NumPy's functions that are spelled in others. Of those that take a sequence, the Tensors in it become arguments.
 def _concatenate(arrays: Any, axis: int | None = 0) -> Any:
     if axis is None:
         return _concatenate([np.ravel(a) for a in arrays])
@@ -252,5 +256,28 @@ def _stack(arrays: Any, axis: int = 0) -> Any:
     return _concatenate([np.expand_dims(a, axis) for a in arrays], axis)
 
 
-SPELLED[np.concatenate] = _concatenate
-SPELLED[np.stack] = _stack
+def _vstack(tup: Any) -> Any:
+    return _concatenate([np.reshape(a, (1, -1)) if np.ndim(a) < 2 else a for a in tup])
+
+
+def _hstack(tup: Any) -> Any:
+    rows = [np.reshape(a, (-1,)) if np.ndim(a) < 1 else a for a in tup]
+    return _concatenate(rows, 0 if np.ndim(rows[0]) == 1 else 1)
+
+
+def _dot(a: Any, b: Any) -> Any:
+    if np.ndim(a) == 0 or np.ndim(b) == 0:
+        return np.multiply(a, b)
+    if np.ndim(b) > 2:
+        raise TypeError(f"np.dot of a Tensor with {np.ndim(b)} axes is not supported; write np.matmul or np.sum")
+    return np.matmul(a, b)
+
+
+def _outer(a: Any, b: Any) -> Any:
+    return np.multiply(np.reshape(a, (-1, 1)), np.reshape(b, (1, -1)))
+
+
+SPELLED |= {
+    np.concatenate: _concatenate, np.stack: _stack, np.vstack: _vstack, np.hstack: _hstack,
+    np.dot: _dot, np.outer: _outer,
+}  # fmt: skip

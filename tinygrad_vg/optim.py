@@ -5,11 +5,12 @@ They give a parameter new data and never write into the old: a graph that still 
 
 import math
 from collections.abc import Iterable
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from tinygrad_vg.nn.module import Parameter
+from tinygrad_vg.nn.module import Module, Parameter
 from tinygrad_vg.tensor import Tensor
 
 Params = Iterable[Parameter] | Iterable[dict[str, Any]]
@@ -24,6 +25,8 @@ class Optimizer:
     """
 
     def __init__(self, params: Params, defaults: dict[str, Any]) -> None:
+        if isinstance(params, Module):
+            raise TypeError("an optimizer takes Parameters, not a module: write net.parameters()")
         given = list(params)
         groups = [dict(group) for group in given if isinstance(group, dict)]
         if groups and len(groups) < len(given):
@@ -54,8 +57,8 @@ class Optimizer:
     def check(self, options: dict[str, Any]) -> None:
         """Raise ValueError for options that cannot be meant."""
         for name in ("lr", "weight_decay"):
-            if not 0 <= options[name] < math.inf:
-                raise ValueError(f"{name} must be a number ≥ 0, not {options[name]}")
+            if not (isinstance(options[name], Real) and 0 <= options[name] < math.inf):
+                raise ValueError(f"{name} must be a number ≥ 0, not {options[name]!r}")
 
     def zero_grad(self) -> None:
         """Forget all gradients: every parameter's `.grad` becomes None."""

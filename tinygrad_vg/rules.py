@@ -57,7 +57,8 @@ class Entry:
         codes = [code for rule in rules if (code := getattr(rule, "__code__", None)) is not None]
         # A code object's argument count includes g and y; its CO_VARARGS flag (4) means any number of arguments.
         self.limit = min((math.inf if c.co_flags & 4 else c.co_argcount - 2 for c in codes), default=math.inf)
-        names = [set(c.co_varnames[2 : c.co_argcount + c.co_kwonlyargcount]) for c in codes]
+        # Names follow in the same order, behind g, y and the first array those of the options.
+        names = [set(c.co_varnames[min(3, c.co_argcount) : c.co_argcount + c.co_kwonlyargcount]) for c in codes]
         self.options = set.intersection(*names) if names else set()
 
     def check(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -100,11 +101,11 @@ def defvjp(function: Callable[..., Any], *rules: Rule | None) -> None:
 def spread(g: Any, a: Any, axis: Any, keepdims: bool) -> Any:
     """Give every element that a reduction summed over the gradient of its sum."""
     # Adding zeros stretches like np.broadcast_to and is several times faster on small arrays.
-    return np.zeros(np.shape(a), g.dtype) + (g if keepdims else unreduce(g, a, axis))
+    return np.zeros(np.shape(a), g.dtype) + (g if keepdims else unreduce(g, axis))
 
 
-def unreduce(g: Any, a: Any, axis: Any) -> Any:
-    """Put back, with length 1, the axes that a reduction of `a` took away; a number needs none to broadcast."""
+def unreduce(g: Any, axis: Any) -> Any:
+    """Put back, with length 1, the axes that a reduction took away; a number needs none to broadcast."""
     return g if axis is None else np.expand_dims(g, axis)
 
 
@@ -115,7 +116,7 @@ def chosen(g: Any, y: Any, a: Any, b: Any) -> Any:
 
 def extremum(g: Any, y: Any, a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     if not keepdims:
-        g, y = unreduce(g, a, axis), unreduce(y, a, axis)
+        g, y = unreduce(g, axis), unreduce(y, axis)
     hit = a == y
     ties = np.sum(hit, axis=axis, keepdims=True, dtype=g.dtype)
     return np.where(hit, g / ties, 0)
@@ -124,7 +125,7 @@ def extremum(g: Any, y: Any, a: Any, axis: Any = None, *, keepdims: bool = False
 def product(g: Any, y: Any, a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The product of the others is y / a, except at zeros, where it has to be multiplied out."""
     if not keepdims:
-        g, y = unreduce(g, a, axis), unreduce(y, a, axis)
+        g, y = unreduce(g, axis), unreduce(y, axis)
     if np.all(a != 0):
         return g * y / a
     axes = tuple(range(np.ndim(a))) if axis is None else axis if isinstance(axis, tuple) else (axis,)

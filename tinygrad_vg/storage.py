@@ -40,6 +40,8 @@ def save(arrays: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
     """
     if Path(path).suffix != ".npz":
         raise ValueError(f"arrays are saved as .npz files; {os.fspath(path)!r} has another suffix")
+    if not isinstance(arrays, Mapping):
+        raise TypeError(f"save takes arrays by name, such as net.state_dict(), not {type(arrays).__name__}")
     plain = {name: np.asarray(array) for name, array in arrays.items()}
     for name, array in plain.items():
         if array.dtype.hasobject:
@@ -60,6 +62,9 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     with open(path, "rb") as file:
         try:
+            if not zipfile.is_zipfile(file):
+                raise ValueError("it is no zip archive, or only a part of one")
+            file.seek(0)
             with np.load(file, allow_pickle=False) as archive:
                 return {name: archive[f"{name}.npy"] for name in archive.files}
         except Exception as error:  # NumPy and zipfile raise five kinds for the same thing

@@ -16,175 +16,6 @@ from tinygrad_vg.backward import Hook, HookHandle, backward, recording
 from tinygrad_vg.rules import CONSTANT, SPELLED, TABLE, Entry, Rule, refuse_options
 
 
-class Node:
-    """How a tensor was computed: `output = function(*values, **kwargs)`.
-
-    A Node keeps the arrays that the forward pass saw, so a weight that is rebound later does not disturb its
-    gradients. It does not refer to the tensor it made, only to that tensor's array: no reference cycle, and
-    a graph is freed the moment its last tensor is dropped.
-
-    `edges` has an (index, tensor, rule) for each argument that asks for gradients.
-    """
-
-    __slots__ = ("function", "inputs", "values", "kwargs", "output", "edges")
-
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        inputs: tuple[Any, ...],
-        values: list[Any],
-        kwargs: dict[str, Any],
-        output: Any,
-        edges: list[tuple[int, "Tensor", Rule]],
-    ) -> None:
-        self.function = function
-        self.inputs = inputs
-        self.values = values
-        self.kwargs = kwargs
-        self.output = output
-        self.edges = edges
-
-    def checked_inputs(self, output: "Tensor") -> tuple[Any, ...]:
-        """The inputs as Tensors, for a backward that is recorded.
-
-        Raises:
-            RuntimeError: if the data of one is no longer the array that the forward pass saw.
-        """
-        for now, seen in ((output, self.output), *zip(self.inputs, self.values, strict=True)):
-            if isinstance(now, Tensor) and now.data is not seen:
-                raise RuntimeError(
-                    f"{now.label} was given new data after {name_of(self.function)} had used it; "
-                    "backward(create_graph=True) has to come before the update"
-                )
-        return self.inputs
-
-
-def name_of(function: Callable[..., Any]) -> str:
-    """The name a reader knows a function by: "np.sum", "np.linalg.norm", "sigmoid"."""
-    name = getattr(function, "__name__", repr(function))
-    if getattr(np, name, None) is function:
-        return f"np.{name}"
-    package, *path = (getattr(function, "__module__", None) or "").split(".")
-    return ".".join(["np", *path, name]) if package == "numpy" else name
-
-
-def record(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> "Tensor":
-    """Run a function of the table on the arrays of its arguments, and remember it if gradients are asked for.
-
-    A function whose value has no derivative, such as a comparison, returns a plain array instead.
-
-    Raises:
-        TypeError: if the function has no rule, or its rule does not cover the call.
-    """
-    entry = TABLE.get(function)
-    if entry is None:
-        return cast(Tensor, run_unlisted(function, args, kwargs))
-    if kwargs or len(args) > len(entry.rules):
-        check_options(entry, function, args, kwargs)
-    values: list[Any] = []
-    edges: list[tuple[int, Tensor, Rule]] = []
-    for index, argument in enumerate(args):
-        if isinstance(argument, Tensor):
-            values.append(argument.data)
-            if argument.requires_grad:
-                rule = entry.rules[index]
-                if rule is not None:
-                    edges.append((index, argument, rule))
-        else:
-            values.append(argument)
-    output = entry.function(*values, **kwargs)
-    if not isinstance(output, np.ndarray):
-        output = np.asarray(output)
-    if edges and recording.enabled:
-        if output.dtype.kind != "f":
-            raise TypeError(
-                f"{name_of(function)} makes {output.dtype} of a Tensor that requires gradients, which only real "
-                "floating-point numbers have; pass its .data if it is a constant"
-            )
-        return made(output, Node(function, args, values, kwargs, output, edges))
-    return made(output, None)
-
-
-def made(output: Any, node: Node | None) -> "Tensor":
-    """A Tensor around the output of an operation, without the checks of the constructor."""
-    tensor: Tensor = Tensor.__new__(Tensor)
-    tensor.data = output
-    tensor.grad = None
-    tensor.requires_grad = node is not None
-    tensor.name = None
-    tensor.node = node
-    tensor._hooks = None
-    return tensor
-
-
-def check_options(entry: Entry, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Raise TypeError for a call that the function's rules do not cover."""
-    for option, value in kwargs.items():
-        if isinstance(value, Tensor):
-            raise TypeError(
-                f"{name_of(function)} got a Tensor as {option}=; gradients follow positional arguments only: "
-                "pass it by position, or its .data if it is a constant"
-            )
-    for position, argument in enumerate(args[len(entry.rules) :], len(entry.rules) + 1):
-        if isinstance(argument, Tensor):
-            raise TypeError(
-                f"{name_of(function)} has no rule for a Tensor as argument {position}; "
-                "pass its .data if it is a constant"
-            )
-    entry.check(name_of(function), args, kwargs)
-
-
-def run_unlisted(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Run a function that is spelled in others, or whose value is constant; refuse all the rest."""
-    name = name_of(function)
-    if spelled := SPELLED.get(function):
-        refuse_options(name, kwargs, spelled.__code__.co_varnames[: spelled.__code__.co_argcount])
-        return spelled(*args, **kwargs)
-    if function in CONSTANT:
-        refuse_options(name, kwargs.keys() & {"out", "where"}, ())
-        plain = {option: value.data if isinstance(value, Tensor) else value for option, value in kwargs.items()}
-        return function(*[a.data if isinstance(a, Tensor) else a for a in args], **plain)
-    raise TypeError(
-        f"the gradient of {name} is not defined; add it with "
-        f"tinygrad_vg.defvjp({name}, lambda g, y, a: ...), or pass .data if it is a constant"
-    )
-
-
-def differentiable(*rules: Rule | None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Make a function of arrays an operation: on Tensors it is recorded, on arrays it just runs.
-
-    Args:
-        rules: for each array argument in order `rule(g, y, *args, **kwargs)`, or None; see `defvjp`.
-
-    >>> import tinygrad_vg as tg
-    >>> @tg.differentiable(lambda g, y, a: 3 * g * a * a)
-    ... def cube(a):
-    ...     return a * a * a
-    >>> x = tg.Tensor(2.0, requires_grad=True)
-    >>> cube(x).backward()
-    >>> x.grad.item()
-    12.0
-    """
-
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        if not callable(function):
-            raise TypeError("write @differentiable(rule, ...) above a function: the rules come in brackets")
-
-        @wraps(function)
-        def operation(*args: Any, **kwargs: Any) -> Any:
-            for argument in args:
-                if isinstance(argument, Tensor):
-                    return record(operation, args, kwargs)
-            if any(isinstance(value, Tensor) for value in kwargs.values()):
-                return record(operation, args, kwargs)
-            return function(*args, **kwargs)
-
-        TABLE[operation] = Entry(function, rules)
-        return operation
-
-    return decorate
-
-
 class Tensor:
     """An array that remembers how it was computed, and can be differentiated.
 
@@ -219,7 +50,7 @@ class Tensor:
     grad: Any
     requires_grad: bool
     name: str | None
-    node: Node | None
+    node: "Node | None"
     _hooks: dict[HookHandle, Hook] | None
 
     def __init__(self, array: Any, requires_grad: bool = False, name: str | None = None) -> None:
@@ -443,3 +274,177 @@ class Tensor:
     def transpose(self, *axes: Any) -> "Tensor":
         order = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes or None
         return record(np.transpose, (self, order), {})
+
+
+class Node:
+    """How a tensor was computed: `output = function(*values, **kwargs)`.
+
+    A Node keeps the arrays that the forward pass saw, so a weight that is rebound later does not disturb its
+    gradients. It does not refer to the tensor it made, only to that tensor's array: no reference cycle, and
+    a graph is freed the moment its last tensor is dropped.
+
+    `edges` has an (index, tensor, rule) for each argument that asks for gradients.
+    """
+
+    __slots__ = ("function", "inputs", "values", "kwargs", "output", "edges")
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        inputs: tuple[Any, ...],
+        values: list[Any],
+        kwargs: dict[str, Any],
+        output: Any,
+        edges: list[tuple[int, "Tensor", Rule]],
+    ) -> None:
+        self.function = function
+        self.inputs = inputs
+        self.values = values
+        self.kwargs = kwargs
+        self.output = output
+        self.edges = edges
+
+    def checked_inputs(self, output: "Tensor") -> tuple[Any, ...]:
+        """The inputs as Tensors, for a backward that is recorded.
+
+        Raises:
+            RuntimeError: if the data of one is no longer the array that the forward pass saw.
+        """
+        for now, seen in ((output, self.output), *zip(self.inputs, self.values, strict=True)):
+            if isinstance(now, Tensor) and now.data is not seen:
+                raise RuntimeError(
+                    f"{now.label} was given new data after {name_of(self.function)} had used it; "
+                    "backward(create_graph=True) has to come before the update"
+                )
+        return self.inputs
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """The name a reader knows a function by: "np.sum", "np.linalg.norm", "sigmoid"."""
+    name = getattr(function, "__name__", repr(function))
+    if getattr(np, name, None) is function:
+        return f"np.{name}"
+    package, *path = (getattr(function, "__module__", None) or "").split(".")
+    return ".".join(["np", *path, name]) if package == "numpy" else name
+
+
+def record(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> "Tensor":
+    """Run a function of the table on the arrays of its arguments, and remember it if gradients are asked for.
+
+    A function whose value has no derivative, such as a comparison, returns a plain array instead.
+
+    Raises:
+        TypeError: if the function has no rule, or its rule does not cover the call.
+    """
+    entry = TABLE.get(function)
+    if entry is None:
+        return cast(Tensor, run_unlisted(function, args, kwargs))
+    if kwargs or len(args) > len(entry.rules):
+        check_options(entry, function, args, kwargs)
+    values: list[Any] = []
+    edges: list[tuple[int, Tensor, Rule]] = []
+    found = False
+    for index, argument in enumerate(args):
+        if isinstance(argument, Tensor):
+            found = True
+            values.append(argument.data)
+            if argument.requires_grad:
+                rule = entry.rules[index]
+                if rule is not None:
+                    edges.append((index, argument, rule))
+        else:
+            values.append(argument)
+    if not found:  # the function was called with a list of them
+        raise TypeError(f"{name_of(function)} takes Tensors as arguments, not in a list; put them together by np.stack")
+    output = entry.function(*values, **kwargs)
+    if not isinstance(output, np.ndarray):
+        output = np.asarray(output)
+    if edges and recording.enabled:
+        if output.dtype.kind != "f":
+            raise TypeError(
+                f"{name_of(function)} makes {output.dtype} of a Tensor that requires gradients, which only real "
+                "floating-point numbers have; pass its .data if it is a constant"
+            )
+        return made(output, Node(function, args, values, kwargs, output, edges))
+    return made(output, None)
+
+
+def made(output: Any, node: Node | None) -> "Tensor":
+    """A Tensor around the output of an operation, without the checks of the constructor."""
+    tensor: Tensor = Tensor.__new__(Tensor)
+    tensor.data = output
+    tensor.grad = None
+    tensor.requires_grad = node is not None
+    tensor.name = None
+    tensor.node = node
+    tensor._hooks = None
+    return tensor
+
+
+def check_options(entry: Entry, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Raise TypeError for a call that the function's rules do not cover."""
+    for option, value in kwargs.items():
+        if isinstance(value, Tensor):
+            raise TypeError(
+                f"{name_of(function)} got a Tensor as {option}=; gradients follow positional arguments only: "
+                "pass it by position, or its .data if it is a constant"
+            )
+    for position, argument in enumerate(args[len(entry.rules) :], len(entry.rules) + 1):
+        if isinstance(argument, Tensor):
+            raise TypeError(
+                f"{name_of(function)} has no rule for a Tensor as argument {position}; "
+                "pass its .data if it is a constant"
+            )
+    entry.check(name_of(function), args, kwargs)
+
+
+def run_unlisted(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run a function that is spelled in others, or whose value is constant; refuse all the rest."""
+    name = name_of(function)
+    if spelled := SPELLED.get(function):
+        refuse_options(name, kwargs, spelled.__code__.co_varnames[: spelled.__code__.co_argcount])
+        return spelled(*args, **kwargs)
+    if function in CONSTANT:
+        refuse_options(name, kwargs.keys() & {"out", "where"}, ())
+        plain = {option: value.data if isinstance(value, Tensor) else value for option, value in kwargs.items()}
+        return function(*[a.data if isinstance(a, Tensor) else a for a in args], **plain)
+    raise TypeError(
+        f"the gradient of {name} is not defined; add it with "
+        f"tinygrad_vg.defvjp({name}, lambda g, y, a: ...), one rule for each array argument, "
+        "or pass .data if it is a constant"
+    )
+
+
+def differentiable(*rules: Rule | None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Make a function of arrays an operation: on Tensors it is recorded, on arrays it just runs.
+
+    Args:
+        rules: for each array argument in order `rule(g, y, *args, **kwargs)`, or None; see `defvjp`.
+
+    >>> import tinygrad_vg as tg
+    >>> @tg.differentiable(lambda g, y, a: 3 * g * a * a)
+    ... def cube(a):
+    ...     return a * a * a
+    >>> x = tg.Tensor(2.0, requires_grad=True)
+    >>> cube(x).backward()
+    >>> x.grad.item()
+    12.0
+    """
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        if not callable(function):
+            raise TypeError("write @differentiable(rule, ...) above a function: the rules come in brackets")
+
+        @wraps(function)
+        def operation(*args: Any, **kwargs: Any) -> Any:
+            for argument in args:
+                if isinstance(argument, Tensor):
+                    return record(operation, args, kwargs)
+            if any(isinstance(value, Tensor) for value in kwargs.values()):
+                return record(operation, args, kwargs)
+            return function(*args, **kwargs)
+
+        TABLE[operation] = Entry(function, rules)
+        return operation
+
+    return decorate

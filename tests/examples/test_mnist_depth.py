@@ -101,7 +101,7 @@ def test_ctrl_c_keeps_what_is_done(tmp_path, small_data):
         (["--depths", "0"], "'0' is not a positive whole number"),
         (["--depths", "two"], "'two' is not a positive whole number"),
         (["--members", "-1"], "--members"),
-        (["--data", "missing"], "missing/t10k-images-idx3-ubyte"),
+        (["--data", "missing"], "missing/train-images-idx3-ubyte"),
         (["--fast"], "unrecognized arguments: --fast"),
     ],
 )

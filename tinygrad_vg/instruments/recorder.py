@@ -1,69 +1,30 @@
 """The recorder: ∂C/∂b of every layer while a network trains."""
 
-import csv
-import os
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Self
+import functools
+import math
+import operator
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal, Self
 
 import numpy as np
 
+from tinygrad_vg.backward import HookHandle
+from tinygrad_vg.extended import ExtendedArray
+from tinygrad_vg.instruments.history import FRAMES, History, Kept, positions, wanted
 from tinygrad_vg.instruments.magnitude import log10_norm
-from tinygrad_vg.nn import Module, Parameter
-from tinygrad_vg.storage import load, replacing, save
+from tinygrad_vg.nn import Module, Parameter, ReLU, Sigmoid, Tanh
+from tinygrad_vg.nn.module import ForwardHook
+from tinygrad_vg.tensor import Tensor
 
 _BLOCK_BYTES = 2**21  # gradients wait in blocks of about this size a layer, then become norms all at once
 
-
-@dataclass(frozen=True)
-class History:
-    """What a recorder has seen: log10‖∂C/∂b‖ in decades, of every recorded step, layer (and member).
-
-    Attributes:
-        steps: (S,) the number of each recorded backward, from 0.
-        layers: the layers' numbers from the input side, 1 first.
-        names: the layers' names in the model.
-        log10_norm: (S, L), for an ensemble of R members (S, L, R). NaN and inf stand for gradients that held
-            them; NaN also for a layer that a backward did not reach.
-
-    A history is indexed like its `log10_norm`: `history[-1]`, `history[:, :-1]` (without the output layer).
-    """
-
-    steps: Any
-    layers: tuple[int, ...]
-    names: tuple[str, ...]
-    log10_norm: Any
-
-    def __getitem__(self, index: Any) -> "History":
-        index = index if isinstance(index, tuple) else (index,)
-        # An integer would drop its axis; as a slice of length 1 it keeps a history a history.
-        cuts = [slice(i, i + 1 or None) if isinstance(i, int) else i for i in index]
-        if not all(isinstance(cut, slice) for cut in cuts) or len(cuts) > np.ndim(self.log10_norm):
-            raise TypeError(f"a history is indexed by integers and slices of (step, layer, member), not {index!r}")
-        steps, layers = [*cuts, slice(None), slice(None)][:2]
-        return History(self.steps[steps], self.layers[layers], self.names[layers], self.log10_norm[tuple(cuts)])
-
-    def to_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write a row for each step, layer and member: step, layer, name, member, log10_norm."""
-        norms = self.log10_norm if self.log10_norm.ndim == 3 else self.log10_norm[..., None]
-        with replacing(path) as temporary, temporary.open("w", newline="") as file:
-            rows = csv.writer(file)
-            rows.writerow(["step", "layer", "name", "member", "log10_norm"])
-            for (s, i, member), norm in np.ndenumerate(norms):
-                rows.writerow([self.steps[s], self.layers[i], self.names[i], member, repr(float(norm))])
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write an `.npz` file that `History.load` reads back."""
-        save(vars(self), path)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """The history that `save` has written to `path`."""
-        arrays = load(path)
-        if arrays.keys() != cls.__dataclass_fields__.keys():
-            raise ValueError(f"{os.fspath(path)} holds {sorted(arrays)}, not a history")
-        layers, names = tuple(arrays["layers"].tolist()), tuple(arrays["names"].tolist())
-        return cls(arrays["steps"], layers, names, arrays["log10_norm"])
+# When an activation with output y is saturated: its slope is below 1 − 0.97² = 6 % of its largest.
+_SATURATED: dict[type[Module], Callable[[Any], Any]] = {
+    Sigmoid: lambda y: np.abs(y - 0.5) > 0.485,
+    Tanh: lambda y: np.abs(y) > 0.97,
+    ReLU: lambda y: y == 0,
+}
 
 
 class GradientRecorder:
@@ -72,94 +33,360 @@ class GradientRecorder:
     It listens on the biases themselves, so what it records is what the optimizer gets, bit for bit, and the
     training goes on bit for bit as without it. A step is one backward: a new one begins when a layer reports
     for the second time. Layers are the modules with a `bias`, numbered in the order of `model.named_modules()`.
+    The block may be entered again; steps are then counted on.
 
     Args:
         model: a network, or an ensemble of networks (`nn.stack`).
         every: record the backwards number 0, every, 2·every ...
+        layers: the layers to record, by number (from the input side, 1 first) or by name; all if None.
+        values: keep the vectors ∂C/∂b themselves too: `history.values`.
+        statistics: measure at each recorded step what else the hooks of a layer can see, see below.
+        on_nonfinite: "record" keeps NaN and inf as such; "raise" checks the gradient of every step, recorded or not,
+            and stops the backward of the first that holds one.
+        max_steps: how many steps to keep. When there are more, every second one is dropped and `every` doubles, so
+            that those kept are always evenly spaced and a run may be of any length. None keeps all.
+
+    The steps around the first NaN or inf are kept in addition (`History.first_nonfinite`); at those that `every`
+    leaves out, `statistics` were not measured and are NaN. With `max_steps=10_000` the norms of 5 layers are 0.4 MB,
+    and their values 4 to 8 bytes a neuron and step; an ensemble of R members takes R times that.
+
+    The statistics, for each layer:
+
+    * `log10_rms` and `coherence`, from the gradient ∂C/∂z (B, out) of the layer's output. Its rows are summed in
+      ∂C/∂b. That sum is taken as the mean over the samples of their δ, as it is for a cost averaged over the batch:
+      δ of a sample is B times its row. For a cost summed over the batch, rms ‖δ‖ so is B times that of the samples'
+      own costs; the coherence ‖mean δ‖ / rms ‖δ‖ is the same number. B counts all samples, also of further axes. The
+      layer must add its bias last, as Linear does. If it is used several times in one backward, a sample's δ is the
+      sum over the uses; it is not measured where their batches differ in size.
+    * `saturation`, of the Sigmoid, Tanh or ReLU module that is applied to the layer's output: the share of tanh's
+      outputs with |y| > 0.97 (the measure of Karpathy's makemore lectures), where the slope is below 6 % of its
+      largest; of the sigmoid's with |2y − 1| > 0.97, which is the same share of the slope; of ReLU's zeros.
+    * `log10_update`, log10(‖ΔW‖ / ‖W‖) of the layer's `weight` from this backward until the next one begins, or the
+      block ends. Karpathy looks at the same ratio, of standard deviations, and wants about −3. Without a step of the
+      optimizer in between it is −inf, and NaN until it is known.
+
+    Statistics are measured on the forwards since the last backward.
 
     Raises:
-        ValueError: if no module has a bias that requires gradients, or `every` is not a positive integer.
+        ValueError: if no module has a bias that requires gradients, a layer does not exist, or an argument is not
+            one of those above.
+        FloatingPointError: in the block, with `on_nonfinite="raise"`: it names the layer (the first on the way back)
+            and the step. The history has that step.
 
     >>> import numpy as np, tinygrad_vg as tg
     >>> net = tg.nn.Sequential(tg.nn.Linear(3, 4, rng=0), tg.nn.Sigmoid(), tg.nn.Linear(4, 1, rng=1))
-    >>> with GradientRecorder(net) as recorder:
+    >>> with GradientRecorder(net, statistics=True) as recorder:
     ...     tg.nn.MSELoss()(net(np.ones((5, 3))), np.zeros((5, 1))).backward()
     >>> recorder.history.layers, recorder.history.log10_norm.shape
     ((1, 2), (1, 2))
     >>> bool(recorder.history.log10_norm[0, 1] == log10_norm(net[2].bias.grad))
     True
+    >>> recorder.history.coherence.round(6)  # all samples are the same here
+    array([[1., 1.]])
     """
 
-    def __init__(self, model: Module, every: int = 1) -> None:
+    def __init__(
+        self,
+        model: Module,
+        every: int = 1,
+        *,
+        layers: int | str | Iterable[int | str] | None = None,
+        values: bool = False,
+        statistics: bool = False,
+        on_nonfinite: Literal["record", "raise"] = "record",
+        max_steps: int | None = 10_000,
+    ) -> None:
         if not isinstance(every, int) or every < 1:
             raise ValueError(f"every counts backwards, 1 or more, not {every!r}")
-        biased = [(name, bias) for name, module in model.named_modules() if (bias := bias_of(module)) is not None]
+        if max_steps is not None and (not isinstance(max_steps, int) or max_steps < 1):
+            raise ValueError(f"max_steps counts steps, 1 or more, or is None, not {max_steps!r}")
+        if on_nonfinite not in ("record", "raise"):
+            raise ValueError(f'on_nonfinite is "record" or "raise", not {on_nonfinite!r}')
+        found = [(name, module, bias_of(module)) for name, module in model.named_modules()]
+        biased = [(name, module, bias) for name, module, bias in found if bias is not None]
         if not biased:
             raise ValueError(f"{type(model).__name__} has no layer with a bias that requires gradients")
-        self.every = every
-        self.names = tuple(name for name, _ in biased)
-        self.biases = tuple(bias for _, bias in biased)
+        numbers = range(1, len(biased) + 1)
+        chosen = numbers if layers is None else layers
+        where = positions(chosen, numbers, [name for name, _, _ in biased])
+        if not where:
+            raise ValueError(f"layers chooses no layer: {layers!r}")
+        self.layers = tuple(numbers[i] for i in where)
+        self.names, modules, self.biases = zip(*(biased[i] for i in where), strict=True)
+        self._members = self.biases[0].shape[:-1]
+        self._values = values
+        self._raises = on_nonfinite == "raise"
+        self._max_steps = max_steps
+
         widest = max(bias.data.nbytes for bias in self.biases)
         self._rows = max(1, min(256, _BLOCK_BYTES // max(1, widest)))
         self._blocks = [np.full((self._rows, *bias.shape), np.nan, bias.dtype) for bias in self.biases]
-        self._reported = [True] * len(biased)  # so that the first report begins a step
+        self._exponents = np.zeros((self._rows, len(modules)), int)  # of two, beside the blocks
+        self._reached = np.ones((self._rows, len(modules)), bool)  # NaN is no gradient where this is False
+        self._statistics = _Statistics(model, modules, self._rows, self._members) if statistics else None
+        self._handles: list[HookHandle] = []
         self._step = -1  # the number of the backward under way
-        self._kept = False  # whether it is one of those to record
+        self._due = self._heard = False  # whether it is one of those to record; whether it is in the blocks
+        self._row = 0  # where it stands there
+        self._reported = [True] * len(modules)  # so that the first report begins a step
+        self._nothing = [False] * len(modules)
         self._waiting: list[int] = []  # the steps whose gradients stand in the blocks
-        self._steps: list[int] = []
-        self._norms: list[Any] = []
+        empty, _ = self._measured(every)
+        self._kept = Kept((empty,), 0, empty, every)
 
     def __enter__(self) -> Self:
+        if self._handles:
+            raise RuntimeError("this recorder is recording already; a model may have several recorders")
         self._handles = [bias.register_hook(self._listener(i)) for i, bias in enumerate(self.biases)]
+        if self._statistics is not None:
+            self._handles += self._statistics.register()
         return self
 
     def __exit__(self, *exception: object) -> None:
         for handle in self._handles:
             handle.remove()
+        self._handles = []
+        self._end_step()
+        if self._statistics is not None:
+            self._statistics.forget()
+
+    @property
+    def every(self) -> int:
+        """How far apart the kept steps are now."""
+        return self._kept.every
+
+    @property
+    def history(self) -> History:
+        """Everything recorded so far. It may be read at any time."""
+        return self._kept.and_then(*self._measured(self.every), self._max_steps).history
 
     def _listener(self, i: int) -> Callable[[Any], None]:
-        block, reported, waiting = self._blocks[i], self._reported, self._waiting
+        block, reported, more = self._blocks[i], self._reported, self._statistics is not None or self._raises
 
         def listen(gradient: Any) -> None:
             if reported[i]:
                 self._begin_step()
             reported[i] = True
-            if self._kept:
-                block[len(waiting) - 1] = gradient if isinstance(gradient, np.ndarray) else gradient.data
+            if self._heard:
+                block[self._row] = gradient if type(gradient) is np.ndarray else self._array(gradient, i)
+            if more:
+                self._look_closer(i, gradient)
 
         return listen
 
     def _begin_step(self) -> None:
+        if self._statistics is not None or False in self._reported:
+            self._end_step()
+        if len(self._waiting) == self._rows:
+            self._settle()
         self._step += 1
-        self._kept = self._step % self.every == 0
-        if self._kept:
-            if len(self._waiting) == self._rows:
-                self._settle()
+        self._due = self._step % self._kept.every == 0
+        # Until something is not finite every step is listened to, for it might be one of the last before that.
+        self._heard = self._due or self._kept.first_nonfinite is None
+        if self._heard:
+            self._row = len(self._waiting)
             self._waiting.append(self._step)
-        self._reported[:] = [False] * len(self._reported)
+        self._reported[:] = self._nothing
+
+    def _array(self, gradient: Any, i: int) -> Any:
+        """The array in a Tensor or an ExtendedArray, whose exponent is noted."""
+        if isinstance(gradient, ExtendedArray):
+            self._exponents[self._row, i] = gradient.exponent
+        return array_of(gradient)
+
+    def _look_closer(self, i: int, gradient: Any) -> None:
+        """What only some recorders do when a layer has its gradient."""
+        if self._statistics is not None:
+            self._statistics.end_layer(i, self._row if self._due else None)
+        if self._raises and not np.isfinite(array := array_of(gradient)).all():
+            what = "NaN" if np.isnan(array).any() else "infinite numbers"
+            layer = f"layer {self.layers[i]} ({self.names[i]!r})"
+            raise FloatingPointError(f"∂C/∂b of {layer} holds {what} at step {self._step}")
+
+    def _end_step(self) -> None:
+        """What is known only when the next step begins."""
+        if self._heard and self._waiting:
+            if False in self._reported:
+                self._reached[self._row] = self._reported
+            if self._statistics is not None:
+                self._statistics.end_step(self._row)
 
     def _settle(self) -> None:
-        """Turn the waiting gradients into norms."""
-        n = len(self._waiting)
-        self._norms.append(np.stack([log10_norm(block[:n], axis=-1) for block in self._blocks], axis=1))
-        self._steps += self._waiting
+        """Turn the waiting gradients into a part of the history, and make room."""
+        self._kept = self._kept.and_then(*self._measured(self.every), self._max_steps)
         self._waiting.clear()
         for block in self._blocks:
-            block[:n] = np.nan
-        self._reported[:] = [True] * len(self._reported)  # the next report begins a step
+            block.fill(np.nan)
+        self._exponents.fill(0)
+        self._reached.fill(True)
+        if self._statistics is not None:
+            self._statistics.clear()
 
-    @property
-    def history(self) -> History:
-        """Everything recorded so far."""
-        if self._waiting:
-            self._settle()
-        layers = tuple(range(1, len(self.names) + 1))
-        members = self.biases[0].shape[:-1]
-        norms = np.concatenate(self._norms) if self._norms else np.empty((0, len(layers), *members))
-        return History(np.array(self._steps, int), layers, self.names, norms)
+    def _measured(self, every: int) -> tuple[History, int | None]:
+        """The history of the steps in the blocks that may be kept, and the first of them that is not finite."""
+        n, steps = len(self._waiting), np.array(self._waiting, int)
+        reached = self._reached[:n].copy()
+        if n and self._heard:
+            reached[-1] = self._reported  # the step may be under way
+        unit_axes = tuple(range(1, self._blocks[0].ndim))
+        finite = np.stack([np.isfinite(block[:n]).all(axis=unit_axes) for block in self._blocks], axis=1)
+        lost = (~finite & reached).any(axis=1)
+        first = int(steps[lost.argmax()]) if lost.any() else None
+
+        rows = wanted(steps, every, first)
+        rows[-FRAMES:] = True
+        rows = np.flatnonzero(rows)
+        blocks, exponents = [block[rows] for block in self._blocks], self._exponents[rows]
+        norms = np.stack([log10_norm(block, axis=-1) for block in blocks], axis=1)
+        norms += exponents.reshape(*exponents.shape, *[1] * len(self._members)) * math.log10(2)
+        recorded = {} if self._statistics is None else self._statistics.measured(rows, norms)
+        if self._values:
+            if exponents.any():
+                with np.errstate(over="ignore"):
+                    blocks = [
+                        np.ldexp(block, exponents[:, i].reshape(-1, *[1] * len(unit_axes)))
+                        for i, block in enumerate(blocks)
+                    ]
+            recorded["values"] = tuple(blocks)
+        return History(steps[rows], self.layers, self.names, norms, **recorded), first
 
 
 def bias_of(module: Module) -> Parameter | None:
     """The module's own bias, if it has one that is trained."""
     bias = vars(module).get("bias")
     return bias if isinstance(bias, Parameter) and bias.requires_grad else None
+
+
+def array_of(gradient: Any) -> Any:
+    """The array in what a hook is given, without an ExtendedArray's exponent."""
+    if isinstance(gradient, ExtendedArray):
+        return gradient.mantissa
+    return gradient.data if isinstance(gradient, Tensor) else gradient
+
+
+class _Use:
+    """What the hooks have heard of one pass of a batch through a layer."""
+
+    __slots__ = ("delta", "activation")
+
+    def __init__(self) -> None:
+        self.delta: Any = None  # ∂C/∂z
+        self.activation: tuple[Callable[[Any], Any], Any] | None = None  # what is saturated, and the output
+
+
+class _Statistics:
+    """What the layers' outputs, their gradients and the optimizer's steps tell, row by row of the recorder's blocks."""
+
+    def __init__(self, model: Module, layers: Sequence[Module], rows: int, members: tuple[int, ...]) -> None:
+        self._layers = layers
+        self._activations = [
+            (module, saturated)
+            for _, module in model.named_modules()
+            for kind, saturated in _SATURATED.items()
+            if isinstance(module, kind)
+        ]
+        self._members = members
+        self._rms, self._saturation, self._update = np.full((3, rows, len(layers), *members), np.nan)
+        self._weights: dict[int, Any] = {}  # before the step of the optimizer that is to come
+        self._handles: list[HookHandle] = []  # on the outputs of the forwards since the last backward
+        self._latest: list[tuple[Any, _Use] | None] = []  # of each layer: its output, and its use
+        self._heard: list[dict[_Use, None]] = []  # of each layer: the uses that this backward has come through
+        self.forget()
+
+    def register(self) -> list[HookHandle]:
+        """Put hooks on the layers and on the activations."""
+        handles = [layer.register_forward_hook(self._on_layer(i)) for i, layer in enumerate(self._layers)]
+        return handles + [module.register_forward_hook(self._on_activation(s)) for module, s in self._activations]
+
+    def forget(self) -> None:
+        """Forget the forwards, and take the hooks off their outputs."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        self._latest = [None] * len(self._layers)
+        self._heard = [{} for _ in self._layers]
+        self._walked = False  # whether a backward has come since
+
+    def _on_layer(self, i: int) -> ForwardHook:
+        def listen(module: Module, args: Any, z: Any) -> None:
+            if not (isinstance(z, Tensor) and z.requires_grad):
+                return
+            if self._walked:
+                self.forget()
+            use = _Use()
+
+            def receive(delta: Any) -> None:
+                self._walked = True
+                use.delta = delta
+                self._heard[i][use] = None
+
+            self._handles.append(z.register_hook(receive))
+            self._latest[i] = weakref.ref(z), use  # a reference that counted would keep the graph alive
+
+        return listen
+
+    def _on_activation(self, saturated: Callable[[Any], Any]) -> ForwardHook:
+        def listen(module: Module, args: Any, y: Any) -> None:
+            for latest in self._latest:
+                if latest is not None and latest[0]() is args[0]:
+                    latest[1].activation = saturated, y.data
+
+        return listen
+
+    def end_layer(self, i: int, row: int | None) -> None:
+        """A backward has been through all uses of a layer: measure, if it has a row."""
+        uses, self._heard[i] = [*self._heard[i]], {}
+        if row is None:
+            return
+        weight = vars(self._layers[i]).get("weight")
+        if isinstance(weight, Parameter):
+            self._weights[i] = weight.data.copy()  # optimizers rebind the array, but others may write into it
+        deltas = [use.delta for use in uses]
+        if not deltas or not array_of(deltas[0]).size or len({delta.shape for delta in deltas}) > 1:
+            return
+        delta = functools.reduce(operator.add, deltas)
+        array = array_of(delta)
+        samples = array.size / (array.shape[-1] * math.prod(self._members))
+        self._rms[row, i] = _log10_norms(self._by_member(array)) + 0.5 * math.log10(samples)
+        if isinstance(delta, ExtendedArray):
+            self._rms[row, i] += delta.exponent * math.log10(2)
+        shares = [f(self._by_member(y)).mean(axis=-1) for f, y in (u.activation for u in uses if u.activation)]
+        if shares:
+            self._saturation[row, i] = sum(shares) / len(shares)
+
+    def end_step(self, row: int) -> None:
+        """The next step begins: the optimizer has moved the weights."""
+        with np.errstate(invalid="ignore", over="ignore"):  # weights that are not finite give NaN and inf
+            for i, old in self._weights.items():
+                change = vars(self._layers[i])["weight"].data - old
+                shape = (*self._members, -1)
+                self._update[row, i] = _log10_norms(change.reshape(shape)) - _log10_norms(old.reshape(shape))
+        self._weights.clear()
+
+    def measured(self, rows: Any, norms: Any) -> dict[str, Any]:
+        """Some rows as arrays of a History, beside their log10_norm."""
+        rms, saturation, update = (array[rows] for array in (self._rms, self._saturation, self._update))
+        with np.errstate(invalid="ignore"):  # samples of 0 have no coherence: NaN
+            coherence = 10.0 ** (norms - rms)
+        return {"log10_rms": rms, "coherence": coherence, "saturation": saturation, "log10_update": update}
+
+    def clear(self) -> None:
+        """Make all rows ready to be used again."""
+        for array in (self._rms, self._saturation, self._update):
+            array.fill(np.nan)
+
+    def _by_member(self, array: Any) -> Any:
+        """(..., R, B, out), or without an ensemble (..., out), as (R, n) or (n,)."""
+        if not self._members:
+            return array.reshape(-1)
+        return np.moveaxis(array, max(0, array.ndim - 3), 0).reshape(*self._members, -1)
+
+
+def _log10_norms(x: Any) -> Any:
+    """log10_norm over the last axis, in a fraction of the time where the squares stay in the range of float64."""
+    if x.dtype != np.longdouble:
+        wide = x.astype(np.float64, copy=False)
+        squares = np.einsum("...i,...i->...", wide, wide)
+        if np.all((squares > 1e-200) & (squares < 1e200)):
+            return 0.5 * np.log10(squares)
+    return log10_norm(x, axis=-1)

@@ -4,8 +4,10 @@ from tinygrad_vg.nn import init as init
 from tinygrad_vg.nn.ensemble import stack as stack
 from tinygrad_vg.nn.ensemble import unstack as unstack
 from tinygrad_vg.nn.layers import Identity as Identity
+from tinygrad_vg.nn.layers import LayerNorm as LayerNorm
 from tinygrad_vg.nn.layers import Linear as Linear
 from tinygrad_vg.nn.layers import ReLU as ReLU
+from tinygrad_vg.nn.layers import Residual as Residual
 from tinygrad_vg.nn.layers import Sigmoid as Sigmoid
 from tinygrad_vg.nn.layers import Tanh as Tanh
 from tinygrad_vg.nn.losses import BCEWithLogitsLoss as BCEWithLogitsLoss

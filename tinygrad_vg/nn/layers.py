@@ -1,4 +1,4 @@
-"""Layers: Linear and the activations."""
+"""Layers: Linear, the activations, and what lies between layers: normalisation and residual blocks."""
 
 from typing import Any
 
@@ -7,6 +7,7 @@ import numpy as np
 from tinygrad_vg import ops
 from tinygrad_vg.nn.init import Rng, scaled_normal_, standard_normal_
 from tinygrad_vg.nn.module import Module, Parameter
+from tinygrad_vg.tensor import Tensor
 
 
 class Linear(Module):
@@ -39,8 +40,11 @@ class Linear(Module):
         self.bias = standard_normal_(Parameter(np.empty(out_features, dtype)), rng=rng) if bias else None
 
     def forward(self, x: Any) -> Any:
-        if x.shape[-1] != self.in_features:
+        x = x if isinstance(x, Tensor) else np.asarray(x)
+        if x.shape[-1:] != (self.in_features,):
             raise ValueError(f"{self!r} takes arrays of shape (..., {self.in_features}), not {x.shape}")
+        if x.ndim == 1 and self.weight.ndim == 3:
+            raise ValueError("an ensemble takes batches: x[None] is a batch of this one sample")
         return ops.linear(x, self.weight, self.bias)
 
     def extra_repr(self) -> str:
@@ -73,3 +77,67 @@ class Identity(Module):
 
     def forward(self, x: Any) -> Any:
         return x
+
+
+class LayerNorm(Module):
+    """(x − mean) / √(variance + eps) · weight + bias, over the last axis of x (Ba, Kiros & Hinton 2016).
+
+    The variance is that of the sample, divided by the number of features, as in PyTorch. Weights start as 1, biases
+    as 0. In an ensemble both are (R, features), and (B, features) or (R, B, features) becomes (R, B, features).
+
+    Args:
+        features: length of the last axis.
+        eps: added to the variance, so that a row of equal values gives 0.
+        dtype: of the parameters.
+
+    >>> import numpy as np
+    >>> from tinygrad_vg import nn
+    >>> nn.LayerNorm(2)(np.array([[1.0, 3.0]])).data.round(3)
+    array([[-1.,  1.]])
+    """
+
+    def __init__(self, features: int, eps: float = 1e-5, *, dtype: Any = np.float64) -> None:
+        if features < 1:
+            raise ValueError(f"a layer has at least one feature, not {features}")
+        self.features = features
+        self.eps = eps
+        self.weight = Parameter(np.ones(features, dtype))
+        self.bias = Parameter(np.zeros(features, dtype))
+
+    def forward(self, x: Any) -> Any:
+        if x.shape[-1] != self.features:
+            raise ValueError(f"{self!r} takes arrays of shape (..., {self.features}), not {x.shape}")
+        centred = x - np.mean(x, axis=-1, keepdims=True)
+        variance = np.mean(np.square(centred), axis=-1, keepdims=True)
+        weight: Any = self.weight
+        bias: Any = self.bias
+        if weight.ndim > 1 and x.ndim > 1:  # an ensemble's: each member's row goes with its whole batch
+            weight, bias = np.expand_dims(weight, -2), np.expand_dims(bias, -2)
+        return centred / np.sqrt(variance + self.eps) * weight + bias
+
+    def extra_repr(self) -> str:
+        return f"{self.features}, eps={self.eps}"
+
+
+class Residual(Module):
+    """x + module(x): a path along which the gradient arrives as it is (He et al. 2015).
+
+    Args:
+        module: keeps the shape of x; of an ensemble it may put a member axis in front.
+
+    >>> import numpy as np
+    >>> from tinygrad_vg import nn
+    >>> nn.Residual(nn.ReLU())(np.array([-1.0, 2.0]))
+    array([-1.,  4.])
+    """
+
+    def __init__(self, module: Module) -> None:
+        if not isinstance(module, Module):
+            raise TypeError(f"Residual takes a module, not {module!r}")
+        self.module = module
+
+    def forward(self, x: Any) -> Any:
+        y = self.module(x)
+        if y.shape[-x.ndim :] != x.shape:  # (B, 1) would be stretched without a word
+            raise ValueError(f"{type(self.module).__name__} made {y.shape} of {x.shape}; x + module(x) needs its shape")
+        return x + y

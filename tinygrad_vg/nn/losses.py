@@ -53,7 +53,7 @@ def like(target: Any, input: Any) -> Any:
     if not (ends_it or target.shape == input.shape):
         raise ValueError(
             f"a target of shape {target.shape} does not go with an input of shape {input.shape}; "
-            "class indices become rows by np.eye(classes)[indices]; an ensemble's output keeps its last axis"
+            "class indices (integers) become rows by np.eye(classes)[indices]; an ensemble's output keeps its last axis"
         )
     return target
 
@@ -104,7 +104,10 @@ class CrossEntropyLoss(Loss):
             return self.reduce(ops.cross_entropy(input, target), target.shape[:-1])
         classes = input.shape[-1]
         if indices.shape != input.shape[input.ndim - 1 - indices.ndim : -1]:
-            raise ValueError(f"class indices of shape {indices.shape} do not fit an input of shape {input.shape}")
+            raise ValueError(
+                f"class indices of shape {indices.shape} do not go with an input of shape {input.shape}; "
+                "probabilities, also rows of zeros and ones, are given as floats"
+            )
         if indices.size and not 0 <= indices.min() <= indices.max() < classes:
             raise ValueError(f"class indices run from 0 to {classes - 1}; found {indices.min()} to {indices.max()}")
         return self.reduce(ops.cross_entropy(input, indices), indices.shape)

@@ -29,9 +29,8 @@ ForwardHook = Callable[["Module", tuple[Any, ...], Any], Any]
 class Module:
     """Base of all layers and networks: write `forward`, and keep Parameters and Modules as attributes.
 
-    Parameters and modules are found in the attributes, also in lists and tuples there, but not in dicts; their
-    names are the attributes' names joined by dots. There is nothing to register and no `super().__init__()` to
-    forget.
+    Parameters and modules are found in the attributes, also in lists, tuples and dicts there; their names are the
+    attributes' names joined by dots. There is nothing to register and no `super().__init__()` to forget.
 
     >>> import numpy as np
     >>> from tinygrad_vg import nn
@@ -75,10 +74,13 @@ class Module:
         return ((name, value) for name, value in self._parts() if isinstance(value, Module))
 
     def _parts(self) -> Iterator[tuple[str, Any]]:
-        """All attributes, lists and tuples taken apart."""
-        for name, value in vars(self).items():
-            if isinstance(value, list | tuple):
-                yield from ((f"{name}.{i}", item) for i, item in enumerate(value))
+        """All attributes, with lists, tuples and dicts taken apart."""
+        unseen = [*vars(self).items()][::-1]
+        while unseen:
+            name, value = unseen.pop()
+            if isinstance(value, list | tuple | dict):
+                items = value.items() if isinstance(value, dict) else enumerate(value)
+                unseen += [(f"{name}.{key}", item) for key, item in items][::-1]
             else:
                 yield name, value
 
@@ -112,7 +114,7 @@ class Module:
             parameter.grad = None
 
     def train(self, mode: bool = True) -> Self:
-        """Set `training` on this module and all below it."""
+        """Set `training` on this module and all below it, for modules that behave differently then."""
         for _, module in self.named_modules():
             module.training = mode
         return self

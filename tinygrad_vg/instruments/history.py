@@ -1,0 +1,290 @@
+"""The history: what a recorder has seen, to be sliced, saved and handed on."""
+
+import csv
+import importlib
+import json
+import math
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
+
+import numpy as np
+
+from tinygrad_vg.storage import load, replacing, save
+
+_NUMBERS = ("log10_norm", "log10_rms", "coherence", "saturation", "log10_update")  # the arrays [step, layer(, member)]
+FRAMES = 10  # how many backwards before the first NaN or inf are kept
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """What a recorder has seen: numbers of every recorded step, layer and, in an ensemble, member.
+
+    S steps, L layers and R members make arrays (S, L), or (S, L, R) for an ensemble. Magnitudes are in decades
+    (log10): the norm 0 is −inf there. NaN and inf stand for gradients that held them; NaN also for what could not be
+    measured: a layer that a backward did not reach, a layer without the thing in question. What the recorder was not
+    asked for is None.
+
+    Attributes:
+        steps: (S,) the number of each recorded backward, from 0, rising.
+        layers: the layers' numbers from the input side, 1 first.
+        names: the layers' names in the model.
+        log10_norm: log10‖∂C/∂b‖.
+        log10_rms: with `statistics=True`: log10 of the root mean square of ‖δ‖ over the samples of the batch, where
+            ∂C/∂b is the mean of the samples' δ. Adding log10 of `coherence` gives `log10_norm`.
+        coherence: ‖mean δ‖ / rms ‖δ‖, from 0 (the samples cancel) to 1 (they agree), to rounding.
+        saturation: the share of (sample, neuron) pairs whose activation is saturated.
+        log10_update: log10(‖ΔW‖ / ‖W‖), what the weights moved between this backward and the next.
+        values: with `values=True`: ∂C/∂b itself, an array for each layer, (S, out) or (S, R, out).
+        first_nonfinite: the number of the first backward that gave NaN or inf; None if there was none. It and
+            the up to 10 backwards just before it have a row each, whatever else was left out:
+
+                at = np.searchsorted(history.steps, history.first_nonfinite)
+                history[max(0, at - 10) : at + 1]
+
+    A history is indexed as its `log10_norm` is, by integers and slices of (step, layer, member), and gives a
+    history: `history[-1]`, `history[:, :-1]` (without the output layer), `history[:, :, 0]` (the first member).
+    An integer keeps its axis, with length 1. Layers by number or name: `history.select(1, "4")`.
+
+    >>> history = History(np.arange(3), (1, 2), ("0", "2"), np.array([[-2.0, -1.0], [-2.5, -1.2], [-3.0, -1.5]]))
+    >>> history[-1, :-1].log10_norm, history.select("2").layers
+    (array([[-3.]]), (2,))
+    """
+
+    steps: Any
+    layers: tuple[int, ...]
+    names: tuple[str, ...]
+    log10_norm: Any
+    log10_rms: Any = None
+    coherence: Any = None
+    saturation: Any = None
+    log10_update: Any = None
+    values: tuple[Any, ...] | None = None
+    first_nonfinite: int | None = None
+
+    def __getitem__(self, index: Any) -> "History":
+        index = index if isinstance(index, tuple) else (index,)
+        lengths = self.log10_norm.shape
+        if len(index) > len(lengths) or not all(isinstance(i, slice | int | np.integer) for i in index):
+            axes = "(step, layer, member)" if len(lengths) == 3 else "(step, layer)"
+            raise TypeError(f"a history is indexed by integers and slices of {axes}, not {index!r}")
+        cuts = []
+        for i, n, axis in zip(index, lengths, ("step", "layer", "member"), strict=False):
+            if not isinstance(i, slice):
+                if not -n <= i < n:
+                    raise IndexError(f"there is no {axis} at position {i}: the history has {n}")
+                i = slice(int(i) % n, int(i) % n + 1)  # an integer would drop its axis
+            cuts.append(i)
+        steps, layers, *members = [*cuts, slice(None), slice(None)][: max(2, len(cuts))]
+        return self._cut(steps, [*range(len(self.layers))[layers]], *members)
+
+    def select(self, *layers: int | str) -> "History":
+        """The history of these layers, in the model's order.
+
+        Args:
+            layers: numbers, counted from the input side, 1 first, or names.
+
+        Raises:
+            ValueError: if there is no such layer.
+        """
+        return self._cut(slice(None), positions(layers, self.layers, self.names))
+
+    def rows(self, which: Any) -> "History":
+        """The history of some steps: a copy, chosen by an array of positions or of bools.
+
+        >>> history = History(np.arange(3), (1,), ("0",), np.array([[-2.0], [-2.5], [-3.0]]))
+        >>> history.rows(history.log10_norm[:, 0] < -2).steps
+        array([1, 2])
+        """
+        return self._cut(np.asarray(which), slice(None))
+
+    def _cut(self, steps: Any, layers: Any, members: slice = slice(None)) -> "History":
+        rest = (members,) if self.log10_norm.ndim == 3 else ()
+        where = range(len(self.layers))[layers] if isinstance(layers, slice) else layers
+        cut = {name: array[steps][(slice(None), layers, *rest)] for name, array in self._numbers().items()}
+        if self.values is not None:
+            cut["values"] = tuple(self.values[i][steps][(slice(None), *rest)] for i in where)
+        numbers, names = tuple(self.layers[i] for i in where), tuple(self.names[i] for i in where)
+        return History(self.steps[steps], numbers, names, first_nonfinite=self.first_nonfinite, **cut)
+
+    def _numbers(self) -> dict[str, Any]:
+        """The arrays [step, layer(, member)] that were recorded, by name."""
+        arrays = {name: getattr(self, name) for name in _NUMBERS}
+        return {name: array for name, array in arrays.items() if array is not None}
+
+    def arrays(self) -> dict[str, Any]:
+        """Everything that was recorded as named arrays, as `tg.save` takes them; `values` as "values_1", ...
+
+        >>> sorted(History(np.arange(1), (1,), ("0",), np.zeros((1, 1))).arrays())
+        ['layers', 'log10_norm', 'names', 'steps']
+        """
+        arrays = {"steps": self.steps, "layers": np.array(self.layers, int), "names": np.array(self.names, str)}
+        arrays |= self._numbers()
+        if self.values is not None:
+            arrays |= {f"values_{layer}": array for layer, array in zip(self.layers, self.values, strict=True)}
+        if self.first_nonfinite is not None:
+            arrays["first_nonfinite"] = np.array(self.first_nonfinite)
+        return arrays
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write an `.npz` file, without pickle, that `History.load` reads back.
+
+        Raises:
+            ValueError: if the path does not end in .npz.
+        """
+        save(self.arrays(), path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """The history that `save` has written to `path`.
+
+        Raises:
+            OSError: if the file cannot be read.
+            ValueError: if it does not hold a history.
+        """
+        arrays = load(path)
+        missing = {"steps", "layers", "names", "log10_norm"} - arrays.keys()
+        layers = () if missing else tuple(arrays["layers"].tolist())
+        values = {f"values_{layer}": None for layer in layers}
+        if missing or arrays.keys() - {field.name for field in fields(cls)} - values.keys():
+            raise ValueError(f"{os.fspath(path)} holds {sorted(arrays)}, not a history")
+        arrays |= {"layers": layers, "names": tuple(arrays["names"].tolist())}
+        if values.keys() & arrays.keys():
+            arrays["values"] = tuple(arrays.pop(name) for name in values)
+        if "first_nonfinite" in arrays:
+            arrays["first_nonfinite"] = int(arrays["first_nonfinite"])
+        return cls(**arrays)
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write a row for each step, layer and member: step, layer, name, member, and each number recorded.
+
+        No digit is lost; what is not finite is written as nan, inf and -inf. `values` are not in it.
+        """
+        table = self._table()
+        with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            rows = csv.writer(file)
+            rows.writerow(table)
+            rows.writerows(zip(*table.values(), strict=True))
+
+    def to_dataframe(self) -> Any:
+        """A pandas DataFrame with the columns and rows of `to_csv`.
+
+        Raises:
+            ModuleNotFoundError: if pandas is not installed.
+        """
+        try:
+            pandas = importlib.import_module("pandas")
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError("to_dataframe needs pandas: pip install pandas") from error
+        return pandas.DataFrame(self._table())
+
+    def _table(self) -> dict[str, list[Any]]:
+        """The columns of the long format."""
+        steps, layers, members = np.indices((*self.log10_norm.shape, 1)[:3]).reshape(3, -1)
+        columns = {
+            "step": self.steps[steps].tolist(),
+            "layer": [self.layers[i] for i in layers],
+            "name": [self.names[i] for i in layers],
+            "member": members.tolist(),
+        }
+        return columns | {name: array.ravel().tolist() for name, array in self._numbers().items()}
+
+    def to_json(self, path: str | os.PathLike[str]) -> None:
+        """Write an object with a list for each attribute that was recorded, nested as its array is.
+
+        JSON has no numbers for NaN and ±inf: they are the strings "NaN", "Infinity" and "-Infinity", which
+        Python's `float` and JavaScript's `Number` read back.
+        """
+        recorded = {field.name: getattr(self, field.name) for field in fields(self)}
+        plain = {name: _plain(value) for name, value in recorded.items() if value is not None}
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(plain, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def join(parts: Sequence[History]) -> History:
+    """One history of the rows of all parts, in the order of their steps; the parts are of the same layers."""
+    order = np.argsort(np.concatenate([part.steps for part in parts]), kind="stable")
+    numbers: dict[str, Any] = {
+        name: np.concatenate([part._numbers()[name] for part in parts])[order] for name in parts[0]._numbers()
+    }
+    if parts[0].values is not None:
+        columns = zip(*[part.values or () for part in parts], strict=True)
+        numbers["values"] = tuple(np.concatenate(column)[order] for column in columns)
+    steps = np.concatenate([part.steps for part in parts])[order]
+    return History(steps, parts[0].layers, parts[0].names, **numbers)
+
+
+def positions(chosen: int | str | Iterable[int | str], numbers: Sequence[int], names: Sequence[str]) -> list[int]:
+    """Where the chosen layers stand among those with these numbers and names, rising.
+
+    Raises:
+        ValueError: if one of them is not there.
+    """
+    chosen = [chosen] if isinstance(chosen, int | str) else [*chosen]
+    for layer in chosen:
+        if layer not in (names if isinstance(layer, str) else numbers):
+            known = ", ".join(f"{number} ({name!r})" for number, name in zip(numbers, names, strict=True))
+            raise ValueError(f"there is no layer {layer!r}; layers are chosen by number or name: {known}")
+    return [i for i in range(len(numbers)) if numbers[i] in chosen or names[i] in chosen]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is kept of the steps seen so far: bounded, evenly spaced, with the last ones before the first NaN or inf.
+
+    Attributes:
+        parts: the kept steps.
+        count: how many they are.
+        tail: the last steps seen, none left out.
+        every: the distance of the kept steps.
+        first_nonfinite: as in a History.
+    """
+
+    parts: tuple[History, ...]
+    count: int
+    tail: History
+    every: int
+    first_nonfinite: int | None = None
+
+    def and_then(self, fresh: History, lost: int | None, max_steps: int | None) -> "Kept":
+        """With the steps that came next, the last ones all there; `lost` is the first that gave NaN or inf, if any."""
+        added, every, first = [], self.every, self.first_nonfinite
+        if first is None and lost is not None:
+            first = lost
+            left_out = self.tail.steps % every != 0  # the others are in the parts
+            added.append(self.tail.rows(wanted(self.tail.steps, every, first) & left_out))
+        added.append(fresh.rows(wanted(fresh.steps, every, first)))
+        parts = (*self.parts, *(part for part in added if len(part.steps)))
+        count = self.count + sum(len(part.steps) for part in added)
+        if max_steps is not None and count > max_steps:
+            whole = join(parts)
+            while np.count_nonzero(whole.steps % every == 0) > max_steps:
+                every *= 2
+            parts = (whole.rows(wanted(whole.steps, every, first)),)
+            count = len(parts[0].steps)
+        return Kept(parts, count, join([self.tail, fresh[-FRAMES:]])[-FRAMES:], every, first)
+
+    @property
+    def history(self) -> History:
+        """The kept steps in one."""
+        return replace(join(self.parts), first_nonfinite=self.first_nonfinite)
+
+
+def wanted(steps: Any, every: int, first_nonfinite: int | None) -> Any:
+    """Which steps to keep: those that are due, and those around the first that was not finite."""
+    due = steps % every == 0
+    if first_nonfinite is None:
+        return due
+    return due | ((steps >= first_nonfinite - FRAMES) & (steps <= first_nonfinite))
+
+
+def _plain(value: Any) -> Any:
+    """Lists and finite numbers, and strings for the numbers that JSON lacks."""
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value

@@ -1,0 +1,320 @@
+"""The ledger: what each layer's weights and each activation take from the gradient on its way back, in decades.
+
+From layer l+1 to layer l the gradient makes one step, δ^l = σ′(z^l) ⊙ u with u = (W^{l+1})ᵀ δ^{l+1}, and its norm
+changes by
+
+    log‖δ^l‖ − log‖δ^{l+1}‖ = [log‖u‖ − log‖δ^{l+1}‖] + [log‖σ′(z^l) ⊙ u‖ − log‖u‖]
+            total           =          weights        +          activation
+
+which is exact, and the steps telescope to the whole way. Here δ^l is the gradient at the output of layer l and u the
+gradient at the input of layer l+1, as the walk back hands them to hooks, so nothing is computed a second time, and
+whatever lies between two layers (activations, normalisation, residual blocks) has its part in the same way.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from typing import Any, Self
+
+import numpy as np
+
+from tinygrad_vg.backward import HookHandle
+from tinygrad_vg.extended import ExtendedArray
+from tinygrad_vg.instruments.ledger_table import LedgerTable, Part, Split
+from tinygrad_vg.instruments.ledger_table import Row as Row
+from tinygrad_vg.instruments.magnitude import log10_norm
+from tinygrad_vg.nn import Identity, Linear, Module, ReLU, Sequential, Sigmoid, Tanh
+
+_CAPS = {Sigmoid: math.log10(1 / 4), Tanh: 0.0, ReLU: 0.0, Identity: 0.0}  # decades of the largest slope
+_SEALED = (Sigmoid, Tanh, ReLU)
+
+
+class _Call:
+    """One pass through the model: the hooks on its tensors, and what they hear in the backward that comes last."""
+
+    __slots__ = ("at", "gradients", "handles", "lowest", "weights")
+
+    def __init__(self, units: int) -> None:
+        self.at = -1  # the unit that ran last
+        self.handles: list[HookHandle] = []
+        self.weights: list[Any] = [None] * units
+        self.gradients: list[Any] = [None] * units  # at the output of each unit
+        self.lowest = -1  # the layer heard last
+
+    def remove_hooks(self) -> None:
+        for handle in self.handles:
+            handle.remove()
+        self.handles.clear()
+
+
+class Ledger:
+    """Keeps the accounts of a model's last backward inside its `with` block.
+
+    The model is a chain: a Sequential, in which nested ones are taken apart. Every Linear of the chain is a layer,
+    numbered from the input side, 1 first; any other module is a unit between layers, known by its class, also if it
+    has layers inside (Residual). With a batch, δ^l holds all its samples, and ‖δ^l‖ is the root of the sum of
+    squares over samples and neurons; for one sample it is the vector's norm. For an ensemble (`nn.stack`) all
+    numbers are one for each member.
+
+    Each backward replaces the accounts, so that memory holds one gradient a unit; norms are taken when asked for.
+    The accounts follow the model's last call: a new call takes the hooks off the one before it, so in one backward
+    through several calls only the samples of the last are counted. What is called under `no_grad` does not count.
+    Where gradients join from another path, as that of an auxiliary cost, they belong to the part they join in.
+    Training is bit for bit as without a ledger.
+
+    Args:
+        model: a Sequential with at least one Linear, of one network or an ensemble.
+
+    Raises:
+        ValueError: if there is no Linear, or the layers stand in a module whose own `forward` puts them in order.
+
+    >>> import numpy as np, tinygrad_vg as tg
+    >>> rng = np.random.default_rng(0)
+    >>> net = tg.nn.Sequential(tg.nn.Linear(3, 4, rng=rng), tg.nn.Sigmoid(), tg.nn.Linear(4, 1, rng=rng))
+    >>> with Ledger(net) as ledger:
+    ...     tg.nn.MSELoss()(net(np.ones((5, 3))), np.zeros((5, 1))).backward()
+    >>> (row,) = ledger
+    >>> row.layer, row.parts[0].label
+    (1, 'Sigmoid')
+    >>> bool(abs(row.weights + row.activation - row.total) < 1e-15)
+    True
+    >>> bool(row.activation < np.log10(1 / 4))
+    True
+    """
+
+    def __init__(self, model: Module) -> None:
+        self._units = list(units_of(model))
+        self._is_layer = [isinstance(module, Linear) for _, module in self._units]
+        self._ends = [i for i, is_layer in enumerate(self._is_layer) if is_layer]
+        if not self._ends:
+            raise ValueError(_no_layers(model, self._units))
+        self.layers = tuple(range(1, len(self._ends) + 1))
+        self.names = tuple(self._units[i][0] for i in self._ends)
+        self._members: tuple[int, ...] = self._units[self._ends[0]][1].weight.shape[:-2]  # type: ignore[attr-defined]
+        self._call = _Call(len(self._units))
+        self._last: _Call | None = None  # the call whose backward the accounts are of
+        self._norms: Any = None  # (units, members) of that backward, once asked for
+
+    def __enter__(self) -> Self:
+        places: dict[Module, list[int]] = {}  # one module may stand in several
+        for i, (_, module) in enumerate(self._units):
+            places.setdefault(module, []).append(i)
+        listeners = [self._listener(i) for i in range(len(self._units))]
+        self._handles = [
+            module.register_forward_hook(self._watcher(where, listeners))
+            for module, where in places.items()
+            if any(self._listens_at_output(i) for i in where)
+        ]
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._call.remove_hooks()
+
+    def _listens_at_output(self, place: int) -> bool:
+        """Whether a unit's own output gets a hook: of what lies between two layers the last is heard by the next."""
+        between = self._ends[0] < place < self._ends[-1]
+        return self._is_layer[place] or (between and not self._is_layer[place + 1])
+
+    def _watcher(self, places: list[int], listeners: Sequence[Callable[[Any], None]]) -> Callable[..., None]:
+        first, *later = places
+        is_layer = self._is_layer[first]
+        bottom = self._ends[0]  # what its weights pass on goes to the data
+        at_input = [is_layer and not self._is_layer[i - 1] for i in range(len(self._units))]
+        at_output = [self._listens_at_output(i) for i in range(len(self._units))]
+
+        # What follows runs for every layer in every step of a training: it does no more than it must.
+        def watch(module: Any, inputs: tuple[Any, ...], output: Any) -> None:
+            if not getattr(output, "requires_grad", False):
+                return
+            call, place = self._call, first
+            if place <= call.at:
+                place = next((i for i in later if i > call.at), -1)
+                if place < 0:  # this does not go on from where the last call is: a new one begins
+                    call.remove_hooks()
+                    call = self._call = _Call(len(self._units))
+                    place = first
+            call.at = place
+            if is_layer and place > bottom:
+                # Optimizers rebind: this stays what the forward saw.
+                call.weights[place] = module.weight.data
+                if at_input[place] and inputs and getattr(inputs[0], "requires_grad", False):
+                    call.handles.append(inputs[0].register_hook(listeners[place - 1]))
+            if at_output[place]:
+                call.handles.append(output.register_hook(listeners[place]))
+
+        return watch
+
+    def _listener(self, place: int) -> Callable[[Any], None]:
+        # An array that the user handed in, or that a leaf may get as its .grad, could change before the rows are read,
+        # and is copied. Through these modules no batch goes to a leaf as it is, and users begin at a layer's output.
+        exposed = type(self._units[place][1]) not in _SEALED
+        batched = 3 if self._members else 2  # axes of a gradient that is no single sample's
+
+        def listen(gradient: Any) -> None:
+            if isinstance(gradient, np.ndarray) and (exposed or gradient.ndim < batched):
+                gradient = gradient.copy()
+            self._call.gradients[place] = gradient
+
+        def listen_at_layer(gradient: Any) -> None:
+            call = self._call
+            first = place >= call.lowest  # a backward comes from the output down: this is another one
+            if first:
+                call.gradients = [None] * len(call.weights)
+                self._last = call
+            if isinstance(gradient, np.ndarray) and (first or gradient.ndim < batched):
+                gradient = gradient.copy()
+            call.gradients[place] = gradient
+            call.lowest = place
+            self._norms = None
+
+        return listen_at_layer if self._is_layer[place] else listen
+
+    # What the accounts say.
+
+    @property
+    def log10_norm(self) -> Any:
+        """(L,) log10‖δ^l‖ of each layer in decades, (L, R) for an ensemble; NaN where it was not computed."""
+        return self._levels()[self._ends]
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """A row for each step, that to layer 1 first: layers 1 ... L−1.
+
+        Raises:
+            RuntimeError: if no backward was heard yet.
+        """
+        norms, last = self._levels(), self._last
+        assert last is not None  # or _levels would have raised
+        rows = []
+        for layer, (low, high) in enumerate(pairwise(self._ends), 1):
+            missing = any(gradient is None for gradient in last.gradients[low : high + 1])
+            floor = _smallest_normal(last.gradients[low])
+            causes = tuple(
+                "not computed" if missing else _cause(way, high - low, floor)
+                for way in norms[low : self._ends[-1] + 1].reshape(self._ends[-1] + 1 - low, -1).T.tolist()
+            )
+            between = range(high - 1, low, -1)
+            rows.append(
+                Row(
+                    layer=layer,
+                    name=self.names[layer - 1],
+                    log10_norm=_number(norms[low]),
+                    weights=_step(norms[high], norms[high - 1]),
+                    activation=_step(norms[high - 1], norms[low]),
+                    total=_step(norms[high], norms[low]),
+                    parts=tuple(Part(type(self._units[i][1]).__name__, _step(norms[i], norms[i - 1])) for i in between),
+                    cause=causes if self._members else causes[0],
+                )
+            )
+        return tuple(rows)
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self.rows)
+
+    def split(self) -> tuple[Split, ...]:
+        """Each row against its bounds: weights = spectral + alignment, activation = cap + saturation.
+
+        The weights are those that the forward pass saw.
+
+        Raises:
+            RuntimeError: if no backward was heard yet.
+        """
+        splits = []
+        for row, (low, high) in zip(self.rows, pairwise(self._ends), strict=True):
+            assert self._last is not None
+            weight = self._last.weights[high]
+            if weight is None:
+                spectral = np.full(self._members, np.nan)
+            else:
+                spectral = np.log10(np.linalg.norm(weight.astype(np.float64), 2, axis=(-2, -1)))
+            cap = sum((_CAPS.get(type(module), math.nan) for _, module in self._units[low + 1 : high]), 0.0)
+            splits.append(Split(row.layer, _number(spectral), row.weights - spectral, cap, row.activation - cap))
+        return tuple(splits)
+
+    def _levels(self) -> Any:
+        """log10 of the norm of the gradient at the output of each unit: (units,), for an ensemble (units, R)."""
+        if self._last is None:
+            raise RuntimeError(
+                "the ledger has heard no backward: inside its `with` block, call the model and then backward "
+                "(the hooks of a call end with the next call)"
+            )
+        if self._norms is None:
+            self._norms = np.stack([self._norm(gradient) for gradient in self._last.gradients])
+        return self._norms
+
+    def _norm(self, gradient: Any) -> Any:
+        if gradient is None:
+            return np.full(self._members, np.nan)
+        if not self._members:
+            return log10_norm(gradient)
+        axes = len(gradient.shape)
+        member_axis = max(0, axes - 3)  # (R, B, out), any axes in front; for a single sample (R, out)
+        return log10_norm(gradient, tuple(axis for axis in range(axes) if axis != member_axis))
+
+    # How they are shown.
+
+    def table(self, width: int = 100) -> LedgerTable:
+        """The rows as a table for people, at most `width` columns wide where that is possible."""
+        if self._last is None:
+            return LedgerTable((), math.nan, width, f"{len(self.layers)} layers; no backward heard yet")
+        return LedgerTable(self.rows, self.log10_norm[-1], width)
+
+    def __str__(self) -> str:
+        return str(self.table())
+
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        return self.table(min(100, options.max_width)).texts()
+
+    def _repr_html_(self) -> str:
+        return self.table().html()
+
+
+def units_of(module: Module, prefix: str = "") -> Iterator[tuple[str, Module]]:
+    """What nested Sequentials apply one after the other, with their names in the outermost."""
+    if isinstance(module, Sequential) and type(module).forward is Sequential.forward:
+        for name, part in module.named_children():
+            yield from units_of(part, f"{prefix}.{name}" if prefix else name)
+    else:
+        yield prefix, module
+
+
+def _no_layers(model: Module, units: list[tuple[str, Module]]) -> str:
+    """Why there is no ledger of this model."""
+    for name, module in units:
+        if any(isinstance(below, Linear) for _, below in module.named_modules()):
+            where = f"{type(module).__name__}{f' ({name})' if name else ''}"
+            return (
+                f"the layers of this model stand inside {where}, whose own forward() decides how they are used; "
+                "a ledger needs a Sequential of Linears and of modules between them: give it such a part of the model"
+            )
+    return f"{type(model).__name__} has no Linear, so there is no step to account for"
+
+
+def _number(values: Any) -> Any:
+    """An array of members, or the float of one network."""
+    return values if np.ndim(values) else float(values)
+
+
+def _step(before: Any, after: Any) -> Any:
+    """after − before, in decades; where nothing arrived, nothing is taken."""
+    with np.errstate(invalid="ignore"):  # inf − inf
+        return _number(np.where(np.isneginf(before) & np.isneginf(after), 0.0, np.subtract(after, before)))
+
+
+def _smallest_normal(gradient: Any) -> float:
+    """log10 of the smallest normal number of the gradient's type; extended range has none."""
+    if gradient is None or isinstance(gradient, ExtendedArray):
+        return -math.inf
+    return math.log10(np.finfo(gradient.dtype).tiny)
+
+
+def _cause(norms: Sequence[float], step: int, smallest: float) -> str | None:
+    """Why a step is no number like others, from the log10 norms from where it ends up to layer L."""
+    if any(math.isnan(norm) or norm == math.inf for norm in norms[: step + 1]):
+        return "not finite"
+    if norms[0] != -math.inf:
+        return None
+    before = next((norm for norm in norms if norm != -math.inf), math.inf)
+    return "underflow" if before < smallest else "dead"

@@ -1,0 +1,236 @@
+"""The rows of a ledger, and how they are shown: one table of text cells for the terminal, for Rich and for Jupyter."""
+
+import math
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+_HEADER = ("layer", "log10‖δ‖", "total", "weights", "activation", "between", "█ σ′ ░ W")
+_FIGURES = 5  # columns of numbers, set right; the others are text
+_SLOPES = {"Sigmoid", "Tanh", "ReLU", "Identity"}
+_BAR = 32  # columns at most
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """What one module between two layers takes: `label`, the name of its class, and `decades`."""
+
+    label: str
+    decades: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """The step of the gradient from layer l+1 to layer l, in decades: floats, or (R,) for an ensemble of R members.
+
+    Attributes:
+        layer: l, the layer that the gradient arrives at; 1 is the input side.
+        name: that layer's name in the model.
+        log10_norm: log10‖δ^l‖.
+        weights: log10‖u‖ − log10‖δ^{l+1}‖, what (W^{l+1})ᵀ takes (< 0) or gives.
+        activation: log10‖δ^l‖ − log10‖u‖, what lies between layers l and l+1 takes or gives.
+        total: log10‖δ^l‖ − log10‖δ^{l+1}‖.
+        parts: `activation` in its parts, one for each module, in the order in which the gradient meets them.
+        cause: None, or why the step is no number like others; for an ensemble a tuple of R.
+            "dead": δ^l is 0. Who made it 0 has −inf; further down nothing arrives, so nothing is taken: 0.
+            "underflow": δ^l is 0, but what it was made of lay below the smallest normal number of its type.
+            "not finite": a gradient holds NaN or infinity.
+            "not computed": the backward did not reach both ends of the step: NaN.
+    """
+
+    layer: int
+    name: str
+    log10_norm: Any
+    weights: Any
+    activation: Any
+    total: Any
+    parts: tuple[Part, ...]
+    cause: str | tuple[str | None, ...] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """A row's two halves against their bounds, in decades: floats, or (R,) for an ensemble.
+
+    Attributes:
+        layer: as in the row.
+        spectral: log10‖W^{l+1}‖₂, the most that the weights can give.
+        alignment: weights − spectral, ≤ 0: how far δ^{l+1} is from the direction that the weights stretch most.
+        cap: log10 max|σ′|, −0.602 for a sigmoid; the caps of several activations add. NaN if one has none here.
+        saturation: activation − cap, ≤ 0: how far the slopes are below their bound.
+    """
+
+    layer: int
+    spectral: Any
+    alignment: Any
+    cap: float
+    saturation: Any
+
+
+class LedgerTable:
+    """The rows of a ledger from layer 1 down to the output, their sums, and who is to blame.
+
+    Of an ensemble it shows medians, and the range from 5 to 95 % of the members. A bar shows what a step takes to
+    the left of its line and what it gives to the right. "–" stands for what was not computed, or could not be taken
+    because nothing arrived.
+
+    Args:
+        rows: the ledger's.
+        top: log10‖δ^L‖, a float or (R,).
+        width: columns of the whole table.
+        summary: the last line, if it is not to be made of the rows.
+    """
+
+    def __init__(self, rows: Sequence[Row], top: Any, width: int, summary: str | None = None) -> None:
+        steps = [_taken(row) for row in rows]
+        sums = np.nansum([np.zeros((3, *np.shape(top))), *steps], axis=0)
+        lines = [
+            [str(row.layer), _number(_median(row.log10_norm)), *map(_cell, step), _between(row), ""]
+            for row, step in zip(rows, steps, strict=True)
+        ]
+        if rows:
+            lines.append([str(len(rows) + 1), _number(_median(top)), "", "", "", "", ""])
+            lines.append(["sum", "", *map(_cell, sums), "", ""])
+        widths = [max(map(len, column)) for column in zip(_HEADER, *lines, strict=True)]
+        room = width - sum(2 + w for w in widths[:_FIGURES])  # for "between" and the bar, two columns between them
+        widths[-2] = min(widths[-2], max(len(_HEADER[-2]), room - 2 - len(_HEADER[-1]) - 4))
+        bars = _bars([(_median(step[2]), _median(step[1])) for step in steps], min(_BAR, room - 2 - widths[-2]))
+        for line, bar in zip(lines, bars, strict=False):
+            line[-2] = line[-2] if len(line[-2]) <= widths[-2] else line[-2][: widths[-2] - 1] + "…"
+            line[-1] = bar
+        self.lines = [[*_HEADER], *lines]
+        self.widths = widths
+        self.summary = textwrap.fill(_summary(rows, sums) if summary is None else summary, width)
+
+    def _padded(self) -> Iterator[list[str]]:
+        for line in self.lines:
+            yield [
+                cell.rjust(width) if k < _FIGURES else cell.ljust(width)
+                for k, (cell, width) in enumerate(zip(line, self.widths, strict=True))
+            ]
+
+    def __str__(self) -> str:
+        return "\n".join([*("  ".join(cells).rstrip() for cells in self._padded()), self.summary])
+
+    def texts(self) -> Iterator[Any]:
+        """The lines for Rich: blue takes and red gives, as in all pictures here."""
+        from rich.text import Text
+
+        for i, cells in enumerate(self._padded()):
+            colours = {"-": "blue", "+": "red"} if i else {}
+            styled = [
+                Text(cell, colours.get(cell.strip()[:1], "") if k in (2, 3, 4) else "") for k, cell in enumerate(cells)
+            ]
+            line = Text("  ", style="" if i else "bold").join(styled)
+            line.no_wrap, line.overflow = True, "crop"
+            yield line
+        yield Text(self.summary)
+
+    def html(self) -> str:
+        """A table element, everything in it escaped."""
+        style = "white-space: pre; font-family: monospace; text-align: "
+        rows = [
+            "".join(
+                f"<td style='{style}{'right' if k < _FIGURES else 'left'}'>{escape(c)}</td>" for k, c in enumerate(line)
+            )
+            for line in self.lines[1:]
+        ]
+        head = "".join(f"<th>{escape(title)}</th>" for title in _HEADER)
+        body = "".join(f"<tr>{row}</tr>" for row in rows)
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>{escape(self.summary)}</p>"
+
+
+def _taken(row: Row) -> Any:
+    """(3,) or (3, R): total, weights and activation, NaN where nothing had arrived that could be taken."""
+    figures = np.array([row.total, row.weights, row.activation])
+    return np.where(np.isneginf(row.log10_norm) & (figures[0] == 0), np.nan, figures)
+
+
+def _median(values: Any) -> float:
+    known = np.ravel(values)[~np.isnan(np.ravel(values))]
+    return float(np.median(known)) if len(known) else math.nan
+
+
+def _number(x: float, digits: int = 3) -> str:
+    """Decades with their sign; a number that the digits would show as 0 shows its size instead."""
+    if math.isnan(x):
+        return "–"
+    return f"{x:+.{digits}f}" if x == 0 or abs(x) >= 0.5 * 10.0**-digits else f"{x:+.0e}"
+
+
+def _cell(values: Any) -> str:
+    """One number; for an ensemble the median, and from where to where 90 % of the members lie."""
+    if np.ndim(values) == 0:
+        return _number(float(values))
+    known = np.sort(values[~np.isnan(values)])
+    if not len(known):
+        return "–"
+    low, high = known[np.rint(np.array([0.05, 0.95]) * (len(known) - 1)).astype(int)].tolist()
+    # Five characters a number: three such cells leave room for the rest.
+    middle, low, high = (
+        f"{x:+.{2 if abs(x) < 9.995 else 1 if abs(x) < 99.95 else 0}f}" for x in (_median(known), low, high)
+    )
+    return f"{middle} {low}…{high}"
+
+
+def _between(row: Row) -> str:
+    """What lies between the layers, with its decades if it has several parts, after what went wrong there."""
+    groups = [(label, [part.decades for part in group]) for label, group in groupby(row.parts, lambda part: part.label)]
+    labels = [f"{label} ×{len(decades)}" if len(decades) > 1 else label for label, decades in groups]
+    if len(groups) > 1:
+        labels = [f"{label} {_median(sum(decades)):+.2f}" for label, (_, decades) in zip(labels, groups, strict=True)]
+    causes = _causes(row)
+    notes = [f"{causes.count(cause)} {cause}" if len(causes) > 1 else cause for cause in dict.fromkeys(causes) if cause]
+    return ": ".join(text for text in (", ".join(notes), ", ".join(labels)) if text)
+
+
+def _causes(row: Row) -> tuple[str | None, ...]:
+    return row.cause if isinstance(row.cause, tuple) else (row.cause,)
+
+
+def _bars(steps: Sequence[tuple[float, float]], width: int) -> list[str]:
+    """For each (activation, weights) in decades a bar, all on one scale."""
+    sides = [[[max(sign * x, 0.0) if math.isfinite(x) else 0.0 for x in step] for step in steps] for sign in (-1, 1)]
+    extent = sum(max(map(sum, side), default=0.0) for side in sides)
+    scale = max(width - 1, 0) / max(extent, 0.1)  # rounding errors are not blown up to full width
+
+    def cells(sizes: list[float]) -> str:
+        inner = round(sizes[0] * scale)
+        return "█" * inner + "░" * (round(sum(sizes) * scale) - inner)
+
+    taken, given = ([cells(sizes) for sizes in side] for side in sides)
+    left = max(map(len, taken), default=0)
+    return [f"{minus[::-1]:>{left}}│{plus}" for minus, plus in zip(taken, given, strict=True)]
+
+
+def _summary(rows: Sequence[Row], sums: Any) -> str:
+    """Who takes how much, in a sentence."""
+    sentences = []
+    for cause in ("dead", "underflow", "not finite", "not computed"):
+        hit = {row.layer: _causes(row).count(cause) for row in rows if cause in _causes(row)}
+        if hit:
+            layers = f"layers {min(hit)}-{max(hit)}" if len(hit) > 1 else f"layer {min(hit)}"
+            members = f" in {max(hit.values())} of {sums.shape[1]} networks" if sums.ndim > 1 else ""
+            sentences.append(f"{layers}: {cause}{members}")
+    total, weights, activation = map(_median, sums)
+    slopes = {part.label for row in rows for part in row.parts} <= _SLOPES
+    parties = [("W", weights), ("σ′" if slopes else "what lies between the layers", activation)]
+    (other, rest), (party, most) = sorted(parties, key=lambda named: abs(named[1]))
+    does, undoes = ("takes", "gives") if most < 0 else ("gives", "takes")
+    if rows and math.isfinite(total):
+        if abs(most) < 0.005:
+            sentences.append("the gradient keeps its size")
+        elif abs(total) < abs(most) / 2:
+            sentences.append(
+                f"{party} {does} {abs(most):.2f} decades, {other} {undoes} {abs(rest):.2f}: {total:+.2f} in all"
+            )
+        else:
+            sentences.append(f"{party} {does} {100 * most / total:.0f} % of {total:+.2f} decades")
+        if sums.ndim > 1:
+            sentences[-1] += f" (median of {sums.shape[1]} networks)"
+    return "; ".join(sentences) or "one layer: no step"

@@ -1,0 +1,221 @@
+"""Pictures layer by layer: the ladder, and what is to blame for each of its steps."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_vg.instruments.history import History
+from tinygrad_vg.instruments.ledger import Row
+from tinygrad_vg.instruments.plots.axes import (
+    DECADES,
+    Floats,
+    beside,
+    finite,
+    layer_ticks,
+    legend_below,
+    mark_lost,
+    new_axes,
+    norms_of,
+    quantiles,
+    signed,
+)
+from tinygrad_vg.instruments.theory import MeanField
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_FLOATS = (np.float16, np.float32, np.float64)
+_ROWS_WITH_LABELS = 20  # more bars are too thin for a word each
+
+
+def ladder(
+    history: History,
+    ax: "Axes | None" = None,
+    label: str | None = None,
+    color: Any = None,
+    theory: MeanField | None = None,
+) -> "Axes":
+    """Draw log10‖∂C/∂b‖ against the layer: the median, and the band from 5 to 95 %, of all steps and members.
+
+    Slice the history first to choose: `ladder(history[0, :-1])` is the start of training without the output layer.
+    Several ladders may be drawn on the same axes. The smallest normal numbers of float16, float32 and float64 are
+    thin lines where they are in range. A layer is marked on the lower edge if some of its gradients are exactly 0,
+    NaN or infinite; NaN is left out of median and band.
+
+    Args:
+        history: of a network or an ensemble.
+        ax: Matplotlib axes to draw on; new ones by default.
+        label: names the line in the legend.
+        color: of line and band.
+        theory: a prediction, drawn dashed through the median of the highest layer shown, its 90 % band dotted. It
+            may have more layers than the history.
+
+    Returns:
+        The axes. Their title is the slope of the last ladder drawn, in decades a layer, from the median of its
+        lowest to that of its highest layer.
+
+    Raises:
+        ValueError: if the history is empty, or the theory lacks layers of it.
+        ModuleNotFoundError: if there is no `ax` and no Matplotlib.
+    """
+    norms = norms_of(history)
+    layers = np.array(history.layers)
+    per_layer = np.moveaxis(norms, 1, 0).reshape(len(layers), -1)
+    low, median, high = (finite(quantiles(per_layer, share)) for share in (0.05, 0.5, 0.95))
+    known = np.flatnonzero(np.isfinite(median))
+    if theory is not None:
+        theory = _between(theory, layers[0], layers[known[-1] if len(known) else -1])
+    ax = new_axes() if ax is None else ax
+
+    size = 4 if len(layers) <= 20 else 2.5
+    (line,) = ax.plot(layers, median, "o-", ms=size, lw=2, color=color, label=label or "measured")
+    ax.fill_between(layers, low, high, alpha=0.2, lw=0, color=line.get_color())
+    if theory is not None and len(known):
+        _draw_theory(ax, theory, median[known[-1]])
+    mark_lost(ax, layers, per_layer)
+    bottom, top = (np.nanmin([low, median]), np.nanmax([median, high])) if len(known) else (-1.0, 0.0)
+    if np.floor(top) - np.ceil(bottom) < 1 or not len(known):
+        # Up to whole decades: a flat ladder looks flat, and two gridlines have numbers.
+        ax.update_datalim([(layers[0], np.floor(bottom)), (layers[-1], max(np.ceil(top), np.floor(bottom) + 1))])
+    _decade_grid(ax)
+    _draw_floors(ax)
+    if len(known) > 1:
+        first, last = known[0], known[-1]
+        slope = (median[first] - median[last]) / (layers[last] - layers[first])
+        ax.set_title(f"{label + ': ' if label else ''}{signed(slope)} decades per layer, towards the input")
+    elif not len(known):
+        ax.set_title("no gradient here is a finite number other than 0")
+    ax.set_xlabel("layer (1 = input side)")
+    ax.set_ylabel(DECADES)
+    if norms[:, 0].size > 1 or label or theory is not None or not np.isfinite(norms).all():
+        legend_below(ax, _statistic(len(norms), norms.shape[2]))
+    return ax
+
+
+def _between(theory: MeanField, first: int, last: int) -> MeanField:
+    """The prediction for these layers alone."""
+    if not {first, last} <= set(theory.layers):
+        raise ValueError(
+            f"the theory is of layers {theory.layers[0]} to {theory.layers[-1]}, the history of {first} to {last}: "
+            "slice both alike"
+        )
+    return theory[theory.layers.index(first) : theory.layers.index(last) + 1]
+
+
+def _draw_theory(ax: "Axes", theory: MeanField, anchor: float) -> None:
+    named = ax.get_legend_handles_labels()[1]
+    label = "theory, 90 % band dotted"
+    ax.plot(theory.layers, theory.log10_norm + anchor, "--", color="black", lw=1,
+            label=None if label in named else label)  # fmt: skip
+    for edge in theory.band(0.9):
+        ax.plot(theory.layers, edge + anchor, ":", color="black", lw=0.8)
+
+
+def _decade_grid(ax: "Axes") -> None:
+    """A gridline for each decade, if there are not too many, and for each layer that has its number on the axis."""
+    from matplotlib.ticker import MaxNLocator
+
+    ax.yaxis.set_major_locator(MaxNLocator(8, integer=True, steps=[1, 2, 5, 10]))
+    ax.yaxis.set_minor_locator(MaxNLocator(60, integer=True, steps=[1, 2, 5, 10]))
+    ax.tick_params(axis="y", which="minor", length=0)
+    first, last = ax.dataLim.intervalx
+    if np.isfinite([first, last]).all():
+        ax.set_xticks(layer_ticks(range(round(first), round(last) + 1)))
+    ax.grid(alpha=0.3)
+    ax.grid(alpha=0.15, which="minor", axis="y")
+
+
+def _draw_floors(ax: "Axes") -> None:
+    """The smallest normal number of each float type, once, if it is in range."""
+    bottom, top = ax.get_ylim()
+    for kind in _FLOATS:
+        floor = float(np.log10(np.finfo(kind).tiny.astype(np.float64)))
+        name = f"{kind.__name__} min normal"
+        if bottom < floor < top and name not in {text.get_text() for text in ax.texts}:
+            ax.axhline(floor, lw=0.8, color="gray")
+            beside(ax, name, floor)
+
+
+def _statistic(steps: int, members: int) -> str | None:
+    """Of how much the median is."""
+    counts = [f"{n} {unit}" for n, unit in ((steps, "steps"), (members, "members")) if n > 1]
+    return f"median and 5-95 % of {' × '.join(counts)}" if counts else None
+
+
+def blame(ledger: Iterable[Row], ax: "Axes | None" = None) -> "Axes":
+    """Draw what the weights and the activation take from the gradient in each step towards the input, as bars.
+
+    The upper bar is the last step, that to layer 1. Where both parts have the same sign, that of the activation
+    begins where that of the weights ends; a dot is their sum. For an ensemble bars are means over the members whose
+    step is a number; a step without one has a word ("dead", "underflow", "not finite", "not computed") and no bar.
+
+    Args:
+        ledger: a ledger that has heard a backward, or rows of one.
+        ax: Matplotlib axes to draw on; new ones by default.
+
+    Returns:
+        The axes. If each step has a bar, the title is what the bars sum to.
+
+    Raises:
+        ValueError: if there is no step: the network has one layer.
+        RuntimeError: if the ledger has heard no backward.
+        ModuleNotFoundError: if there is no `ax` and no Matplotlib.
+    """
+    rows = list(ledger)
+    if not rows:
+        raise ValueError("the ledger has no step: it takes two layers at least")
+    causes = [row.cause if isinstance(row.cause, tuple) else (row.cause,) for row in rows]
+    weights, activation = np.array([_means(row, cause) for row, cause in zip(rows, causes, strict=True)]).T
+    ax = new_axes() if ax is None else ax
+
+    places = np.arange(len(rows))
+    begin = np.where(weights * activation > 0, weights, 0)
+    bars: list[Any] = [
+        ax.barh(places, activation, 0.8, begin, color="tab:orange", label="activation"),
+        ax.barh(places, weights, 0.8, color="tab:blue", label="weights"),
+    ]
+    dots = ax.plot(weights + activation, places, "o", ms=3, color="black", label="sum")
+    ax.axvline(0, lw=0.8, color="black")
+    layers = [row.layer for row in rows]
+    _write_causes(ax, layers, causes)
+    shown = layers if len(rows) <= _ROWS_WITH_LABELS else layer_ticks(layers)
+    ax.set_yticks([layers.index(layer) for layer in shown], [f"{layer + 1}→{layer}" for layer in shown])
+    ax.set_ylim(len(rows) - 0.5, -0.5)
+    ax.grid(axis="x", alpha=0.3)
+    ax.set_axisbelow(True)
+    members = len(causes[0])
+    ax.set_xlabel(f"decades{f', mean of {members} members' if members > 1 else ''} (− shrinks the gradient)")
+    ax.set_ylabel("step from layer to layer")
+    if np.isfinite(weights).all():
+        w, a = weights.sum(), activation.sum()
+        ax.set_title(f"activations {signed(a)}, weights {signed(w)}: {signed(w + a)} decades")
+    legend_below(ax, handles=[*bars, *dots])
+    return ax
+
+
+def _means(row: Row, causes: tuple[str | None, ...]) -> tuple[float, float]:
+    """The row's weights and activation, mean of the members whose step is a number; NaN if none is."""
+    sound = np.array([cause is None for cause in causes])
+    if not sound.any():
+        return np.nan, np.nan
+    parts: Floats = np.array([np.atleast_1d(row.weights), np.atleast_1d(row.activation)])[:, sound]
+    return float(parts[0].mean()), float(parts[1].mean())
+
+
+def _write_causes(ax: "Axes", layers: Sequence[int], causes: list[tuple[str | None, ...]]) -> None:
+    """Beside the bars, why a step is no number; many thin neighbouring bars share their words."""
+    counts = [Counter(cause for cause in row if cause) for row in causes]
+    runs: list[list[int]] = [[place] for place, count in enumerate(counts) if count]
+    if len(causes) > _ROWS_WITH_LABELS:
+        runs = [list(run) for lost, run in groupby(range(len(counts)), lambda place: bool(counts[place])) if lost]
+    for run in runs:
+        words = [f"layers {layers[run[0]]}-{layers[run[-1]]}:"] if len(run) > 1 else []
+        for cause in dict.fromkeys(cause for place in run for cause in counts[place]):
+            numbers = [counts[place][cause] for place in run if counts[place][cause]]
+            few, many = min(numbers), max(numbers)
+            share = f"{few if few == many else f'{few}-{many}'} of {len(causes[0])} " if len(causes[0]) > 1 else ""
+            words.append(share + cause)
+        beside(ax, "\n".join(words), (run[0] + run[-1]) / 2)
