@@ -29,7 +29,7 @@ from pathlib import Path
 import numpy as np
 
 import tinygrad_vg as tg
-from tinygrad_vg.instruments import GradientRecorder, plots
+from tinygrad_vg.instruments import GradientRecorder, Ledger, diagnose, mean_field_of, plots
 from tinygrad_vg.storage import replacing
 
 OUT = Path("runs/mnist_depth")
@@ -72,37 +72,47 @@ def optimizer(net, n):
     return tg.optim.SGD([weights, {"params": [p for name, p in parameters.items() if name.endswith("bias")]}], lr=ETA)
 
 
+def judge(net, images, targets):
+    """One backward under a recorder and a ledger: the history of it, and the verdict."""
+    with GradientRecorder(net) as recorder, Ledger(net) as ledger:
+        tg.nn.BCEWithLogitsLoss("batchmean")(net(images), targets).backward()
+    return recorder.history, diagnose(ledger)
+
+
 def training(depth, args):
-    """Train; return accuracies (epoch, member), the history of the gradients, and how many steps an epoch has."""
+    """Train an ensemble by stochastic gradient descent, with a recorder on every 50th step."""
     images, _, targets = data(args.data, "train", args.images)
     new_images, new_labels, _ = data(args.data, "validation", args.images)
     net = ensemble([images.shape[1], *[HIDDEN] * depth, targets.shape[1]], args.seed, args.members)
     sgd, cost = optimizer(net, len(images)), tg.nn.BCEWithLogitsLoss("batchmean")
     rng, accuracies, steps = np.random.default_rng(args.seed), [], -(-len(images) // BATCH)
     with GradientRecorder(net, every=50) as recorder:
-        for epoch in range(args.epochs):
-            order = rng.permutation(len(images))
-            for i in range(steps):
-                batch = order[i * BATCH : (i + 1) * BATCH]
-                sgd.zero_grad()
-                cost(net(images[batch]), targets[batch]).backward()
-                sgd.step()
-                if i % 200 == 0:
-                    start_worker.reports.put(("training", depth, (epoch + i / steps) / args.epochs))
-                    if start_worker.stop.is_set():
-                        return np.array(accuracies), recorder.history, steps
-            with tg.no_grad():
-                accuracies.append((np.argmax(net(new_images), axis=-1) == new_labels).mean(axis=-1))
-    return np.array(accuracies), recorder.history, steps
+        for i in range(args.epochs * steps):
+            if i % steps == 0:
+                order = rng.permutation(len(images))
+            batch = order[i % steps * BATCH :][:BATCH]
+            sgd.zero_grad()
+            cost(net(images[batch]), targets[batch]).backward()
+            sgd.step()
+            if i % 200 == 0:
+                start_worker.reports.put(("training", depth, i / steps / args.epochs))
+                if start_worker.stop.is_set():
+                    break
+            if (i + 1) % steps == 0:
+                with tg.no_grad():
+                    accuracies.append((np.argmax(net(new_images), axis=-1) == new_labels).mean(axis=-1))
+    accuracies = np.array(accuracies).reshape(-1, args.members)
+    _, verdict = judge(net, images[:1000], targets[:1000])
+    return {"accuracies": accuracies, "history": recorder.history, "steps_per_epoch": steps, "verdict": verdict}
 
 
 def descent(depth, args):
-    """Return the history of one backward over many seeds, that of full-batch descent, and 1 step an epoch."""
+    """Look at the gradients of many seeds at the start, and of a few during full-batch descent."""
     images, _, targets = data(args.data, "train", 1000)
     sizes, cost = [images.shape[1], *[HIDDEN] * depth, targets.shape[1]], tg.nn.BCEWithLogitsLoss("batchmean")
     net = ensemble(sizes, args.seed, args.seeds)
-    with GradientRecorder(net) as initial:
-        cost(net(images), targets).backward()
+    initial, verdict = judge(net, images, targets)
+    theory = mean_field_of(net, images)
     net = ensemble(sizes, args.seed, args.members)
     sgd = optimizer(net, len(images))
     with GradientRecorder(net) as recorder:
@@ -114,7 +124,8 @@ def descent(depth, args):
                 start_worker.reports.put(("descent", depth, epoch / args.descent_epochs))
                 if start_worker.stop.is_set():
                     break
-    return initial.history, recorder.history, 1
+    history = recorder.history
+    return {"initial": initial, "verdict": verdict, "theory": theory, "history": history, "steps_per_epoch": 1}
 
 
 # --- What runs in the main process ------------------------------------------------------------------------
@@ -161,13 +172,13 @@ def save(results, args):
         rows.writerow(["depth", "seed", "epoch", "validation_accuracy"])
         for (name, depth), result in sorted(results.items()):
             if name == "training":
-                for (epoch, member), accuracy in np.ndenumerate(result[0]):
+                for (epoch, member), accuracy in np.ndenumerate(result["accuracies"]):
                     rows.writerow([depth, args.seed + member, epoch + 1, accuracy])
     arrays = {}
     for (name, depth), result in sorted(results.items()):
-        histories = {"training": result[1]} if name == "training" else {"initial": result[0], "descent": result[1]}
-        for part, history in histories.items():
-            arrays |= {f"{part}_{depth}_{key}": value for key, value in vars(history).items() if value is not None}
+        for part, key in {"initial": "initial", name: "history"}.items():
+            if key in result:
+                arrays |= {f"{part}_{depth}_{field}": array for field, array in result[key].arrays().items()}
     tg.save(arrays, OUT / "history.npz")
 
 
@@ -180,17 +191,16 @@ def draw(results):
 
     depths = sorted(depth for name, depth in results if name == "descent")
     shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.85, len(depths)))
-    ladders, ax = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    ladders, ax = plt.subplots(figsize=(8, 5), layout="constrained")
     for depth, color in zip(depths, shades, strict=True):
-        plots.ladder(results["descent", depth][0][:, :-1], ax, f"{depth} hidden", color)
-    if depths:
-        ax.legend(title="median and 5-95 % of seeds", fontsize="small")
+        result = results["descent", depth]
+        plots.ladder(result["initial"][:, :-1], ax, f"{depth} hidden", color, theory=result["theory"][:-1])
     speeds = plt.figure(figsize=(18, 7), layout="constrained")
     for part, name in zip(speeds.subfigures(2, 1), ("descent", "training"), strict=True):
-        shown = [key for key in sorted(results) if key[0] == name and key[1] > 1 and len(results[key][1].steps)]
-        for key, ax in zip(shown, part.subplots(1, max(1, len(shown)), squeeze=False).flat, strict=False):
-            _, history, steps_per_epoch = results[key]
-            plots.learning_speed(history[:, :-1], ax, steps_per_epoch)
+        shown = [key for key in sorted(results) if key[0] == name and key[1] > 1 and len(results[key]["history"].steps)]
+        axes = part.subplots(1, max(1, len(shown)), squeeze=False, sharey=True).flat  # one scale: they compare
+        for key, ax in zip(shown, axes, strict=False):
+            plots.learning_speed(results[key]["history"][:, :-1], ax, results[key]["steps_per_epoch"])
             ax.set_title(f"{name}, {key[1]} hidden layers")
     for name, figure in {"ladder": ladders, "learning_speed": speeds}.items():
         for suffix in ("png", "svg"):
@@ -198,36 +208,39 @@ def draw(results):
 
 
 def report(results, args):
-    """Print accuracy against depth, and the gradients at the start, the book's figures beside them."""
+    """Print accuracy against depth and the gradients at the start, with verdicts and the book's figures."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     of_book = not (args.quick or args.data)  # else the book's figures belong to another experiment
-    accuracy = Table("hidden", "epochs", "validation, %", "book, %", "first to last hidden, decades", title=
-                     f"Training: accuracy, mean ± sd over the seeds{' (--quick)' if args.quick else ''}")  # fmt: skip
-    norms = Table("hidden", "‖∂C/∂b‖ of layer 1, 2, ...", "book", "last : first", title=
-                  f"At the start, geometric mean of {args.seeds} seeds; last : first after descent")  # fmt: skip
+    accuracy = Table("hidden", "epochs", "validation, %", "book, %", "first to last", "the gradient then",
+                     title=f"Training{' (--quick)' * args.quick}: accuracy, mean ± sd over seeds; decades")  # fmt: skip
+    norms = Table("hidden", "‖∂C/∂b‖ of layer 1, 2, ...", "book", "the gradient", "last : first", title=
+                  f"At the start, geometric mean of {args.seeds} seeds; last : first layer after descent")  # fmt: skip
     for depth in args.depths:
-        if ("training", depth) in results and len(results["training", depth][0]):
-            accuracies, history, _ = results["training", depth]
-            final, late = 100 * accuracies[-1], history[-len(history.steps) // 10 :].log10_norm.mean(axis=0)
+        if ("training", depth) in results and len(results["training", depth]["accuracies"]):
+            result = results["training", depth]
+            final, history = 100 * result["accuracies"][-1], result["history"]
+            late = history[-len(history.steps) // 10 :].log10_norm.mean(axis=0)
             spread = f" ± {final.std(ddof=1):.2f}" if len(final) > 1 else ""
             gap = f"{(late[-2] - late[0]).mean():.2f}" if depth > 1 else ""
-            accuracy.add_row(
-                str(depth),
-                str(len(accuracies)),
-                f"{final.mean():.2f}{spread}",
-                BOOK_ACCURACY.get(depth) if of_book else None,
-                gap,
-            )
+            accuracy.add_row(str(depth), str(len(result["accuracies"])), f"{final.mean():.2f}{spread}",
+                             BOOK_ACCURACY.get(depth) if of_book else "", gap, brief(result["verdict"]))  # fmt: skip
         if ("descent", depth) in results:
-            initial, history, _ = results["descent", depth]
-            speeds = " ".join(f"{10**decades:.3g}" for decades in initial.log10_norm[0, :-1].mean(axis=1))
-            end, done = history[-1:, :-1].log10_norm, len(history.steps) == args.descent_epochs
-            ratio = f"{10 ** (end[:, -1] - end[:, 0]).mean():.0f}" if done and depth > 1 else ""
-            norms.add_row(str(depth), Text(speeds), BOOK_NORMS.get(depth) if of_book else None, ratio)
+            result = results["descent", depth]
+            speeds = " ".join(f"{10**decades:.3g}" for decades in result["initial"].log10_norm[0, :-1].mean(axis=1))
+            end = result["history"][-1:, :-1].log10_norm
+            done = len(result["history"].steps) == args.descent_epochs and depth > 1
+            norms.add_row(str(depth), Text(speeds), BOOK_NORMS.get(depth) if of_book else "", brief(result["verdict"]),
+                          f"{10 ** (end[:, -1] - end[:, 0]).mean():.0f}" if done else "")  # fmt: skip
     Console().print(*(table for table in (accuracy, norms) if table.row_count))
+
+
+def brief(verdict):
+    """A verdict in a table's cell: state, decades a layer, and what is to blame."""
+    blame = {"activation": ", by σ′", "weights": ", by the weights", None: ""}[verdict.cause]
+    return f"{verdict.state} {verdict.rate:+.2f}{blame}"
 
 
 def natural(text):
@@ -276,8 +289,10 @@ def main():
         report(results, args)
         print(f"results.csv, history.npz, ladder and learning_speed (.png, .svg) are in {OUT}/.")
     if interrupted:
-        done = [f"training, {depth} hidden: {len(result[0])} of {args.epochs} epochs" if name == "training" else
-                f"descent, {depth} hidden" for (name, depth), result in sorted(results.items())]  # fmt: skip
+        done = [f"{name}, {depth} hidden" for name, depth in sorted(results)]
+        for i, (_, result) in enumerate(sorted(results.items())):
+            if "accuracies" in result:
+                done[i] += f": {len(result['accuracies'])} of {args.epochs} epochs"
         print(f"Interrupted. What was done is kept in {OUT}/: {'; '.join(done) or 'nothing yet'}.", file=sys.stderr)
         sys.exit(130)
 

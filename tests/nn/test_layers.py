@@ -70,15 +70,11 @@ def test_an_ensemble_is_a_loop_over_its_members(
     assert ensemble.weight.grad.shape == (members, n_out, n_in)
 
 
-def test_an_ensemble_takes_a_single_sample(rng: np.random.Generator) -> None:
-    layers = [nn.Linear(4, 2, rng=rng) for _ in range(3)]
-    ensemble, x, g = nn.stack(layers), rng.normal(size=4), rng.normal(size=(3, 2))
-    output, x_grad = backward(ensemble, x, g)
-    singles = [backward(layer, x, g[i]) for i, layer in enumerate(layers)]
-    close(output, np.stack([single[0] for single in singles]))
-    close(x_grad, sum(single[1] for single in singles))
-    close(ensemble.weight.grad, np.stack([layer.weight.grad for layer in layers]))
-    close(ensemble.bias.grad, np.stack([layer.bias.grad for layer in layers]))
+def test_an_ensemble_takes_batches_only() -> None:
+    """The outputs (R, out) for one sample would pass for a batch of R in the next layer."""
+    ensemble = nn.stack([nn.Linear(4, 2, rng=seed) for seed in range(3)])
+    with pytest.raises(ValueError, match=r"x\[None\] is a batch"):
+        ensemble(np.ones(4))
 
 
 @pytest.mark.parametrize("shape", [(4,), (5, 2), (3, 5, 1)], ids=str)
