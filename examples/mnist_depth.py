@@ -15,13 +15,9 @@ os.environ |= dict.fromkeys(["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM
 
 import argparse
 import csv
-import multiprocessing
-import queue
-import signal
 import sys
-from concurrent.futures import ProcessPoolExecutor
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -31,6 +27,7 @@ import numpy as np
 import tinygrad_vg as tg
 from tinygrad_vg.instruments import GradientRecorder, Ledger, diagnose, mean_field_of, plots
 from tinygrad_vg.storage import replacing
+from tinygrad_vg.study import run_tasks
 
 OUT = Path("runs/mnist_depth")
 ETA, LAMBDA, BATCH, HIDDEN = 0.1, 5.0, 10, 30
@@ -39,12 +36,6 @@ BOOK_NORMS = {2: ".07 .31", 3: ".012 .060 .283", 4: ".003 .017 .070 .285"}
 
 
 # --- What runs in the workers -----------------------------------------------------------------------------
-
-
-def start_worker(reports, stop):
-    """Ctrl-C reaches every process; only the main one answers it, and tells the workers by `stop`."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    start_worker.reports, start_worker.stop = reports, stop
 
 
 @cache
@@ -79,7 +70,7 @@ def judge(net, images, targets):
     return recorder.history, diagnose(ledger)
 
 
-def training(depth, args):
+def training(depth, args, report):
     """Train an ensemble by stochastic gradient descent, with a recorder on every 50th step."""
     images, _, targets = data(args.data, "train", args.images)
     new_images, new_labels, _ = data(args.data, "validation", args.images)
@@ -94,10 +85,8 @@ def training(depth, args):
             sgd.zero_grad()
             cost(net(images[batch]), targets[batch]).backward()
             sgd.step()
-            if i % 200 == 0:
-                start_worker.reports.put(("training", depth, i / steps / args.epochs))
-                if start_worker.stop.is_set():
-                    break
+            if i % 200 == 0 and report(i / steps / args.epochs):
+                break
             if (i + 1) % steps == 0:
                 with tg.no_grad():
                     accuracies.append((np.argmax(net(new_images), axis=-1) == new_labels).mean(axis=-1))
@@ -106,7 +95,7 @@ def training(depth, args):
     return {"accuracies": accuracies, "history": recorder.history, "steps_per_epoch": steps, "verdict": verdict}
 
 
-def descent(depth, args):
+def descent(depth, args, report):
     """Look at the gradients of many seeds at the start, and of a few during full-batch descent."""
     images, _, targets = data(args.data, "train", 1000)
     sizes, cost = [images.shape[1], *[HIDDEN] * depth, targets.shape[1]], tg.nn.BCEWithLogitsLoss("batchmean")
@@ -120,10 +109,8 @@ def descent(depth, args):
             sgd.zero_grad()
             cost(net(images), targets).backward()
             sgd.step()
-            if epoch % 10 == 0:
-                start_worker.reports.put(("descent", depth, epoch / args.descent_epochs))
-                if start_worker.stop.is_set():
-                    break
+            if epoch % 10 == 0 and report(epoch / args.descent_epochs):
+                break
     history = recorder.history
     return {"initial": initial, "verdict": verdict, "theory": theory, "history": history, "steps_per_epoch": 1}
 
@@ -131,41 +118,7 @@ def descent(depth, args):
 # --- What runs in the main process ------------------------------------------------------------------------
 
 
-def run_all(args):
-    """Run all tasks in processes, a progress bar each; return the results and whether Ctrl-C cut them short."""
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    # After the quick ones the longest first, so that no worker is left alone with it at the end.
-    tasks = [(run, depth) for run in (descent, training) for depth in reversed(args.depths)]
-    context = multiprocessing.get_context("spawn")
-    reports, stop, results, interrupted = context.Queue(), context.Event(), {}, False
-    columns = ["{task.description}", BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn()]
-    with ProcessPoolExecutor(args.workers, context, start_worker, (reports, stop)) as pool, Progress(*columns) as bars:
-        futures = {(run.__name__, depth): pool.submit(run, depth, args) for run, depth in tasks}
-        rows = {key: bars.add_task(f"{key[0]}, {key[1]} hidden", start=False, total=1) for key in futures}
-        try:
-            while len(results) < len(futures):
-                try:
-                    name, depth, share = reports.get(timeout=0.2)
-                    bars.start_task(rows[name, depth])
-                    bars.update(rows[name, depth], completed=share)
-                except queue.Empty:
-                    pass
-                except KeyboardInterrupt:
-                    interrupted = True
-                    stop.set()  # what is running returns what it has
-                    futures = {key: future for key, future in futures.items() if not future.cancel()}
-                for key in [key for key, future in futures.items() if future.done() and key not in results]:
-                    results[key] = futures[key].result()
-                    save(results, args)
-                    if not interrupted:
-                        bars.update(rows[key], completed=1)
-        finally:
-            stop.set()
-    return results, interrupted
-
-
-def save(results, args):
+def save(args, results):
     """Write what there is to results.csv and history.npz; each file is replaced in one step."""
     with replacing(OUT / "results.csv") as temporary, temporary.open("w", newline="") as file:
         rows = csv.writer(file)
@@ -283,7 +236,9 @@ def parse():
 
 def main():
     args = parse()
-    results, interrupted = run_all(args)
+    # After the quick ones the longest first, so that no worker is left alone with it at the end.
+    tasks = {(run.__name__, depth): (run, (depth, args)) for run in (descent, training) for depth in args.depths[::-1]}
+    results, interrupted = run_tasks(tasks, args.workers, partial(save, args))
     if results:
         draw(results)
         report(results, args)

@@ -181,10 +181,7 @@ def test_split_against_bounds() -> None:
     net = nn.Sequential(*list(net)[:3], nn.Tanh(), nn.LayerNorm(4), nn.Linear(4, 3, rng=0))
     weights = [part.weight.data for part in net if isinstance(part, nn.Linear)]
     x, g = data(net)
-    with Ledger(net) as ledger:
-        net(x).backward(g)
-        for layer in (net[0], net[2], net[5]):
-            layer.weight.data = 0 * layer.weight.data  # what counts is what the forward pass saw
+    ledger = ledger_of(net, x, g)
     first, second = ledger.split()
     for split, row, weight in zip((first, second), ledger, weights[1:], strict=True):
         assert split.spectral == pytest.approx(math.log10(np.linalg.svd(weight)[1][0]), abs=1e-14)
@@ -195,6 +192,9 @@ def test_split_against_bounds() -> None:
     assert first.saturation < 0
     assert math.isnan(second.cap)  # a LayerNorm has no bound
     assert math.isnan(second.saturation)
+    net[5].weight.data = 2 * net[5].weight.data
+    with pytest.raises(RuntimeError, match="layer 3 has other weights"):
+        ledger.split()
 
 
 def test_modules_between_layers_have_parts_in_the_order_the_gradient_meets_them() -> None:

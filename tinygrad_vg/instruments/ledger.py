@@ -12,6 +12,7 @@ whatever lies between two layers (activations, normalisation, residual blocks) h
 """
 
 import math
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, Self
@@ -137,8 +138,8 @@ class Ledger:
                     place = first
             call.at = place
             if is_layer and place > bottom:
-                # Optimizers rebind: this stays what the forward saw.
-                call.weights[place] = module.weight.data
+                # Weak, for to keep the weights of the step before alive costs as much as all that is done here.
+                call.weights[place] = weakref.ref(module.weight.data)
                 if at_input[place] and inputs and getattr(inputs[0], "requires_grad", False):
                     call.handles.append(inputs[0].register_hook(listeners[place - 1]))
             if at_output[place]:
@@ -216,19 +217,19 @@ class Ledger:
     def split(self) -> tuple[Split, ...]:
         """Each row against its bounds: weights = spectral + alignment, activation = cap + saturation.
 
-        The weights are those that the forward pass saw.
-
         Raises:
-            RuntimeError: if no backward was heard yet.
+            RuntimeError: if no backward was heard yet, or the weights have been updated since.
         """
         splits = []
         for row, (low, high) in zip(self.rows, pairwise(self._ends), strict=True):
-            assert self._last is not None
-            weight = self._last.weights[high]
-            if weight is None:
-                spectral = np.full(self._members, np.nan)
-            else:
-                spectral = np.log10(np.linalg.norm(weight.astype(np.float64), 2, axis=(-2, -1)))
+            weight = self._units[high][1].weight.data  # type: ignore[attr-defined]
+            seen = self._last.weights[high] if self._last else None
+            if seen is not None and seen() is not weight:
+                raise RuntimeError(
+                    f"layer {row.layer + 1} has other weights than in the call that the rows are of; "
+                    "ask for split() between backward and the optimizer's step"
+                )
+            spectral = np.log10(np.linalg.norm(weight.astype(np.float64), 2, axis=(-2, -1)))
             cap = sum((_CAPS.get(type(module), math.nan) for _, module in self._units[low + 1 : high]), 0.0)
             splits.append(Split(row.layer, _number(spectral), row.weights - spectral, cap, row.activation - cap))
         return tuple(splits)
