@@ -27,7 +27,7 @@ from tinygrad_vg.instruments.magnitude import log10_norm
 from tinygrad_vg.nn import Identity, Linear, Module, ReLU, Sequential, Sigmoid, Tanh
 
 _CAPS = {Sigmoid: math.log10(1 / 4), Tanh: 0.0, ReLU: 0.0, Identity: 0.0}  # decades of the largest slope
-_SEALED = (Sigmoid, Tanh, ReLU)
+_SEALED = (Sigmoid, Tanh, ReLU)  # no gradient of a batch goes through these to a leaf as it is
 
 
 class _Call:
@@ -138,7 +138,7 @@ class Ledger:
                     place = first
             call.at = place
             if is_layer and place > bottom:
-                # Weak, for to keep the weights of the step before alive costs as much as all that is done here.
+                # Weak: to keep a step's weights alive through the next would cost 1 to 2 % of the training.
                 call.weights[place] = weakref.ref(module.weight.data)
                 if at_input[place] and inputs and getattr(inputs[0], "requires_grad", False):
                     call.handles.append(inputs[0].register_hook(listeners[place - 1]))
@@ -149,7 +149,7 @@ class Ledger:
 
     def _listener(self, place: int) -> Callable[[Any], None]:
         # An array that the user handed in, or that a leaf may get as its .grad, could change before the rows are read,
-        # and is copied. Through these modules no batch goes to a leaf as it is, and users begin at a layer's output.
+        # and is copied: what comes through modules that are not sealed, and the first of a backward.
         exposed = type(self._units[place][1]) not in _SEALED
         batched = 3 if self._members else 2  # axes of a gradient that is no single sample's
 
@@ -229,9 +229,10 @@ class Ledger:
                     f"layer {row.layer + 1} has other weights than in the call that the rows are of; "
                     "ask for split() between backward and the optimizer's step"
                 )
-            spectral = np.log10(np.linalg.norm(weight.astype(np.float64), 2, axis=(-2, -1)))
+            with np.errstate(divide="ignore"):  # weights of 0: −inf
+                spectral = np.log10(np.linalg.norm(weight.astype(np.float64), 2, axis=(-2, -1)))
             cap = sum((_CAPS.get(type(module), math.nan) for _, module in self._units[low + 1 : high]), 0.0)
-            splits.append(Split(row.layer, _number(spectral), row.weights - spectral, cap, row.activation - cap))
+            splits.append(Split(row.layer, _number(spectral), _step(spectral, row.weights), cap, row.activation - cap))
         return tuple(splits)
 
     def _levels(self) -> Any:
