@@ -219,3 +219,22 @@ def test_gradients_with_a_graph_of_their_own_are_gradients(make: Any) -> None:
     make([plain]).step()
     assert isinstance(p.data, np.ndarray)
     assert np.array_equal(p.data, plain.data)
+
+
+def test_sgd_changes_an_array_in_place_only_where_nobody_else_holds_it() -> None:
+    p = nn.Parameter(np.ones(4))
+    optimizer = optim.SGD([p], lr=0.1, weight_decay=0.5)
+    (p * p).backward(np.ones(4))  # the graph is gone when the line ends
+    before = id(p.data)
+    optimizer.step()
+    assert id(p.data) == before
+    held = p.data
+    optimizer.step()
+    assert p.data is not held
+    assert np.array_equal(held, np.full(4, 0.75))
+    y = p * p
+    optimizer.step()  # a graph holds the array that it saw
+    seen = np.sqrt(y.data)
+    p.grad = None
+    y.backward(np.ones(4))
+    assert np.allclose(p.grad, 2 * seen, rtol=1e-15)

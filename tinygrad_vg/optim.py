@@ -1,9 +1,11 @@
 """Optimizers: SGD and Adam, with PyTorch's arguments and parameter groups.
 
-They give a parameter new data and never write into the old: a graph that still holds it stays right.
+A graph that still holds a parameter's old array stays right: an optimizer writes into an array only where nobody
+else refers to it, and else gives the parameter a new one.
 """
 
 import math
+import sys
 from collections.abc import Iterable
 from numbers import Real
 from typing import Any
@@ -75,6 +77,14 @@ class Optimizer:
                 yield parameter, g.astype(parameter.dtype, copy=False)
 
 
+def array_to_change(parameter: Parameter) -> Any:
+    """The parameter's array if nothing else refers to it, as after a backward whose graph is gone; else a copy."""
+    # Two references: the parameter's own, and the argument of getrefcount.
+    if sys.getrefcount(parameter.data) > 2 or not parameter.data.flags.writeable:
+        parameter.data = parameter.data.copy()
+    return parameter.data
+
+
 class SGD(Optimizer):
     """Stochastic gradient descent: v ← momentum·v + g + weight_decay·p, p ← p − lr·v.
 
@@ -121,14 +131,17 @@ class SGD(Optimizer):
             # float() keeps float32 parameters float32: a NumPy scalar would promote them.
             lr, decay, momentum = (float(group[name]) for name in ("lr", "weight_decay", "momentum"))
             for parameter, g in self.gradients(group):
+                state = self.state.setdefault(parameter, {})
                 if not momentum:
-                    data = parameter.data * (1 - lr * decay)  # a new array, so the next line may work in place
-                    data -= lr * g
-                    parameter.data = np.asarray(data)  # NumPy makes numbers of arrays without axes
+                    if "step" not in state:
+                        state["step"] = np.empty_like(g)  # kept: to ask the system for memory takes longer
+                    data = array_to_change(parameter)
+                    if decay:
+                        data *= 1 - lr * decay
+                    data -= np.multiply(g, lr, out=state["step"])
                     continue
                 if decay:
                     g = g + decay * parameter.data
-                state = self.state.setdefault(parameter, {})
                 v = state["velocity"] = momentum * state["velocity"] + g if "velocity" in state else g.copy()
                 parameter.data = np.asarray(parameter.data - lr * (g + momentum * v if group["nesterov"] else v))
 
