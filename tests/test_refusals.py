@@ -84,6 +84,7 @@ REFUSED = {
     "ops.linear(t, weight=u)": "linear got a Tensor as weight=",
     "np.sum(t, u)": r"np\.sum has no rule for a Tensor as argument 2; pass its \.data",
     "t[tg.Tensor([0, 1])]": r"getitem has no rule for a Tensor as argument 2; pass its \.data",
+    "np.where(t)": r"two branches; for indices write np\.nonzero",
     "np.inner(t, u)": r"np\.inner is not defined; add it with tinygrad_vg\.defvjp\(np\.inner",
     "np.linalg.norm(t)": r"np\.linalg\.norm is not defined; add it with tinygrad_vg\.defvjp\(np\.linalg\.norm",
     "np.add.reduce(t)": r"np\.add\.reduce .*np\.sum",

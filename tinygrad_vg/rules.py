@@ -171,6 +171,12 @@ def power_exponent(g: Any, y: Any, a: Any, b: Any) -> Any:
     return g * y * np.log(a * np.ones_like(y) + (a == 0))
 
 
+def pick(condition: Any, *branches: Any) -> Any:
+    if len(branches) != 2:
+        raise TypeError("np.where of a Tensor takes a condition and two branches; for indices write np.nonzero")
+    return np.where(condition, *branches)
+
+
 def matmul_left(g: Any, y: Any, a: Any, b: Any) -> Any:
     if np.ndim(b) == 1:
         return np.expand_dims(g, -1) * b
@@ -287,6 +293,7 @@ defvjp(np.moveaxis,     lambda g, y, a, source, destination: np.moveaxis(g, dest
 defvjp(np.flip,         lambda g, y, a, axis=None: np.flip(g, axis))
 defvjp(np.roll,         lambda g, y, a, shift, axis=None: np.roll(g, np.negative(shift), axis))
 # fmt: on
+TABLE[np.where].function = pick
 
 # Functions whose value has no derivative to follow: truth values, indices, shapes and steps. Called on a
 # Tensor they return plain arrays.
