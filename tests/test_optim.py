@@ -238,3 +238,13 @@ def test_sgd_changes_an_array_in_place_only_where_nobody_else_holds_it() -> None
     p.grad = None
     y.backward(np.ones(4))
     assert np.allclose(p.grad, 2 * seen, rtol=1e-15)
+
+
+def test_sgd_does_not_write_through_a_view() -> None:
+    """Nobody holds the view but the parameter, yet its memory belongs to an array that somebody holds."""
+    both = np.ones((2, 3))
+    p = nn.Parameter(both[0])
+    (p * p).backward(np.ones(3))
+    optim.SGD([p], lr=0.1).step()
+    assert np.array_equal(both, np.ones((2, 3)))
+    assert np.allclose(p.data, 0.8)

@@ -77,10 +77,22 @@ class Optimizer:
                 yield parameter, g.astype(parameter.dtype, copy=False)
 
 
+def references(parameter: Parameter) -> int:
+    """How many references there are to the parameter's array, those of this very call among them."""
+    return sys.getrefcount(parameter.data)
+
+
+_OWN_REFERENCES = references(Parameter(np.zeros(1)))  # of an array that only its parameter holds
+
+
 def array_to_change(parameter: Parameter) -> Any:
-    """The parameter's array if nothing else refers to it, as after a backward whose graph is gone; else a copy."""
-    # Two references: the parameter's own, and the argument of getrefcount.
-    if sys.getrefcount(parameter.data) > 2 or not parameter.data.flags.writeable:
+    """The parameter's array if nothing else refers to it, as after a backward whose graph is gone; else a copy.
+
+    A view is copied too: its memory is another array's.
+    """
+    held = references(parameter) > _OWN_REFERENCES
+    flags = parameter.data.flags  # they refer to the array themselves: not before the counting
+    if held or not (flags.owndata and flags.writeable):
         parameter.data = parameter.data.copy()
     return parameter.data
 

@@ -21,10 +21,11 @@ import numpy as np
 
 from tinygrad_vg.backward import HookHandle
 from tinygrad_vg.extended import ExtendedArray
+from tinygrad_vg.instruments.chain import units_of
 from tinygrad_vg.instruments.ledger_table import LedgerTable, Part, Split
 from tinygrad_vg.instruments.ledger_table import Row as Row
 from tinygrad_vg.instruments.magnitude import log10_norm
-from tinygrad_vg.nn import Identity, Linear, Module, ReLU, Sequential, Sigmoid, Tanh
+from tinygrad_vg.nn import Identity, Linear, Module, ReLU, Sigmoid, Tanh
 
 _CAPS = {Sigmoid: math.log10(1 / 4), Tanh: 0.0, ReLU: 0.0, Identity: 0.0}  # decades of the largest slope
 _SEALED = (Sigmoid, Tanh, ReLU)  # no gradient of a batch goes through these to a leaf as it is
@@ -271,15 +272,6 @@ class Ledger:
 
     def _repr_html_(self) -> str:
         return self.table().html()
-
-
-def units_of(module: Module, prefix: str = "") -> Iterator[tuple[str, Module]]:
-    """What nested Sequentials apply one after the other, with their names in the outermost."""
-    if isinstance(module, Sequential) and type(module).forward is Sequential.forward:
-        for name, part in module.named_children():
-            yield from units_of(part, f"{prefix}.{name}" if prefix else name)
-    else:
-        yield prefix, module
 
 
 def _no_layers(model: Module, units: list[tuple[str, Module]]) -> str:

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tinygrad_vg.backward import grad
-from tinygrad_vg.nn import Linear, Module, Sequential
+from tinygrad_vg.instruments.chain import units_of
+from tinygrad_vg.nn import Linear, Module
 from tinygrad_vg.tensor import Tensor
 
 Function = Callable[[Any], Any]
@@ -155,7 +156,7 @@ def mean_field_of(model: Module, images: Any) -> MeanField:
     >>> prediction.layers, prediction.width, prediction.weight_std.round(2)
     ((1, 2), array([300,  10]), array([1., 1.]))
     """
-    modules = _chain(model)
+    modules = [module for _, module in units_of(model)]
     linears = [module for module in modules if isinstance(module, Linear)]
     others = [module for module in modules if not isinstance(module, Linear)]
     strange = [type(module).__name__ for module in others if next(module.parameters(), None) is not None]
@@ -300,11 +301,6 @@ def _function(activation: Activation) -> Function:
 def _composed(modules: Sequence[Module]) -> Function:
     """The modules one after the other, without their hooks: who listens to a network must not hear of this."""
     return lambda x: functools.reduce(lambda x, module: module.forward(x), modules, x)
-
-
-def _chain(module: Module) -> list[Module]:
-    """What nested Sequentials apply, in order."""
-    return [part for each in module for part in _chain(each)] if isinstance(module, Sequential) else [module]
 
 
 def _mean_square(array: NDArray[Any]) -> float:

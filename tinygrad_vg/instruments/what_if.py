@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_vg.instruments.ledger import Ledger, units_of
+from tinygrad_vg.instruments.chain import units_of
+from tinygrad_vg.instruments.ledger import Ledger
 from tinygrad_vg.instruments.theory import mean_field_of
 from tinygrad_vg.nn import Linear, Module, Sequential, stack
 from tinygrad_vg.nn.init import Rng
