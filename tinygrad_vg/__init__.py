@@ -1,6 +1,7 @@
 """tinygrad_vg: automatic differentiation on NumPy that shows how gradients vanish and explode."""
 
 from tinygrad_vg import datasets as datasets
+from tinygrad_vg import draw as draw
 from tinygrad_vg import instruments as instruments
 from tinygrad_vg import nn as nn
 from tinygrad_vg import ops as ops

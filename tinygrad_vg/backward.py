@@ -67,12 +67,15 @@ class HookHandle:
 
 
 def walk(
-    seeds: dict["Tensor", Gradient], create_graph: bool = False, only: set["Tensor"] | None = None
+    seeds: dict["Tensor", Gradient],
+    create_graph: bool = False,
+    only: set["Tensor"] | None = None,
+    hooks: bool = True,
 ) -> Iterator[tuple["Tensor", Gradient]]:
     """Yield each tensor that the seeds depend on, with its total gradient, consumers before sources.
 
     With `only`, edges to tensors outside that set are left out. A seed that is an ExtendedArray makes all
-    gradients below it ExtendedArrays.
+    gradients below it ExtendedArrays. With `hooks=False` nobody is told: a picture of a graph must not be recorded.
     """
     gradients = dict(seeds)
     consumers = count_consumers(gradients, only)
@@ -80,7 +83,7 @@ def walk(
     while ready:
         tensor = ready.pop()
         g = gradients.pop(tensor)
-        if tensor._hooks:
+        if hooks and tensor._hooks:
             g = call_hooks(tensor, tensor._hooks, g)
         yield tensor, g
         node = tensor.node

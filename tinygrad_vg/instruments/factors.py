@@ -18,7 +18,7 @@ from tinygrad_vg.backward import grad, jvp, on_the_way
 from tinygrad_vg.tensor import Node, Tensor, name_of
 
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
-_ACTIVATIONS = {ops.sigmoid: "σ", np.tanh: "tanh", ops.relu: "relu", ops.softplus: "softplus"}
+ACTIVATIONS = {ops.sigmoid: "σ", np.tanh: "tanh", ops.relu: "relu", ops.softplus: "softplus"}
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class _Step:
 
     @property
     def is_activation(self) -> bool:
-        return self.node.function in _ACTIVATIONS
+        return self.node.function in ACTIVATIONS
 
     @property
     def is_weight(self) -> bool:
@@ -95,7 +95,7 @@ def chain_factors(cost: Tensor, bias: Tensor) -> list[Factor]:
         value = float(np.asarray(step.rule(np.ones(step.output.shape), step.node.output, *step.node.values,
                                            **step.node.kwargs)).sum())  # fmt: skip
         if step.is_activation:
-            factors.append(Factor(f"{_ACTIVATIONS[step.node.function]}′({subscripted('z', step.layer)})", value))
+            factors.append(Factor(f"{ACTIVATIONS[step.node.function]}′({subscripted('z', step.layer)})", value))
         elif step.is_weight:
             factors.append(Factor(subscripted("w", step.layer), value))
         elif value != 1.0:  # a sum passes the gradient on as it is; a difference turns its sign
@@ -165,7 +165,7 @@ def path(cost: Tensor, bias: Tensor) -> Iterator[_Step]:
     tensor, layer = bias, 1
     while tensor is not cost:
         if len(users[tensor]) > 1 or users[tensor][0][0].size != 1 or tensor.size != 1:
-            if any(t.node is not None and t.node.function in _ACTIVATIONS for t in after(tensor, users)):
+            if any(t.node is not None and t.node.function in ACTIVATIONS for t in after(tensor, users)):
                 raise ValueError(
                     "chain_factors needs one path of single numbers from the bias to the cost; here it "
                     f"{'forks' if tensor.size == 1 else f'is {tensor.shape} wide'} at {tensor.label}: "

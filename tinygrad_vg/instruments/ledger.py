@@ -19,13 +19,14 @@ from typing import Any, Self
 
 import numpy as np
 
-from tinygrad_vg.backward import HookHandle
+from tinygrad_vg.backward import HookHandle, walk
 from tinygrad_vg.extended import ExtendedArray
-from tinygrad_vg.instruments.chain import units_of
-from tinygrad_vg.instruments.ledger_table import LedgerTable, Part, Split
+from tinygrad_vg.instruments.chain import outputs_in_graph, units_of, why_no_layers
+from tinygrad_vg.instruments.ledger_table import LedgerTable, Part, Split, cause_of
 from tinygrad_vg.instruments.ledger_table import Row as Row
 from tinygrad_vg.instruments.magnitude import log10_norm
 from tinygrad_vg.nn import Identity, Linear, Module, ReLU, Sigmoid, Tanh
+from tinygrad_vg.tensor import Tensor
 
 _CAPS = {Sigmoid: math.log10(1 / 4), Tanh: 0.0, ReLU: 0.0, Identity: 0.0}  # decades of the largest slope
 _SEALED = (Sigmoid, Tanh, ReLU)  # no gradient of a batch goes through these to a leaf as it is
@@ -34,12 +35,13 @@ _SEALED = (Sigmoid, Tanh, ReLU)  # no gradient of a batch goes through these to 
 class _Call:
     """One pass through the model: the hooks on its tensors, and what they hear in the backward that comes last."""
 
-    __slots__ = ("at", "gradients", "handles", "lowest", "weights")
+    __slots__ = ("at", "gradients", "handles", "lowest", "outputs", "weights")
 
     def __init__(self, units: int) -> None:
         self.at = -1  # the unit that ran last
         self.handles: list[HookHandle] = []
         self.weights: list[Any] = [None] * units
+        self.outputs: list[Any] = [None] * units  # z of each layer
         self.gradients: list[Any] = [None] * units  # at the output of each unit
         self.lowest = -1  # the layer heard last
 
@@ -58,7 +60,8 @@ class Ledger:
     squares over samples and neurons; for one sample it is the vector's norm. For an ensemble (`nn.stack`) all
     numbers are one for each member.
 
-    Each backward replaces the accounts, so that memory holds one gradient a unit; norms are taken when asked for.
+    Each backward replaces the accounts, so that memory holds one gradient a unit and one z a layer; norms are taken
+    when asked for.
     The accounts follow the model's last call: a new call takes the hooks off the one before it, so in one backward
     through several calls only the samples of the last are counted. What is called under `no_grad` does not count.
     Where gradients join from another path, as that of an auxiliary cost, they belong to the part they join in.
@@ -89,13 +92,40 @@ class Ledger:
         self._is_layer = [isinstance(module, Linear) for _, module in self._units]
         self._ends = [i for i, is_layer in enumerate(self._is_layer) if is_layer]
         if not self._ends:
-            raise ValueError(_no_layers(model, self._units))
+            raise ValueError(why_no_layers(model, self._units))
         self.layers = tuple(range(1, len(self._ends) + 1))
         self.names = tuple(self._units[i][0] for i in self._ends)
         self._members: tuple[int, ...] = self._units[self._ends[0]][1].weight.shape[:-2]  # type: ignore[attr-defined]
         self._call = _Call(len(self._units))
         self._last: _Call | None = None  # the call whose backward the accounts are of
         self._norms: Any = None  # (units, members) of that backward, once asked for
+
+    @classmethod
+    def of(cls, model: Module, cost: Tensor) -> Self:
+        """The accounts of a cost that is recorded already: no `.grad` is touched, no hook is called.
+
+        The walk has extended range, so no δ is lost below the floats.
+
+        Raises:
+            ValueError: if the graph is not that of one call of this model; see also `Ledger`.
+
+        >>> import numpy as np, tinygrad_vg as tg
+        >>> net = tg.nn.Sequential(tg.nn.Linear(3, 4, rng=0), tg.nn.Sigmoid(), tg.nn.Linear(4, 1, rng=1))
+        >>> [row.layer for row in Ledger.of(net, np.sum(net(np.ones((5, 3)))))]
+        [1]
+        """
+        ledger = cls(model)
+        call = ledger._last = ledger._call
+        places: dict[Tensor, list[int]] = {}  # the output of an Identity is that of the unit before it, too
+        for place, tensor in outputs_in_graph([module for _, module in ledger._units], cost).items():
+            places.setdefault(tensor, []).append(place)
+            if ledger._is_layer[place]:
+                call.outputs[place] = tensor.data
+        seed = ExtendedArray(np.ones(cost.shape, cost.dtype))
+        for tensor, gradient in walk({cost: seed}, hooks=False):
+            for place in places.get(tensor, ()):
+                call.gradients[place] = gradient
+        return ledger
 
     def __enter__(self) -> Self:
         places: dict[Module, list[int]] = {}  # one module may stand in several
@@ -138,6 +168,8 @@ class Ledger:
                     call = self._call = _Call(len(self._units))
                     place = first
             call.at = place
+            if is_layer:
+                call.outputs[place] = output.data
             if is_layer and place > bottom:
                 # Weak: to keep a step's weights alive through the next would cost 1 to 2 % of the training.
                 call.weights[place] = weakref.ref(module.weight.data)
@@ -181,6 +213,17 @@ class Ledger:
         return self._levels()[self._ends]
 
     @property
+    def heard(self) -> bool:
+        """Whether a backward was heard, so that there are accounts."""
+        return self._last is not None
+
+    @property
+    def outputs(self) -> tuple[Any, ...]:
+        """z^l of each layer in the last call, (..., B, out): what the layer put out; None for what has not run."""
+        call = self._last or self._call
+        return tuple(call.outputs[place] for place in self._ends)
+
+    @property
     def rows(self) -> tuple[Row, ...]:
         """A row for each step, that to layer 1 first: layers 1 ... L−1.
 
@@ -194,7 +237,7 @@ class Ledger:
             missing = any(gradient is None for gradient in last.gradients[low : high + 1])
             floor = _smallest_normal(last.gradients[low])
             causes = tuple(
-                "not computed" if missing else _cause(way, high - low, floor)
+                "not computed" if missing else cause_of(way, high - low, floor)
                 for way in norms[low : self._ends[-1] + 1].reshape(self._ends[-1] + 1 - low, -1).T.tolist()
             )
             between = range(high - 1, low, -1)
@@ -274,18 +317,6 @@ class Ledger:
         return self.table().html()
 
 
-def _no_layers(model: Module, units: list[tuple[str, Module]]) -> str:
-    """Why there is no ledger of this model."""
-    for name, module in units:
-        if any(isinstance(below, Linear) for _, below in module.named_modules()):
-            where = f"{type(module).__name__}{f' ({name})' if name else ''}"
-            return (
-                f"the layers of this model stand inside {where}, whose own forward() decides how they are used; "
-                "a ledger needs a Sequential of Linears and of modules between them: give it such a part of the model"
-            )
-    return f"{type(model).__name__} has no Linear, so there is no step to account for"
-
-
 def _number(values: Any) -> Any:
     """An array of members, or the float of one network."""
     return values if np.ndim(values) else float(values)
@@ -302,13 +333,3 @@ def _smallest_normal(gradient: Any) -> float:
     if gradient is None or isinstance(gradient, ExtendedArray):
         return -math.inf
     return math.log10(np.finfo(gradient.dtype).tiny)
-
-
-def _cause(norms: Sequence[float], step: int, smallest: float) -> str | None:
-    """Why a step is no number like others, from the log10 norms from where it ends up to layer L."""
-    if any(math.isnan(norm) or norm == math.inf for norm in norms[: step + 1]):
-        return "not finite"
-    if norms[0] != -math.inf:
-        return None
-    before = next((norm for norm in norms if norm != -math.inf), math.inf)
-    return "underflow" if before < smallest else "dead"

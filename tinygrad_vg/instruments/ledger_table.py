@@ -72,6 +72,16 @@ class Split:
     saturation: Any
 
 
+def cause_of(norms: Sequence[float], step: int, smallest: float) -> str | None:
+    """Why a step is no number like others, from the log10 norms from where it ends up to layer L."""
+    if any(math.isnan(norm) or norm == math.inf for norm in norms[: step + 1]):
+        return "not finite"
+    if norms[0] != -math.inf:
+        return None
+    before = next((norm for norm in norms if norm != -math.inf), math.inf)
+    return "underflow" if before < smallest else "dead"
+
+
 class LedgerTable:
     """The rows of a ledger from layer 1 down to the output, their sums, and who is to blame.
 

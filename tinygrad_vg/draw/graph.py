@@ -1,0 +1,210 @@
+"""The computational graph, operation by operation, with the chain rule's factor on every edge."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_vg import ops
+from tinygrad_vg.backward import fit, walk
+from tinygrad_vg.draw import style
+from tinygrad_vg.extended import ExtendedArray
+from tinygrad_vg.instruments.factors import ACTIVATIONS, subscripted
+from tinygrad_vg.instruments.magnitude import log10_norm
+from tinygrad_vg.tensor import Node, Tensor, name_of
+
+if TYPE_CHECKING:
+    from graphviz import Digraph
+
+_PRODUCTS = (np.multiply, np.matmul, ops.linear)
+
+
+@dataclass
+class _Edge:
+    """What the gradient passes on its way from an operation's output to one of its arguments."""
+
+    source: Tensor
+    factor: float | None  # the derivative itself, where both ends are single numbers
+    gain: float  # log10 of |factor|, or of how the cotangent's norm changes
+    symbol: str = ""  # what the book calls the factor
+    pair: str = ""  # w_j σ′(z_j) with its value
+
+    @property
+    def value(self) -> str:
+        if self.factor is not None:
+            return style.number(self.factor)
+        return style.NOT_COMPUTED if math.isnan(self.gain) else f"gain {style.number(10.0**self.gain)}"
+
+
+def graph(
+    cost: Tensor,
+    params: Mapping[str, Tensor] | None = None,
+    *,
+    gradient: Any = None,
+    rankdir: str = "TB",
+) -> "Digraph":
+    """The graph that `cost` was computed by, on each edge the factor by which it multiplies the gradient.
+
+    The factors are the rules of the recorded operations applied to one, so the picture cannot drift from the engine.
+    Where both ends of an edge are single numbers the factor is the derivative, and the factors along the way from a
+    leaf to the cost multiply to the leaf's gradient (Eq. 122 of Nielsen's chapter 5); a σ behind a weight also tells
+    their pair, w_j σ′(z_j). Elsewhere the factor is a matrix, and the edge shows its gain: by how much the norm of the
+    gradient changes on this edge. Gains are computed in extended range: nothing vanishes below the floats. Before a
+    backward, that is as long as no leaf has a `.grad`, all of them are "–". Nothing is changed and no hook is called;
+    the graph is walked and not recursed into, 5,000 operations in less than a second.
+
+    Args:
+        cost: a Tensor with its graph; of one element, or give `gradient`.
+        params: names for leaves that have none, such as `dict(net.named_parameters())`.
+        gradient: the cotangent to start from, as in `Tensor.backward`.
+        rankdir: where the data flows: "TB" down, "LR" to the right, "BT", "RL".
+
+    Returns:
+        A `graphviz.Digraph`: Jupyter shows it, `draw.save` writes it to a file.
+
+    Raises:
+        TypeError: if `cost` is no Tensor.
+        ValueError: for a cost of several elements without `gradient`, or a direction there is not.
+        RuntimeError: if `cost` asks for no gradients: nothing was recorded.
+
+    >>> import tinygrad_vg as tg
+    >>> b1, w2 = tg.Tensor(0.5, requires_grad=True, name="b1"), tg.Tensor(-2.0, requires_grad=True, name="w2")
+    >>> cost = tg.ops.sigmoid(w2 * tg.ops.sigmoid(b1))
+    >>> cost.backward()
+    >>> "w₂ σ′(z₂) = -0.347" in tg.draw.graph(cost).source
+    True
+    """
+    if not isinstance(cost, Tensor):
+        raise TypeError(f"graph draws how a Tensor was computed, and {type(cost).__name__} is none")
+    picture = style.canvas(rankdir)
+    totals = dict(walk({cost: ExtendedArray(cost._seed(gradient, create_graph=False))}, hooks=False))
+    computed = any(tensor.node is None and tensor.grad is not None for tensor in totals)
+    edges = {tensor: _edges(tensor, g) for tensor, g in totals.items() if tensor.node is not None}
+    _name_pairs(edges)
+
+    names = {id(tensor): name for name, tensor in (params or {}).items()}
+    ids = {id(tensor): f"n{i}" for i, tensor in enumerate(totals)}
+    for tensor, g in totals.items():
+        size = style.magnitude(log10_norm(g)) if computed else style.NOT_COMPUTED
+        if tensor.node is None:
+            _leaf(picture, ids[id(tensor)], tensor, tensor.name or names.get(id(tensor)), size)
+        else:
+            _operation(picture, ids, tensor, tensor.node, size, is_cost=tensor is cost)
+            for edge in edges[tensor]:
+                _draw_edge(picture, ids[id(edge.source)], ids[id(tensor)], edge, computed)
+    style.legend(picture, *_notes(computed, any(e.factor is None for group in edges.values() for e in group)))
+    return picture
+
+
+def _edges(tensor: Tensor, g: ExtendedArray) -> list[_Edge]:
+    """The edges from an operation's output down to its arguments, from the total gradient at the output."""
+    node = tensor.node
+    assert node is not None
+    edges = []
+    for index, source, rule in node.edges:
+        if tensor.size == source.size == 1:
+            one = np.ones(tensor.shape, tensor.dtype)
+            factor = float(np.sum(rule(one, node.output, *node.values, **node.kwargs)))
+            with np.errstate(divide="ignore"):
+                edges.append(_Edge(source, factor, float(np.log10(abs(factor)))))
+        else:
+            share = fit(g.through(rule, node.output, *node.values, **node.kwargs), node.values[index])
+            with np.errstate(invalid="ignore"):  # −∞ − −∞: where nothing arrives, there is no gain
+                edges.append(_Edge(source, None, float(np.subtract(log10_norm(share), log10_norm(g)))))
+    return edges
+
+
+def _name_pairs(edges: dict[Tensor, list[_Edge]]) -> None:
+    """Find σ behind a weight among the scalar edges, and call the two by their names in the book."""
+    below: dict[Tensor, int] = {}  # how many activations lie on the way up to a tensor
+    for tensor in reversed(edges):  # sources first
+        activation = ACTIVATIONS.get(tensor.node.function) if tensor.node else None
+        below[tensor] = max(below.get(edge.source, 0) for edge in edges[tensor]) + (activation is not None)
+        (first, *others) = edges[tensor]
+        if activation is None or first.factor is None or others:
+            continue
+        layer = below[tensor]
+        first.symbol = f"{activation}′({subscripted('z', layer)})"
+        if (weight := _weight_below(first.source, edges)) and weight.factor is not None:
+            weight.symbol = subscripted("w", layer)
+            first.pair = f"{weight.symbol} {first.symbol} = {style.number(weight.factor * first.factor)}"
+
+
+def _weight_below(z: Tensor, edges: dict[Tensor, list[_Edge]]) -> _Edge | None:
+    """The edge by which an earlier activation enters z = w a + b: one product, perhaps under a sum."""
+    terms = [z]
+    if z.node is not None and z.node.function is np.add:
+        terms = [edge.source for edge in edges[z]]
+    products = [t for t in terms if t.node is not None and t.node.function in _PRODUCTS]
+    entering = [edge for product in products for edge in edges[product] if edge.source.node is not None]
+    return entering[0] if len(entering) == 1 else None
+
+
+def _leaf(picture: "Digraph", key: str, tensor: Tensor, name: str | None, size: str) -> None:
+    title = name or type(tensor).__name__
+    what = f"= {style.number(tensor.item())}" if tensor.shape == () else f"shape {tensor.shape}"
+    lines = [title, what, f"log₁₀‖∂C/∂·‖ = {size}"]
+    picture.node(key, style.box(lines, "#fff8e1", "#bf8700", bold=0), tooltip=style.tooltip(
+        f"{title}: {tensor.dtype} of shape {tensor.shape}, log₁₀‖∂C/∂·‖ = {size}"))  # fmt: skip
+
+
+def _operation(picture: "Digraph", ids: dict[int, str], tensor: Tensor, node: Node, size: str, is_cost: bool) -> None:
+    """The node of an operation, and beside it those arguments that are data and ask for no gradient."""
+    key = ids[id(tensor)]
+    words = []  # the arguments as they stand in the call, a dot for those that have an edge
+    for value, argument in zip(node.values, node.inputs, strict=True):
+        if not isinstance(argument, Tensor | np.ndarray):
+            words.append(_short(argument))
+            continue
+        words.append("·")
+        if not (isinstance(argument, Tensor) and argument.requires_grad):
+            if id(argument) not in ids:
+                ids[id(argument)] = f"n{len(ids)}"
+                _constant(picture, ids[id(argument)], argument, value)
+            picture.edge(ids[id(argument)], key, style="dashed", tooltip="data: no gradient is asked for")
+    words += [f"{option}={_short(value)}" for option, value in node.kwargs.items() if value is not None]
+    call = name_of(node.function) + (f"({', '.join(words)})" if set(words) != {"·"} else "")
+    shape = f"= {style.number(tensor.item())}" if tensor.shape == () else f"shape {tensor.shape}"
+    title = tensor.name or ("cost C" if is_cost else None)
+    lines = [*([title] if title else []), call, shape]
+    tip = f"{call}: {tensor.dtype} of shape {tensor.shape}, log₁₀‖∂C/∂·‖ = {size}"
+    frame, bold = style.INK if is_cost else style.FRAME, 0 if title else None
+    picture.node(key, style.box(lines, frame=frame, bold=bold), tooltip=style.tooltip(tip))
+
+
+def _constant(picture: "Digraph", key: str, argument: Any, value: Any) -> None:
+    name = argument.name if isinstance(argument, Tensor) else None
+    what = f"{style.number(float(value))}" if np.shape(value) == () else f"data {np.shape(value)}"
+    lines = [*([name] if name else []), what]
+    tip = f"{name or 'data'}: {value.dtype} of shape {np.shape(value)}, no gradient is asked for"
+    picture.node(key, style.box(lines, "#eaeef2", bold=0 if name else None), tooltip=style.tooltip(tip))
+
+
+def _short(value: Any) -> str:
+    words = repr(value)
+    return words if len(words) <= 20 else words[:19] + "…"
+
+
+def _draw_edge(picture: "Digraph", tail: str, head: str, edge: _Edge, computed: bool) -> None:
+    if not computed:
+        tip = "not computed: call backward first"
+        picture.edge(tail, head, style.box([style.NOT_COMPUTED], "#ffffff"), tooltip=tip, labeltooltip=tip)
+        return
+    lines = [f"{edge.symbol} = {edge.value}" if edge.symbol else edge.value]
+    if edge.pair:
+        lines.append(edge.pair)
+    what = "factor" if edge.factor is not None else "gain of the gradient's norm"
+    tip = style.tooltip(f"{what} {edge.value.removeprefix('gain ')}, {style.decades(edge.gain)} decades")
+    label = style.box(lines, style.fill(edge.gain), bold=1 if edge.pair else None)
+    picture.edge(tail, head, label, tooltip=tip, labeltooltip=tip, **style.line(edge.gain))
+
+
+def _notes(computed: bool, has_gains: bool) -> list[str]:
+    if not computed:
+        return ["Arrows: the way of the data. –: not computed, backward has not been called."]
+    notes = ["Arrows: the way of the data. On an edge: what multiplies the gradient on its way back."]
+    if has_gains:
+        notes.append("gain: how the norm of the gradient changes where the factor is a matrix.")
+    return notes

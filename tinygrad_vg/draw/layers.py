@@ -1,0 +1,254 @@
+"""A network layer by layer: where the gradient is lost, and to whom."""
+
+import math
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_vg.backward import grad
+from tinygrad_vg.draw import style
+from tinygrad_vg.instruments.chain import units_of
+from tinygrad_vg.instruments.ledger import Ledger
+from tinygrad_vg.instruments.ledger_table import Part, Row
+from tinygrad_vg.instruments.verdict import diagnose
+from tinygrad_vg.nn import Linear, Module, ReLU, Residual, Sigmoid, Tanh
+from tinygrad_vg.tensor import Tensor
+
+if TYPE_CHECKING:
+    from graphviz import Digraph
+
+_STATES = {
+    "vanishing": "#d3e8fa", "saturated": "#ddd6fb", "exploding": "#fddcd3", "stable": "#dcf2e0", "dead": "#c9d1d9",
+}  # fmt: skip
+_SLOPES = {Sigmoid: "σ′", Tanh: "tanh′", ReLU: "relu′"}
+_FOLDED = 3  # so many identical neighbours, or more, are drawn as one
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A layer, and the gradient's step to it from the next one; the last layer has no step."""
+
+    number: int
+    module: Linear
+    units: tuple[Module, ...]  # what lies between it and the next layer
+    row: Row | None
+    z: Any
+    log10_norm: float
+    state: str
+
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """What neighbours must have in common to be drawn as one."""
+        units = tuple(_summary(unit) for unit in self.units)
+        return self.module.in_features, self.module.out_features, units, self.state, self.row is None
+
+
+def layers(
+    model: Module,
+    source: Tensor | Ledger,
+    *,
+    expand: bool | Collection[int] = False,
+    rankdir: str = "TB",
+) -> "Digraph":
+    """A picture of a network with a node for each layer, on each edge the decades that the gradient loses there.
+
+    A node tells z (mean ± standard deviation), the mean slope of its activation, log₁₀‖δ‖ and has the colour of its
+    verdict (`instruments.diagnose`); an edge the decades of the gradient's step, split into what the weights and what
+    the slopes between the layers take. Three or more identical neighbours are drawn as one; the edge from them carries
+    the sum of their steps, so that the edges of a picture always add up to the whole way. Of an ensemble all figures
+    are medians over its members.
+
+    Args:
+        model: a chain of Linears and modules between them, as for `Ledger`.
+        source: the cost of one call of the model, or a Ledger that has heard a backward. Figures are "–" for a cost
+            before its backward (no parameter of the model has a `.grad`), and for a ledger that has heard none.
+        expand: True to fold nothing, or the numbers of layers that are drawn for themselves.
+        rankdir: where the data flows: "TB" down, "LR" to the right, "BT", "RL".
+
+    Returns:
+        A `graphviz.Digraph`: Jupyter shows it, `draw.save` writes it to a file.
+
+    Raises:
+        TypeError: if `source` is neither a Tensor nor a Ledger.
+        ValueError: for a cost or ledger of another model, or a model that is no chain.
+
+    >>> import numpy as np, tinygrad_vg as tg
+    >>> modules = [[tg.nn.Linear(30, 30, rng=i), tg.nn.Sigmoid()] for i in range(50)]
+    >>> net = tg.nn.Sequential(*[module for pair in modules for module in pair])
+    >>> cost = np.sum(net(np.ones((10, 30))))
+    >>> cost.backward()
+    >>> "layers 1 to 49" in tg.draw.layers(net, cost).source
+    True
+    """
+    ledger = source
+    if isinstance(source, Tensor):
+        ledger = Ledger.of(model, source)
+        if all(parameter.grad is None for parameter in model.parameters()):
+            ledger = Ledger(model)
+    if not isinstance(ledger, Ledger):
+        raise TypeError(f"layers draws the cost of a model or a Ledger, not {type(source).__name__}")
+    picture = style.canvas(rankdir)
+    chain = _chain(model, ledger)
+    picture.node("x", style.box([f"x: {chain[0].module.in_features} inputs"], "#eaeef2"), tooltip="the data")
+    tail = "x"
+    link: dict[str, str] = {"tooltip": "no gradient is asked for", "style": "dashed"}
+    for group in _folded(chain, expand):
+        key = f"layer {group[0].number}"
+        picture.node(key, **_node(group))
+        picture.edge(tail, key, **link)
+        tail = key if len(group) > 1 else _residuals(picture, key, group[0])
+        link = _edge(group)
+    value = f" = {style.number(source.item())}" if isinstance(source, Tensor) else ""
+    picture.node("C", style.box([f"cost C{value}"], frame=style.INK, bold=0), tooltip="the cost")
+    picture.edge(tail, "C", tooltip="from the last layer's z to the cost")
+    style.legend(picture, *_notes(chain))
+    return picture
+
+
+def _chain(model: Module, ledger: Ledger) -> list[_Layer]:
+    units = list(units_of(model))
+    ends = [i for i, (_, unit) in enumerate(units) if isinstance(unit, Linear)]
+    if len(ends) != len(ledger.layers) or tuple(units[i][0] for i in ends) != ledger.names:
+        raise ValueError("this ledger keeps the accounts of another model")
+    heard = ledger.heard
+    rows = ledger.rows if heard else ()
+    norms = ledger.log10_norm if heard else np.full(len(ends), np.nan)
+    states = [verdict.state for verdict in diagnose(ledger).layers] if rows else []
+    chain = []
+    for i, end in enumerate(ends):
+        until = ends[i + 1] if i + 1 < len(ends) else len(units)
+        layer: Any = units[end][1]
+        chain.append(
+            _Layer(
+                number=i + 1,
+                module=layer,
+                units=tuple(unit for _, unit in units[end + 1 : until]),
+                row=rows[i] if i < len(rows) else None,
+                z=ledger.outputs[i] if heard else None,
+                log10_norm=float(np.median(norms[i])),
+                state=states[i] if i < len(states) else "",
+            )
+        )
+    return chain
+
+
+def _folded(chain: Sequence[_Layer], expand: bool | Collection[int]) -> Iterator[list[_Layer]]:
+    """The layers in groups that are drawn as one node."""
+    alone = {layer.number for layer in chain} if expand is True else set(expand or ())
+    if unknown := alone - {layer.number for layer in chain}:
+        raise ValueError(f"expand names layers {sorted(unknown)}; this model has layers 1 to {len(chain)}")
+    for _, neighbours in groupby(chain, lambda layer: (layer.number if layer.number in alone else 0, layer.kind)):
+        group = list(neighbours)
+        if len(group) >= _FOLDED:
+            yield group
+        else:
+            yield from ([layer] for layer in group)
+
+
+def _node(group: Sequence[_Layer]) -> dict[str, str]:
+    first, last = group[0], group[-1]
+    shape = f"Linear {first.module.in_features} → {first.module.out_features}"
+    title = f"layer {first.number}" if first is last else f"layers {first.number} to {last.number}"
+    norms = [layer.log10_norm for layer in group]
+    lines = [f"{title}: {shape}", f"z = {_spread(group)}"]
+    if slopes := _SLOPES.get(type(first.units[0])) if first.units else None:
+        lines.append(f"mean {slopes} = {_mean_slope(group)}")
+    size = " … ".join(style.magnitude(norm) if not math.isnan(norm) else style.NOT_COMPUTED
+                      for norm in ([norms[0]] if first is last else [norms[0], norms[-1]]))  # fmt: skip
+    lines.append(f"log₁₀‖δ‖ = {size}")
+    if first.state:
+        lines.append(first.state)
+    tip = f"{title}: {shape}; log₁₀‖δ‖ = {size}; {first.state or 'no step to judge'}"
+    return {"label": style.box(lines, _STATES.get(first.state, style.PAPER), bold=0), "tooltip": style.tooltip(tip)}
+
+
+def _spread(group: Sequence[_Layer]) -> str:
+    """Mean ± standard deviation of z."""
+    if any(layer.z is None for layer in group):
+        return style.NOT_COMPUTED
+    z = np.concatenate([np.ravel(layer.z).astype(np.float64) for layer in group])
+    return f"{style.number(z.mean())} ± {style.number(z.std())}".replace("-", "−")
+
+
+def _mean_slope(group: Sequence[_Layer]) -> str:
+    """The activation's slope, averaged over samples and neurons: its rule applied to one."""
+    if any(layer.z is None for layer in group):
+        return style.NOT_COMPUTED
+    means = []
+    for layer in group:
+        z = Tensor(layer.z, requires_grad=True)
+        (slopes,) = grad(np.sum(layer.units[0].forward(z)), z)
+        means.append(float(np.mean(slopes, dtype=np.float64)))
+    return style.number(float(np.mean(means)))
+
+
+def _edge(group: Sequence[_Layer]) -> dict[str, str]:
+    """The edge to the next layer: the decades of the gradient's way back along it, and through all of the group."""
+    rows = [layer.row for layer in group if layer.row is not None]
+    if group[-1].row is None and not group[-1].units:
+        return {}
+    count = f"×{len(group)}: " if len(group) > 1 else ""
+    if not rows:
+        return {"label": style.box([f"{count}{style.NOT_COMPUTED}"], "#ffffff"), "tooltip": "not computed"}
+    total, weights, between = (
+        sum(float(np.median(getattr(row, name))) for row in rows) for name in ("total", "weights", "activation")
+    )
+    names = [_SLOPES.get(type(unit)) or type(unit).__name__ for unit in group[0].units] or ["between"]
+    lines = [
+        f"{count}{style.decades(total)} decades",
+        f"{', '.join(dict.fromkeys(names))} {style.decades(between)}, W {style.decades(weights)}",
+    ]
+    tip = style.tooltip(f"the gradient's way back through {len(rows)} step(s): {'; '.join(lines)}")
+    return {
+        "label": style.box(lines, style.fill(total / len(rows)), bold=0),
+        "tooltip": tip,
+        "labeltooltip": tip,
+        **style.line(total / len(rows)),
+    }
+
+
+def _residuals(picture: "Digraph", key: str, layer: _Layer) -> str:
+    """Draw the residual blocks behind a layer, each with the way around it; return the node that they end at."""
+    parts: Sequence[Part | None] = layer.row.parts[::-1] if layer.row else [None] * len(layer.units)
+    blocks = [pair for pair in zip(layer.units, parts, strict=False) if isinstance(pair[0], Residual)]
+    tail = key
+    for i, (inside, neighbours) in enumerate(groupby(blocks, lambda pair: _summary(pair[0]))):
+        group = list(neighbours)
+        for j, some in enumerate([group] if len(group) >= _FOLDED else [[block] for block in group]):
+            block, end = f"{key} block {i}.{j}", f"{key} sum {i}.{j}"
+            gains = [float(np.median(part.decades)) for _, part in some if part is not None]
+            count = f"×{len(some)}: " if len(some) > 1 else ""
+            size = f"{style.decades(sum(gains))} decades" if gains else style.NOT_COMPUTED
+            colour = style.fill(sum(gains) / len(gains)) if gains else style.PAPER
+            picture.node(block, style.box([inside, f"{count}{size}"], colour), tooltip=style.tooltip(f"x + {inside}"))
+            picture.node(end, style.box(["+"]), tooltip="the sum of both ways")
+            picture.edge(tail, block, tooltip="through the block")
+            picture.edge(block, end, tooltip="through the block")
+            picture.edge(tail, end, style.box(["×1"], "#ffffff"), tooltip="around it: the gradient as it is")
+            tail = end
+    return tail
+
+
+def _summary(module: Module) -> str:
+    """What a module computes, in a line."""
+    if isinstance(module, Linear):
+        return f"Linear {module.in_features} → {module.out_features}"
+    parts = [unit for _, unit in units_of(module)]
+    if len(parts) > 1 or parts[0] is not module:
+        return ", ".join(map(_summary, parts))
+    inner = [child for _, child in module.named_children()]
+    return type(module).__name__ + (f"({', '.join(map(_summary, inner))})" if inner else "")
+
+
+def _notes(chain: Sequence[_Layer]) -> list[str]:
+    notes = ["Edges: decades (log₁₀) that the gradient gains or loses on its way back,"]
+    notes.append("split into what lies between the layers (σ′) and the weights (W).")
+    states = [state for state in _STATES if any(layer.state == state for layer in chain)]
+    if not any(layer.row for layer in chain):
+        notes.append("–: not computed, no backward has been called.")
+    elif states:
+        notes.append(f"Layers are coloured by their verdict: {', '.join(states)}.")
+    return notes

@@ -1,0 +1,262 @@
+"""Neuron by neuron: the strongest path of Eq. 122 through a network, and Nielsen's bars of ∂C/∂b."""
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_vg.backward import grad, walk
+from tinygrad_vg.draw import style
+from tinygrad_vg.extended import ExtendedArray
+from tinygrad_vg.instruments.chain import outputs_in_graph, units_of
+from tinygrad_vg.instruments.factors import ACTIVATIONS, subscripted
+from tinygrad_vg.instruments.magnitude import log10_norm
+from tinygrad_vg.nn import Linear, Module
+from tinygrad_vg.tensor import Tensor
+
+if TYPE_CHECKING:
+    from graphviz import Digraph
+
+_BAR = 60  # points, the longest
+
+
+@dataclass(frozen=True)
+class _Path:
+    """One neuron of each layer, from the first to the last, and what multiplies the gradient between them."""
+
+    neurons: list[int]
+    symbols: list[str]  # of each layer's activation, "σ"; "" where there is none
+    slopes: list[float]  # σ′(z) of each neuron
+    weights: list[float]  # into each neuron but the first from the one before
+    end: tuple[float, float]  # ∂C/∂ of the last activation: its sign, and log10 of its size
+
+
+def neurons(
+    model: Module,
+    cost: Tensor,
+    *,
+    first: int = 0,
+    sample: int = 0,
+    rankdir: str = "TB",
+) -> "Digraph":
+    """The path through a network that carries most of the gradient of one sample, neuron by neuron.
+
+    The gradient ∂C/∂b of a first-layer neuron is a sum over all paths to the cost, each a product of the factors
+    w σ′(z) of Eq. 122. The path drawn has the largest product in size, of all paths of all first-layer neurons; its
+    edges carry their factors, and the last node the product. Neurons off the path are folded ("+29"). On each neuron
+    stand a bar and the number of |∂C/∂b|, of the whole cost and on one linear scale, as in Nielsen's diagram: what is
+    short here learns slowly.
+
+    Args:
+        model: a chain of Linears, between them one activation each, or none.
+        cost: of one call of the model, on a batch or a single sample.
+        first: also draw the first so many neurons of each layer; Nielsen's diagram has 6.
+        sample: which sample of the batch the path is of.
+        rankdir: where the data flows: "TB" down, "LR" to the right, "BT", "RL".
+
+    Returns:
+        A `graphviz.Digraph`. Before a backward (no parameter of the model has a `.grad`) its figures are "–", and of
+        each layer only the first neurons are drawn.
+
+    Raises:
+        TypeError: if `cost` is no Tensor.
+        ValueError: for a cost of another model, an ensemble, a model with other modules between layers, or a sample
+            that the batch does not have.
+
+    >>> import numpy as np, tinygrad_vg as tg
+    >>> net = tg.nn.Sequential(tg.nn.Linear(2, 30, rng=0), tg.nn.Sigmoid(), tg.nn.Linear(30, 1, rng=1))
+    >>> cost = np.sum(net(np.ones((1, 2))))
+    >>> cost.backward()
+    >>> "+29" in tg.draw.neurons(net, cost).source
+    True
+    """
+    if not isinstance(cost, Tensor):
+        raise TypeError(f"neurons draws the cost of a model, a Tensor, not {type(cost).__name__}")
+    if first < 0:
+        raise ValueError(f"first counts neurons, 0 or more, not {first}")
+    units = [unit for _, unit in units_of(model)]
+    outputs = outputs_in_graph(units, cost)
+    ends = sorted(place for place in outputs if isinstance(units[place], Linear))
+    z = [outputs[place] for place in ends]
+    if z[0].ndim > 2:
+        raise ValueError("a path has one network's weights: take a member of this ensemble by tg.nn.unstack")
+    if z[0].ndim == 2 and not -len(z[0]) <= sample < len(z[0]):
+        raise ValueError(f"there is no sample {sample} in a batch of {len(z[0])}")
+    picture = style.canvas(rankdir, splines="line")
+    computed = any(parameter.grad is not None for parameter in model.parameters())
+    path = _strongest(z, cost, sample) if computed else None
+    sizes = _bias_gradients(units, ends, cost) if computed else [None] * len(ends)
+    _draw_layers(picture, [t.shape[-1] for t in z], path, sizes, first if path else max(first, 1))
+    if path:
+        _draw_path(picture, path)
+        notes = [
+            "Yellow: the path that carries most of this sample's gradient;",
+            "its factors multiply to the last node's product (Eq. 122).",
+            "Bars: |∂C/∂b| of the whole cost, on one linear scale.",
+        ]
+    else:
+        picture.node("C", style.box(["cost C"], frame=style.INK, bold=0), tooltip="the cost")
+        for tail, head in pairwise([*(f"layer {layer}" for layer in range(1, len(z) + 1)), "C"]):
+            picture.edge(tail, head, style.box([style.NOT_COMPUTED], "#ffffff"), tooltip="not computed")
+        notes = ["–: not computed, backward has not been called."]
+    style.legend(picture, *notes)
+    return picture
+
+
+def _strongest(z: list[Tensor], cost: Tensor, sample: int) -> _Path:
+    """The path of the largest product, by dynamic programming from the cost down, in logarithms."""
+    last, symbol = z[-1], ""
+    top = [t for t in _users(cost, last) if t.node is not None and t.node.function in ACTIVATIONS]
+    if len(top) == 1:
+        last, symbol = top[0], ACTIVATIONS[top[0].node.function]  # type: ignore[union-attr]
+    symbols, slopes = [], []
+    for tensor, following in zip(z, [*(above.node.inputs[0] for above in z[1:] if above.node), last], strict=True):
+        name, slope = _slope(tensor, following)
+        symbols.append(name)
+        slopes.append(_row(slope, sample))
+    symbols[-1] = symbol
+    weights = [_weight(tensor) for tensor in z]
+    (seed,) = (g for t, g in walk({cost: ExtendedArray(np.ones(cost.shape, cost.dtype))}, hooks=False) if t is last)
+    at_end = _row(seed.mantissa, sample).astype(np.float64)
+    with np.errstate(divide="ignore"):
+        best = np.log10(np.abs(at_end)) + seed.exponent * math.log10(2)  # of each neuron: the best way up from it
+        choices = []
+        for slope, weight in zip(slopes[:0:-1], weights[:0:-1], strict=True):
+            ways = np.log10(np.abs(weight)) + (np.log10(np.abs(slope)) + best)[:, None]  # (neurons above, below)
+            choices.append(np.argmax(ways, axis=0))
+            best = np.max(ways, axis=0)
+        best = best + np.log10(np.abs(slopes[0]))
+    route = [int(np.argmax(best))]
+    for choice in reversed(choices):
+        route.append(int(choice[route[-1]]))
+    end = at_end[route[-1]]
+    return _Path(
+        route,
+        symbols,
+        [float(slope[i]) for slope, i in zip(slopes, route, strict=True)],
+        [float(weight[k, i]) for weight, (i, k) in zip(weights[1:], pairwise(route), strict=True)],
+        (float(np.sign(end)), log10_norm(end) + seed.exponent * math.log10(2)),
+    )
+
+
+def _users(cost: Tensor, tensor: Tensor) -> list[Tensor]:
+    """The operations on a tensor, one sample in and one out, on the way to the cost."""
+    return [
+        t for t, _ in walk({cost: np.ones(cost.shape, cost.dtype)}, hooks=False)
+        if t.node is not None and t.node.inputs[0] is tensor and t.shape == tensor.shape
+    ]  # fmt: skip
+
+
+def _slope(z: Tensor, following: Tensor) -> tuple[str, Any]:
+    """The activation between two layers and its slopes at z: its rule applied to one."""
+    if following is z:
+        return "", np.ones(z.shape)
+    node = following.node
+    if node is None or node.function not in ACTIVATIONS or node.inputs[0] is not z:
+        raise ValueError("a path needs one activation between two layers, such as Sigmoid, or none")
+    ((_, _, rule),) = node.edges
+    return ACTIVATIONS[node.function], rule(np.ones(z.shape, z.dtype), node.output, *node.values)
+
+
+def _weight(z: Tensor) -> Any:
+    """(out, in) the weight that made z, as the forward pass saw it."""
+    assert z.node is not None
+    return z.node.values[1].astype(np.float64)
+
+
+def _row(batch: Any, sample: int) -> Any:
+    return np.asarray(batch, np.float64)[sample] if np.ndim(batch) == 2 else np.asarray(batch, np.float64)
+
+
+def _bias_gradients(units: list[Module], ends: list[int], cost: Tensor) -> list[Any]:
+    """|∂C/∂b| of each layer, (out,); None for a layer without bias."""
+    found: list[Any] = []
+    for place in ends:
+        bias = units[place].bias  # type: ignore[attr-defined]
+        found.append(None if bias is None else np.abs(grad(cost, bias)[0].astype(np.float64)))
+    return found
+
+
+def _draw_layers(picture: "Digraph", widths: list[int], path: _Path | None, sizes: list[Any], first: int) -> None:
+    """A box for each layer with the neurons that are shown, and faint lines between those of neighbours."""
+    longest = max((float(np.max(size)) for size in sizes if size is not None), default=0.0) or 1.0
+    upright = picture.graph_attr["rankdir"] in ("LR", "RL")
+    before: list[int] = []
+    for layer, (width, size) in enumerate(zip(widths, sizes, strict=True), 1):
+        on_path = path.neurons[layer - 1] if path else None
+        shown = sorted({*range(min(first, width)), *([] if on_path is None else [on_path])})
+        cells = [f'<td width="{8 * len(f"layer {layer}")}"><b>layer {layer}</b></td>']
+        for i in shown:
+            cells.append(_neuron(i, None if size is None else float(size[i]), longest, i == on_path))
+        if rest := width - len(shown):
+            cells.append(f'<td width="{7 * len(str(rest)) + 10}">+{rest}</td>')
+        rows = [f"<tr>{cell}</tr>" for cell in cells] if upright else ["<tr>", *cells, "</tr>"]
+        label = (
+            '<<table border="1" cellborder="0" cellspacing="3" cellpadding="2" style="rounded" '
+            f'bgcolor="{style.PAPER}" color="{style.FRAME}">{"".join(rows)}</table>>'
+        )
+        largest = style.NOT_COMPUTED if size is None else style.number(float(np.max(size)))
+        picture.node(
+            f"layer {layer}", label, tooltip=f"layer {layer}: {width} neurons, the largest |∂C/∂b| is {largest}"
+        )
+        for tail in before:
+            for head in shown:
+                if path is None or (tail, head) != tuple(path.neurons[layer - 2 : layer]):
+                    # Not for the layout to regard: so many lines would push the path's labels aside.
+                    picture.edge(*_ends(picture, layer, tail, head), arrowhead="none", color="#8c959f66",
+                                 tooltip=" ", constraint="false")  # fmt: skip
+        before = shown
+
+
+_SIDES = {"TB": ("s", "n"), "BT": ("n", "s"), "LR": ("e", "w"), "RL": ("w", "e")}
+
+
+def _ends(picture: "Digraph", layer: int, tail: int, head: int) -> tuple[str, str]:
+    """The places in two neighbouring boxes that a line from one neuron to another joins."""
+    out, into = _SIDES[picture.graph_attr["rankdir"]]
+    return f"layer {layer - 1}:{tail}:{out}", f"layer {layer}:{head}:{into}"
+
+
+def _neuron(i: int, value: float | None, longest: float, on_path: bool) -> str:
+    """A neuron's cell: its number, its bar and its |∂C/∂b|."""
+    size = style.NOT_COMPUTED if value is None else style.number(value)
+    length = 0 if value is None or not math.isfinite(value) else round(_BAR * value / longest)
+    bar = f'<td width="{length}" height="7" fixedsize="true" bgcolor="#2f7fc4"></td>' if length else ""
+    rest = f'<td width="{_BAR - length}" height="7" fixedsize="true"></td>' if length < _BAR else ""
+    frame, background = ("#bf8700", "#fff8e1") if on_path else (style.FRAME, "#ffffff")
+    return (
+        f'<td port="{i}" border="1" style="rounded" bgcolor="{background}" color="{frame}">'
+        '<table border="0" cellborder="0" cellspacing="0" cellpadding="1">'
+        f'<tr><td width="70">neuron {i + 1}</td></tr><tr><td width="70">{size}</td></tr>'
+        '<tr><td><table border="0" cellborder="0" cellspacing="0" cellpadding="0">'
+        f"<tr>{bar}{rest}</tr></table></td></tr></table></td>"
+    )
+
+
+def _draw_path(picture: "Digraph", path: _Path) -> None:
+    """The path's edges with their factors, from b of its first neuron to the cost."""
+    depth = len(path.neurons)
+    bias = f"{subscripted('b', 1)} of neuron {path.neurons[0] + 1}"
+    picture.node("b", style.box([bias], "#fff8e1", "#bf8700"), tooltip="where the path begins")
+    ends = [("b", f"layer 1:{path.neurons[0]}"),
+            *(_ends(picture, layer, *path.neurons[layer - 2 : layer]) for layer in range(2, depth + 1))]  # fmt: skip
+    sign, log10 = path.end
+    for layer, (tail, head) in enumerate(ends, 1):
+        slope = f"{path.symbols[layer - 1]}′({subscripted('z', layer)})" if path.symbols[layer - 1] else ""
+        words = " ".join(word for word in (subscripted("w", layer) if layer > 1 else "", slope) if word)
+        factor = path.slopes[layer - 1] * (path.weights[layer - 2] if layer > 1 else 1.0)
+        size = math.log10(abs(factor)) if factor else -math.inf
+        _factor(picture, tail, head, words or "∂z₁/∂b₁", style.number(factor), size)
+        sign, log10 = sign * math.copysign(1.0, factor), log10 + size
+    top = subscripted("a" if path.symbols[-1] else "z", depth)
+    _factor(picture, f"layer {depth}:{path.neurons[-1]}", "C", f"∂C/∂{top}", style.power(*path.end), path.end[1])
+    product = f"product of this path = {style.power(sign, log10)}"
+    picture.node("C", style.box(["cost C", product], frame=style.INK, bold=0), tooltip=style.tooltip(product))
+
+
+def _factor(picture: "Digraph", tail: str, head: str, words: str, value: str, gain: float) -> None:
+    tip = style.tooltip(f"{words} = {value}, {style.decades(gain)} decades")
+    label = style.box([f"{words} = {value}"], style.fill(gain))
+    picture.edge(tail, head, label, tooltip=tip, labeltooltip=tip, **style.line(gain))

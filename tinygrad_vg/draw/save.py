@@ -1,0 +1,84 @@
+"""A picture to a file."""
+
+import os
+import subprocess
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tinygrad_vg.draw.engine import REMEDIES, find_engine
+from tinygrad_vg.storage import replacing
+
+if TYPE_CHECKING:
+    from graphviz import Digraph
+
+_FORMATS = (".svg", ".png", ".pdf", ".dot")
+_SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
+
+
+def save(digraph: "Digraph", path: str | os.PathLike[str], max_nodes: int = 1000) -> None:
+    """Write a picture to `path`, in the format of its suffix: .svg, .png, .pdf or .dot.
+
+    Layout is done by the system's `dot`, or where there is none by `graphviz-pure` (which writes no PDF). In an SVG
+    the tooltips are `<title>` elements, which every browser shows. The file appears whole or not at all.
+
+    Args:
+        digraph: what the functions of `draw` return, or any `graphviz.Digraph`.
+        path: where to; its folder must exist.
+        max_nodes: refuse larger graphs, except as .dot: beyond some thousand nodes, layout takes minutes and nobody
+            can read the result.
+
+    Raises:
+        ValueError: for another suffix, or a graph that is too large.
+        FileNotFoundError: if the folder does not exist.
+        RuntimeError: if there is no program to lay the graph out, or it failed; the message says what to do.
+
+    >>> import tempfile, tinygrad_vg as tg
+    >>> b = tg.Tensor(0.5, requires_grad=True, name="b")
+    >>> cost = tg.ops.sigmoid(b)
+    >>> cost.backward()
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     tg.draw.save(tg.draw.graph(cost), f"{folder}/graph.dot")
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in _FORMATS:
+        raise ValueError(f"a picture is saved as {', '.join(_FORMATS)}; {os.fspath(path)!r} ends in none of them")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {os.fspath(path.parent)!r} to save {path.name} in")
+    content = digraph.source.encode() if suffix == ".dot" else _rendered(digraph, suffix[1:], max_nodes)
+    with replacing(path) as temporary:
+        temporary.write_bytes(_with_titles(content) if suffix == ".svg" else content)
+
+
+def _rendered(digraph: "Digraph", kind: str, max_nodes: int) -> bytes:
+    nodes = sum(1 for line in digraph.body if "->" not in line.split("[")[0])
+    if nodes > max_nodes:
+        raise ValueError(
+            f"this graph has {nodes} nodes, more than max_nodes={max_nodes}: a layout would take long and be "
+            "unreadable; draw.layers folds a network into a few nodes, .dot takes any graph, max_nodes= moves the limit"
+        )
+    engine = find_engine()
+    if engine is None:
+        raise RuntimeError(f"there is no program that lays graphs out: {REMEDIES}; .dot files need none")
+    if kind == "pdf" and Path(engine).stem != "dot":
+        raise RuntimeError(f"graphviz-pure writes no PDF: save as .svg or .png, or {REMEDIES.split(', or')[0]}")
+    result = subprocess.run([engine, f"-T{kind}"], input=digraph.source.encode(), capture_output=True)
+    if result.returncode or not result.stdout:
+        raise RuntimeError(f"{engine} could not draw this graph: {result.stderr.decode(errors='replace').strip()}")
+    picture: bytes = result.stdout
+    return picture
+
+
+def _with_titles(svg: bytes) -> bytes:
+    """Put the tooltips, which Graphviz writes as xlink:title of a link, where browsers look: into `<title>`."""
+    ElementTree.register_namespace("", _SVG)
+    ElementTree.register_namespace("xlink", _XLINK)
+    root = ElementTree.fromstring(svg)
+    for group in root.iter(f"{{{_SVG}}}g"):
+        title = group.find(f"{{{_SVG}}}title")
+        link = group.find(f"{{{_SVG}}}g/{{{_SVG}}}a")
+        if title is not None and link is not None:
+            title.text = link.get(f"{{{_XLINK}}}title", title.text)
+    with_titles: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    return with_titles

@@ -1,0 +1,140 @@
+"""What all pictures share: numbers, colours, labels and the legend.
+
+Text never stands on the background, only in boxes that bring their own: so a picture is legible on light and dark
+pages alike. Colour diverges about gain 1: blue shrinks, white keeps, red grows, full after one decade.
+"""
+
+import math
+from collections.abc import Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+from tinygrad_vg.draw.engine import point_graphviz_at_an_engine
+
+if TYPE_CHECKING:
+    from graphviz import Digraph
+
+FONT = "Helvetica"  # every layout program knows its widths, every machine has a font like it
+INK, PAPER, FRAME = "#1f2328", "#f6f8fa", "#8c959f"
+BROKEN = "#e879e8"  # NaN and infinity, magenta as in all pictures here
+NOT_COMPUTED = "–"
+
+_SHRINKS, _KEEPS, _GROWS = "#5aa9e6", "#ffffff", "#f4795b"  # fills, under dark text
+_LINE_SHRINKS, _LINE_KEEPS, _LINE_GROWS = "#2f7fc4", "#8c959f", "#d8492c"  # lines, on any page
+
+_DIRECTIONS = ("TB", "BT", "LR", "RL")
+
+
+def canvas(rankdir: str, **attributes: str) -> "Digraph":
+    """An empty picture in the house style.
+
+    Raises:
+        ValueError: if `rankdir` is none of Graphviz's four directions.
+        ModuleNotFoundError: if the package graphviz is missing.
+    """
+    if rankdir not in _DIRECTIONS:
+        raise ValueError(f"rankdir is one of {', '.join(_DIRECTIONS)}, not {rankdir!r}")
+    try:
+        import graphviz
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("pictures of graphs need the package graphviz: pip install graphviz") from error
+    point_graphviz_at_an_engine()
+    return graphviz.Digraph(
+        graph_attr={"rankdir": rankdir, "bgcolor": "transparent", "fontname": FONT, "ranksep": "0.35", "nodesep": "0.2",
+                    "pad": "0.1", "tooltip": " ", **attributes},
+        node_attr={"shape": "plain", "fontname": FONT, "fontsize": "12", "fontcolor": INK},
+        edge_attr={"fontname": FONT, "fontsize": "12", "fontcolor": INK, "arrowsize": "0.7", "color": _LINE_KEEPS},
+    )  # fmt: skip
+
+
+def number(x: float) -> str:
+    """A number with three digits: "0.242", "-25", "3.05e-07"; "–" for None is up to the caller."""
+    return f"{x:.3g}"
+
+
+def decades(x: float) -> str:
+    """A difference of logarithms with its sign: "−0.67"."""
+    return "NaN" if math.isnan(x) else f"{x:+.2f}".replace("-", "−").replace("inf", "∞")
+
+
+def magnitude(log10: float) -> str:
+    """A logarithm: "−2.31"; −∞ is that of 0."""
+    return "NaN" if math.isnan(log10) else f"{log10:.2f}".replace("-", "−").replace("inf", "∞")
+
+
+def power(sign: float, log10: float) -> str:
+    """The number sign · 10**log10 with three digits, also where no float could hold it: "-3.21e-690"."""
+    if -300 < log10 < 300:
+        return number(sign * 10.0**log10)
+    if not math.isfinite(log10):
+        return "NaN" if math.isnan(log10) else "0" if log10 < 0 else f"{sign * math.inf}"
+    exponent = math.floor(log10)
+    return f"{sign * 10 ** (log10 - exponent):.2f}e{exponent:+d}"
+
+
+def text(string: str) -> str:
+    """A string for a label: no letter of it means anything to Graphviz or to a browser."""
+    printable = "".join(character if character.isprintable() else " " for character in string)
+    return escape(printable).replace("\\", "&#92;")
+
+
+def fill(gain_in_decades: float) -> str:
+    """The colour under text of what multiplies the gradient by 10**gain."""
+    return _diverging(gain_in_decades, _SHRINKS, _KEEPS, _GROWS)
+
+
+def line(gain_in_decades: float) -> dict[str, str]:
+    """Colour and width of an edge: wider, the further the gain is from 1, up to two decades."""
+    if math.isnan(gain_in_decades):
+        return {"color": BROKEN, "penwidth": "1.5"}
+    width = 1 + 1.5 * min(abs(gain_in_decades), 2.0)
+    return {
+        "color": _diverging(gain_in_decades, _LINE_SHRINKS, _LINE_KEEPS, _LINE_GROWS),
+        "penwidth": f"{width:.2f}",
+        "arrowsize": f"{0.7 / math.sqrt(width):.2f}",  # an arrow's head grows with its line
+    }
+
+
+def _diverging(gain: float, low: str, middle: str, high: str) -> str:
+    if math.isnan(gain):
+        return BROKEN
+    end, share = (low if gain < 0 else high), min(abs(gain), 1.0)
+    parts = [round(int(middle[i : i + 2], 16) * (1 - share) + int(end[i : i + 2], 16) * share) for i in (1, 3, 5)]
+    return "#" + "".join(f"{part:02x}" for part in parts)
+
+
+def box(lines: Sequence[str], background: str = PAPER, frame: str = FRAME, bold: int | None = None) -> str:
+    """A label of several lines in a rounded box, for a node or an edge; the line number `bold` is set bold.
+
+    Each line has room for a wider font than the layout program had in mind: the reader's browser has its own.
+    """
+    rows = []
+    for i, line in enumerate(lines):
+        letters, width = (f"<b>{text(line)}</b>", 8.0) if i == bold else (text(line), 6.6)
+        rows.append(f'<tr><td width="{round(width * len(line)) + 8}">{letters}</td></tr>')
+    return (
+        '<<table border="1" cellborder="0" cellspacing="0" cellpadding="2" style="rounded" '
+        f'bgcolor="{background}" color="{frame}">{"".join(rows)}</table>>'
+    )
+
+
+def legend(picture: "Digraph", *notes: str) -> None:
+    """Say below the picture what its colours and words mean."""
+    scale = "".join(
+        f'<td bgcolor="{fill(gain)}" width="80">{label}</td>'
+        for gain, label in ((-1.0, "×0.1 shrinks"), (-0.5, "×0.3"), (0.0, "×1 keeps"), (0.5, "×3"), (1.0, "×10 grows"))
+    )
+    rows = [
+        f"<tr>{scale}</tr>",
+        *(f'<tr><td colspan="5" align="left" width="{6 * len(note)}">{text(note)}</td></tr>' for note in notes),
+    ]
+    picture.attr(
+        label='<<table border="1" cellborder="0" cellspacing="0" cellpadding="3" style="rounded" '
+        f'bgcolor="{PAPER}" color="{FRAME}">{"".join(rows)}</table>>',
+        labelloc="b", fontsize="11", fontcolor=INK,
+    )  # fmt: skip
+
+
+def tooltip(string: str) -> str:
+    """A string for a tooltip, where Graphviz reads backslashes and SVG reads entities."""
+    return text(string).replace("&#x27;", "'")
