@@ -29,7 +29,7 @@ class _Edge:
     factor: float | None  # the derivative itself, where both ends are single numbers
     gain: float  # log10 of |factor|, or of how the cotangent's norm changes
     symbol: str = ""  # what the book calls the factor
-    pair: str = ""  # w_j σ′(z_j) with its value
+    pair: tuple[str, float] | None = None  # w_j σ′(z_j) with its value, and the decades of that
 
     @property
     def value(self) -> str:
@@ -129,7 +129,8 @@ def _name_pairs(edges: dict[Tensor, list[_Edge]]) -> None:
         first.symbol = f"{activation}′({subscripted('z', layer)})"
         if (weight := _weight_below(first.source, edges)) and weight.factor is not None:
             weight.symbol = subscripted("w", layer)
-            first.pair = f"{weight.symbol} {first.symbol} = {style.number(weight.factor * first.factor)}"
+            words = f"{weight.symbol} {first.symbol} = {style.number(weight.factor * first.factor)}"
+            first.pair = words, weight.gain + first.gain
 
 
 def _weight_below(z: Tensor, edges: dict[Tensor, list[_Edge]]) -> _Edge | None:
@@ -193,11 +194,12 @@ def _draw_edge(picture: "Digraph", tail: str, head: str, edge: _Edge, computed: 
         picture.edge(tail, head, style.box([style.NOT_COMPUTED], "#ffffff"), tooltip=tip, labeltooltip=tip)
         return
     lines = [f"{edge.symbol} = {edge.value}" if edge.symbol else edge.value]
-    if edge.pair:
-        lines.append(edge.pair)
     what = "factor" if edge.factor is not None else "gain of the gradient's norm"
     tip = style.tooltip(f"{what} {edge.value.removeprefix('gain ')}, {style.decades(edge.gain)} decades")
-    label = style.box(lines, style.fill(edge.gain), bold=1 if edge.pair else None)
+    label = style.box(lines, style.fill(edge.gain))
+    if edge.pair:
+        words, gain = edge.pair
+        label = style.box([*lines, words], style.fill(edge.gain), bold=1, under_bold=style.fill(gain))
     picture.edge(tail, head, label, tooltip=tip, labeltooltip=tip, **style.line(edge.gain))
 
 

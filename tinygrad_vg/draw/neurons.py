@@ -96,6 +96,8 @@ def neurons(
             "its factors multiply to the last node's product (Eq. 122).",
             "Bars: |∂C/∂b| of the whole cost, on one linear scale.",
         ]
+        if z[0].ndim == 2 and len(z[0]) > 1:
+            notes[0] = f"Yellow: the path that carries most of the gradient of sample {sample}, one of {len(z[0])};"
     else:
         picture.node("C", style.box(["cost C"], frame=style.INK, bold=0), tooltip="the cost")
         for tail, head in pairwise([*(f"layer {layer}" for layer in range(1, len(z) + 1)), "C"]):

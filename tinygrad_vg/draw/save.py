@@ -71,14 +71,16 @@ def _rendered(digraph: "Digraph", kind: str, max_nodes: int) -> bytes:
 
 
 def _with_titles(svg: bytes) -> bytes:
-    """Put the tooltips, which Graphviz writes as xlink:title of a link, where browsers look: into `<title>`."""
+    """Put the tooltips, which Graphviz writes as titles of links that lead nowhere, where browsers look: `<title>`."""
     ElementTree.register_namespace("", _SVG)
-    ElementTree.register_namespace("xlink", _XLINK)
     root = ElementTree.fromstring(svg)
-    for group in root.iter(f"{{{_SVG}}}g"):
+    for group in list(root.iter(f"{{{_SVG}}}g")):
         title = group.find(f"{{{_SVG}}}title")
-        link = group.find(f"{{{_SVG}}}g/{{{_SVG}}}a")
-        if title is not None and link is not None:
-            title.text = link.get(f"{{{_XLINK}}}title", title.text)
+        for i, child in reversed(list(enumerate(group))):
+            link = child.find(f"{{{_SVG}}}a")
+            if link is not None:
+                group[i : i + 1] = list(link)
+                if title is not None:
+                    title.text = link.get(f"{{{_XLINK}}}title", title.text)
     with_titles: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
     return with_titles

@@ -4,6 +4,7 @@ Text never stands on the background, only in boxes that bring their own: so a pi
 pages alike. Colour diverges about gain 1: blue shrinks, white keeps, red grows, full after one decade.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from html import escape
@@ -40,7 +41,7 @@ def canvas(rankdir: str, **attributes: str) -> "Digraph":
         raise ModuleNotFoundError("pictures of graphs need the package graphviz: pip install graphviz") from error
     point_graphviz_at_an_engine()
     return graphviz.Digraph(
-        graph_attr={"rankdir": rankdir, "bgcolor": "transparent", "fontname": FONT, "ranksep": "0.35", "nodesep": "0.2",
+        graph_attr={"rankdir": rankdir, "bgcolor": "transparent", "fontname": FONT, "ranksep": "0.25", "nodesep": "0.2",
                     "pad": "0.1", "tooltip": " ", **attributes},
         node_attr={"shape": "plain", "fontname": FONT, "fontsize": "12", "fontcolor": INK},
         edge_attr={"fontname": FONT, "fontsize": "12", "fontcolor": INK, "arrowsize": "0.7", "color": _LINE_KEEPS},
@@ -74,8 +75,9 @@ def power(sign: float, log10: float) -> str:
 
 def text(string: str) -> str:
     """A string for a label: no letter of it means anything to Graphviz or to a browser."""
-    printable = "".join(character if character.isprintable() else " " for character in string)
-    return escape(printable).replace("\\", "&#92;")
+    if not string.isprintable():
+        string = "".join(character if character.isprintable() else " " for character in string)
+    return escape(string).replace("\\", "&#92;")
 
 
 def fill(gain_in_decades: float) -> str:
@@ -95,6 +97,7 @@ def line(gain_in_decades: float) -> dict[str, str]:
     }
 
 
+@functools.lru_cache(4096)
 def _diverging(gain: float, low: str, middle: str, high: str) -> str:
     if math.isnan(gain):
         return BROKEN
@@ -103,15 +106,19 @@ def _diverging(gain: float, low: str, middle: str, high: str) -> str:
     return "#" + "".join(f"{part:02x}" for part in parts)
 
 
-def box(lines: Sequence[str], background: str = PAPER, frame: str = FRAME, bold: int | None = None) -> str:
-    """A label of several lines in a rounded box, for a node or an edge; the line number `bold` is set bold.
+def box(
+    lines: Sequence[str], background: str = PAPER, frame: str = FRAME, bold: int | None = None, under_bold: str = ""
+) -> str:
+    """A label of several lines in a rounded box, for a node or an edge.
 
-    Each line has room for a wider font than the layout program had in mind: the reader's browser has its own.
+    The line number `bold` is set bold, if wanted on a background of its own. Each line has room for a wider font than
+    the layout program had in mind: the reader's browser has its own.
     """
     rows = []
     for i, line in enumerate(lines):
         letters, width = (f"<b>{text(line)}</b>", 8.0) if i == bold else (text(line), 6.6)
-        rows.append(f'<tr><td width="{round(width * len(line)) + 8}">{letters}</td></tr>')
+        colour = f' bgcolor="{under_bold}"' if under_bold and i == bold else ""
+        rows.append(f'<tr><td width="{round(width * len(line)) + 8}"{colour}>{letters}</td></tr>')
     return (
         '<<table border="1" cellborder="0" cellspacing="0" cellpadding="2" style="rounded" '
         f'bgcolor="{background}" color="{frame}">{"".join(rows)}</table>>'

@@ -1,0 +1,87 @@
+"""Gradient graphs: the chain rule's factors, drawn on the way that the gradient takes.
+
+    chain       Nielsen's chain of four neurons, and the factors of Eq. 122 of his chapter 5;
+    exploding   the same chain with w = 100 and biases that put every z at 0: each w σ′(z) is 25;
+    layers      [784, 30, 30, 30, 30, 10] on 1,000 real digits: the decades lost at each layer, and to whom;
+    path        the strongest path through it, neuron by neuron;
+    neurons     [784, 30, 30, 10], six neurons of each layer with their bars of ∂C/∂b, and the strongest path.
+
+Pictures go to runs/gradient_graph/ as SVG; another folder by --out, another format by --format.
+"""
+
+import argparse
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+import tinygrad_vg as tg
+from tinygrad_vg import draw
+from tinygrad_vg.instruments import Ledger, chain_factors, diagnose
+
+OUT = Path("runs/gradient_graph")
+
+
+def parameter(value, name):
+    return tg.Tensor(value, requires_grad=True, name=name)
+
+
+def chain(weights, biases, x):
+    """One neuron a layer, z_j = w_j a_{j−1} + b_j and a_j = σ(z_j), cost (1 − a₄)²/2."""
+    w = [parameter(value, f"w{j}") for j, value in enumerate(weights, 1)]
+    b = [parameter(value, f"b{j}") for j, value in enumerate(biases, 1)]
+    a = x
+    for j in range(len(w)):
+        a = tg.ops.sigmoid(w[j] * a + b[j])
+    cost = (1.0 - a) ** 2 / 2
+    cost.backward()
+    print(*chain_factors(cost, b[0]), f"product: ∂C/∂b₁ = {b[0].grad:.3g}", sep="\n  ")
+    return draw.graph(cost)
+
+
+def exploding_biases(weights, x):
+    """Biases that put every z_j at 0, where σ′ is largest."""
+    activations = [x] + [0.5] * (len(weights) - 1)
+    return [-w * a for w, a in zip(weights, activations, strict=True)]
+
+
+def network(sizes, seed=0):
+    rng = np.random.default_rng(seed)
+    layers = [[tg.nn.Linear(m, n, rng=rng), tg.nn.Sigmoid()] for m, n in pairwise(sizes)]
+    return tg.nn.Sequential(*[module for pair in layers for module in pair][:-1])
+
+
+def cost_on_digits(net, n):
+    images, labels = tg.datasets.mnist("train", dtype=np.float64)
+    cost = tg.nn.BCEWithLogitsLoss("batchmean")(net(images[:n]), np.eye(10)[labels[:n]])
+    cost.backward()
+    return cost
+
+
+def pictures():
+    rng = np.random.default_rng(1)
+    yield "chain", chain(rng.normal(size=4), rng.normal(size=4), 0.8)
+    yield "exploding", chain([100.0] * 4, exploding_biases([100.0] * 4, 0.8), 0.8)
+    net = network([784, 30, 30, 30, 30, 10])
+    cost = cost_on_digits(net, 1000)
+    print(diagnose(Ledger.of(net, cost)))
+    yield "layers", draw.layers(net, cost, expand=True)
+    yield "path", draw.neurons(net, cost)
+    net = network([784, 30, 30, 10])
+    yield "neurons", draw.neurons(net, cost_on_digits(net, 1000), first=6, rankdir="LR")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=OUT, help=f"folder for the pictures, {OUT} by default")
+    parser.add_argument("--format", choices=["svg", "png", "pdf", "dot"], default="svg")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    for name, picture in pictures():
+        path = options.out / f"{name}.{options.format}"
+        draw.save(picture, path)
+        print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    main()

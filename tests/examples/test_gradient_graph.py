@@ -1,0 +1,32 @@
+"""The gradient graphs of the example: those that the documents show, and the figures of the chapter in them."""
+
+import re
+import runpy
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def texts(path):
+    """The words of a picture in alphabetical order: where they stand differs from one layout program to the next."""
+    from xml.etree import ElementTree
+
+    return sorted(element.text or "" for element in ElementTree.parse(path).iter(f"{SVG}text"))
+
+
+def test_the_documents_show_what_the_example_draws(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["gradient_graph.py", "--out", str(tmp_path)])
+    runpy.run_path(str(ROOT / "examples" / "gradient_graph.py"), run_name="__main__")
+    drawn = sorted(path.name for path in tmp_path.iterdir())
+    assert drawn == ["chain.svg", "exploding.svg", "layers.svg", "neurons.svg", "path.svg"]
+    for name in drawn:
+        assert texts(tmp_path / name) == texts(ROOT / "docs" / name), f"{name}: write it anew with --out docs"
+    said = capsys.readouterr().out
+    assert all(f"wrote {tmp_path / name}" in said for name in drawn)
+
+
+def test_every_pair_of_the_exploding_chain_is_25():
+    pairs = [text for text in texts(ROOT / "docs" / "exploding.svg") if re.match("w. σ′", text)]
+    assert pairs == ["w₂ σ′(z₂) = 25", "w₃ σ′(z₃) = 25", "w₄ σ′(z₄) = 25"]
