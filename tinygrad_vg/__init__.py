@@ -1,8 +1,8 @@
 """tinygrad_vg: automatic differentiation on NumPy that shows how gradients vanish and explode."""
 
-from tinygrad_vg import datasets as datasets
-from tinygrad_vg import draw as draw
-from tinygrad_vg import instruments as instruments
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from tinygrad_vg import nn as nn
 from tinygrad_vg import ops as ops
 from tinygrad_vg import optim as optim
@@ -17,4 +17,22 @@ from tinygrad_vg.storage import save as save
 from tinygrad_vg.tensor import Tensor as Tensor
 from tinygrad_vg.tensor import differentiable as differentiable
 
+if TYPE_CHECKING:  # for type checkers and editors; see __getattr__ below
+    from tinygrad_vg import datasets as datasets
+    from tinygrad_vg import draw as draw
+    from tinygrad_vg import instruments as instruments
+    from tinygrad_vg import study as study
+
 __version__ = "0.1.0"
+
+_ON_FIRST_USE = ("datasets", "draw", "instruments", "study")  # so that importing costs little more than NumPy
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ON_FIRST_USE:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_ON_FIRST_USE})

@@ -1,7 +1,6 @@
 """Arrays on disk, without pickle: a file that is loaded cannot run code, one that is cut off is never seen."""
 
 import os
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,6 +45,8 @@ def save(arrays: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
     for name, array in plain.items():
         if array.dtype.hasobject:
             raise ValueError(f"{name!r} holds Python objects, which would need pickle; save numbers or strings")
+    import zipfile  # with its compressors a tenth of the time that importing this package takes
+
     # As np.savez does, which could not take an array called "file".
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name, array in plain.items():
@@ -60,6 +61,8 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
         OSError: if the file cannot be read, FileNotFoundError if there is none.
         ValueError: if it is not an .npz file, or holds Python objects.
     """
+    import zipfile
+
     with open(path, "rb") as file:
         try:
             if not zipfile.is_zipfile(file):

@@ -109,7 +109,7 @@ def _of_depth(kind: list[tuple[int, int, float, float]], depth: int) -> list[tup
     return [*hidden, (hidden[-1][1], *top[1:])]
 
 
-def _draw(kind: Any, activation: type[Module], initializer: Any, rng: np.random.Generator) -> Sequential:
+def _draw(kind: Any, activation: type[Module], initializer: Any, rng: "np.random.Generator") -> Sequential:
     """An ensemble of fresh networks of this kind."""
 
     def network() -> Sequential:
@@ -131,7 +131,7 @@ def _predict(nets: Sequential, images: Any) -> float:
     return float(mean_field_of(nets, images).decades_per_layer.mean())
 
 
-def _measure(nets: Sequential, images: Any, rng: np.random.Generator) -> float:
+def _measure(nets: Sequential, images: Any, rng: "np.random.Generator") -> float:
     """Decades a layer of one sample's gradient, from a random direction at the output."""
     rates = []
     for image in images:

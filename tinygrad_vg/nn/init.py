@@ -9,13 +9,13 @@
 """
 
 import math
-from typing import TypeVar
+from typing import TypeAlias, TypeVar, Union
 
 import numpy as np
 
 from tinygrad_vg.tensor import Tensor
 
-Rng = np.random.Generator | int | None
+Rng: TypeAlias = Union["np.random.Generator", int, None]  # a string: np.random is loaded on first use, and large
 T = TypeVar("T", bound=Tensor)
 
 
