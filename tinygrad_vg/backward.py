@@ -2,13 +2,14 @@
 
 A tensor's gradient is the *sum* over its consumers, so a tensor may be visited only when all of them have
 been: in `b = a + a; c = b + b`, visiting b after only one of c's two terms would hand a half of its gradient.
-So the walk first counts consumers, then visits whoever has none left. Nothing recurses: a graph may be
-200,000 operations deep, and a tensor reached along 2⁶⁰ paths is still visited once.
+So the walk goes from the youngest operation to the oldest: whoever consumes a tensor is younger than it. Nothing
+recurses: a graph may be 200,000 operations deep, and a tensor reached along 2⁶⁰ paths is still visited once.
 """
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -78,53 +79,49 @@ def walk(
     gradients below it ExtendedArrays. With `hooks=False` nobody is told: a picture of a graph must not be recorded.
     """
     gradients = dict(seeds)
-    consumers = count_consumers(gradients, only)
-    ready = [tensor for tensor in gradients if not consumers[tensor]]
-    while ready:
-        tensor = ready.pop()
+    youngest_first = [(-tensor.node.order, tensor, tensor.node) for tensor in gradients if tensor.node is not None]
+    heapify(youngest_first)
+    while youngest_first:
+        _, tensor, node = heappop(youngest_first)
         g = gradients.pop(tensor)
         if hooks and tensor._hooks:
             g = call_hooks(tensor, tensor._hooks, g)
         yield tensor, g
-        node = tensor.node
-        if node is None:
-            continue
-        y, arguments = (tensor, node.checked_inputs(tensor)) if create_graph else (node.output, node.values)
+        values, kwargs = node.values, node.kwargs
+        y, arguments = (tensor, node.checked_inputs(tensor)) if create_graph else (node.output, values)
+        extended = isinstance(g, ExtendedArray)
         for index, source, rule in node.edges:
             if only is not None and source not in only:
                 continue
-            if isinstance(g, ExtendedArray):
-                share = g.through(rule, y, *arguments, **node.kwargs)
-            else:
-                share = rule(g, y, *arguments, **node.kwargs)
-            value = node.values[index]
+            share = g.through(rule, y, *arguments, **kwargs) if extended else rule(g, y, *arguments, **kwargs)
+            value = values[index]
             try:
-                if share.shape != value.shape or share.dtype != value.dtype:
+                if share.shape != value.shape or share.dtype is not value.dtype:
                     share = fit(share, value)
             except AttributeError as error:
                 raise TypeError(f"the rule that gives {source.label} its gradient answered {share!r}") from error
-            gradients[source] = gradients[source] + share if source in gradients else share
-            consumers[source] -= 1
-            if not consumers[source]:
-                ready.append(source)
+            if source in gradients:
+                gradients[source] = gradients[source] + share
+            else:
+                gradients[source] = share
+                if source.node is not None:
+                    heappush(youngest_first, (-source.node.order, source, source.node))
+    for leaf, g in gradients.items():  # what no operation made
+        yield leaf, call_hooks(leaf, leaf._hooks, g) if hooks and leaf._hooks else g
 
 
-def count_consumers(roots: Iterable["Tensor"], only: set["Tensor"] | None) -> dict["Tensor", int]:
-    """How often each tensor below the roots was used as an argument of another one below them."""
-    counts = dict.fromkeys(roots, 0)
-    unseen = list(counts)
+def below(roots: Iterable["Tensor"]) -> list["Tensor"]:
+    """The roots and all that they were computed from, as far as it asks for gradients; each once."""
+    found = dict.fromkeys(roots)
+    unseen = list(found)
     while unseen:
         node = unseen.pop().node
         if node is not None:
             for _, source, _ in node.edges:
-                if only is not None and source not in only:
-                    continue
-                if source in counts:
-                    counts[source] += 1
-                else:
-                    counts[source] = 1
+                if source not in found:
+                    found[source] = None
                     unseen.append(source)
-    return counts
+    return list(found)
 
 
 def fit(g: Gradient, value: Any) -> Gradient:
@@ -160,7 +157,7 @@ def call_hooks(tensor: "Tensor", hooks: "dict[HookHandle, Hook]", g: Gradient) -
 
 def own(g: Gradient, handed_out: dict[int, Gradient]) -> Gradient:
     """A gradient that its receiver may change in place: rules share arrays and return views, users must not."""
-    if isinstance(g, np.ndarray | np.generic):
+    if isinstance(g, (np.ndarray, np.generic)):
         if not isinstance(g, np.ndarray) or g.base is not None or id(g) in handed_out:
             g = np.array(g)
         handed_out[id(g)] = g
@@ -274,7 +271,7 @@ def jvp(outputs: "Tensor | Sequence[Tensor]", inputs: "Tensor | Sequence[Tensor]
 def on_the_way(roots: Iterable["Tensor"], targets: Iterable["Tensor"]) -> set["Tensor"]:
     """The tensors below the roots through which a target is reached, the targets among them."""
     users: dict[Tensor, list[Tensor]] = {}
-    for tensor in count_consumers(roots, None):
+    for tensor in below(roots):
         if tensor.node is not None:
             for _, source, _ in tensor.node.edges:
                 users.setdefault(source, []).append(tensor)

@@ -74,7 +74,7 @@ class Optimizer:
             g = parameter.grad
             if g is not None:
                 g = g.data if isinstance(g, Tensor) else np.asarray(g)
-                yield parameter, g.astype(parameter.dtype, copy=False)
+                yield parameter, g if g.dtype is parameter.data.dtype else g.astype(parameter.dtype, copy=False)
 
 
 def references(parameter: Parameter) -> int:
@@ -85,16 +85,15 @@ def references(parameter: Parameter) -> int:
 _OWN_REFERENCES = references(Parameter(np.zeros(1)))  # of an array that only its parameter holds
 
 
-def array_to_change(parameter: Parameter) -> Any:
-    """The parameter's array if nothing else refers to it, as after a backward whose graph is gone; else a copy.
+def place_for_new_data(parameter: Parameter) -> Any:
+    """The parameter's own array if nothing else refers to it, as after a backward whose graph is gone; else None.
 
-    A view is copied too: its memory is another array's.
+    None also for a view: its memory is another array's.
     """
-    held = references(parameter) > _OWN_REFERENCES
-    flags = parameter.data.flags  # they refer to the array themselves: not before the counting
-    if held or not (flags.owndata and flags.writeable):
-        parameter.data = parameter.data.copy()
-    return parameter.data
+    if references(parameter) > _OWN_REFERENCES:
+        return None
+    flags = parameter.data.flags
+    return parameter.data if flags.owndata and flags.writeable else None
 
 
 class SGD(Optimizer):
@@ -141,16 +140,23 @@ class SGD(Optimizer):
         """Move every parameter that has a gradient."""
         for group in self.param_groups:
             # float() keeps float32 parameters float32: a NumPy scalar would promote them.
-            lr, decay, momentum = (float(group[name]) for name in ("lr", "weight_decay", "momentum"))
+            lr, decay, momentum = float(group["lr"]), float(group["weight_decay"]), float(group["momentum"])
+            dtype = None
             for parameter, g in self.gradients(group):
-                state = self.state.setdefault(parameter, {})
+                if g.dtype is not dtype:  # as arrays, or every operation below would make them anew
+                    dtype = g.dtype
+                    rate, kept = np.asarray(lr, dtype), np.asarray(1 - lr * decay, dtype)
+                state = self.state.get(parameter)
+                if state is None:
+                    state = self.state[parameter] = {}
                 if not momentum:
-                    if "step" not in state:
-                        state["step"] = np.empty_like(g)  # kept: to ask the system for memory takes longer
-                    data = array_to_change(parameter)
+                    # Kept: to ask the system for memory takes longer.
+                    step = state["step"] = np.asarray(np.multiply(g, rate, out=state.get("step")))
+                    place = place_for_new_data(parameter)
+                    data = parameter.data
                     if decay:
-                        data *= 1 - lr * decay
-                    data -= np.multiply(g, lr, out=state["step"])
+                        data = place = np.asarray(np.multiply(data, kept, out=place))
+                    parameter.data = np.asarray(np.subtract(data, step, out=place))
                     continue
                 if decay:
                     g = g + decay * parameter.data

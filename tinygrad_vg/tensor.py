@@ -5,6 +5,7 @@ NumPy hands every call that holds a Tensor to `record(function, args, kwargs)`, 
 gradients, keeps a `Node`. Nothing else is needed to know how an output came about.
 """
 
+import itertools
 import operator
 from collections.abc import Callable, Iterator
 from functools import wraps
@@ -119,7 +120,7 @@ class Tensor:
                     f"{self.label} has shape {self.shape}: only a tensor of one element has a gradient by itself; "
                     "sum it, or pass the cotangent of each element as gradient"
                 )
-            seed = np.ones(self.data.shape, self.data.dtype)
+            seed = np.asarray(1, self.data.dtype).reshape(self.data.shape)
         else:
             seed = gradient.data if isinstance(gradient, Tensor) else np.asarray(gradient, self.data.dtype)
             if seed.shape != self.data.shape:
@@ -276,6 +277,9 @@ class Tensor:
         return record(np.transpose, (self, order), {})
 
 
+_orders = itertools.count()
+
+
 class Node:
     """How a tensor was computed: `output = function(*values, **kwargs)`.
 
@@ -283,10 +287,11 @@ class Node:
     gradients. It does not refer to the tensor it made, only to that tensor's array: no reference cycle, and
     a graph is freed the moment its last tensor is dropped.
 
-    `edges` has an (index, tensor, rule) for each argument that asks for gradients.
+    `edges` has an (index, tensor, rule) for each argument that asks for gradients. `order` counts the nodes ever made:
+    an operation's is larger than those of its arguments.
     """
 
-    __slots__ = ("function", "inputs", "values", "kwargs", "output", "edges")
+    __slots__ = ("function", "inputs", "values", "kwargs", "output", "edges", "order")
 
     def __init__(
         self,
@@ -303,6 +308,7 @@ class Node:
         self.kwargs = kwargs
         self.output = output
         self.edges = edges
+        self.order = next(_orders)
 
     def checked_inputs(self, output: "Tensor") -> tuple[Any, ...]:
         """The inputs as Tensors, for a backward that is recorded.
@@ -440,7 +446,7 @@ def differentiable(*rules: Rule | None) -> Callable[[Callable[..., Any]], Callab
             for argument in args:
                 if isinstance(argument, Tensor):
                     return record(operation, args, kwargs)
-            if any(isinstance(value, Tensor) for value in kwargs.values()):
+            if kwargs and any(isinstance(value, Tensor) for value in kwargs.values()):
                 return record(operation, args, kwargs)
             return function(*args, **kwargs)
 

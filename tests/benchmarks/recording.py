@@ -50,14 +50,19 @@ def training(sizes):
     return run
 
 
-def main():
+def measured():
+    """Yield network, instruments, and the seconds of each pair of runs: with them, and bare."""
     for name, sizes in NETS.items():
         run = training(sizes)
         run(())
         for label, instruments in INSTRUMENTS.items():
-            ratios = [run(instruments) / run(()) for _ in range(PAIRS)]
-            low, median, high = np.quantile(ratios, [0.25, 0.5, 0.75])
-            print(f"{name:18} {label:20} {median:.3f}  ({low:.3f} to {high:.3f}) of bare training")
+            yield name, label, [(run(instruments), run(())) for _ in range(PAIRS)]
+
+
+def main():
+    for name, label, pairs in measured():
+        low, median, high = np.quantile([on / bare for on, bare in pairs], [0.25, 0.5, 0.75])
+        print(f"{name:18} {label:20} {median:.3f}  ({low:.3f} to {high:.3f}) of bare training")
 
 
 if __name__ == "__main__":

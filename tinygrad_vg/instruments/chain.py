@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from tinygrad_vg import ops
-from tinygrad_vg.backward import count_consumers
+from tinygrad_vg.backward import below
 from tinygrad_vg.nn import Identity, LayerNorm, Linear, Module, ReLU, Residual, Sequential, Sigmoid, Tanh
 from tinygrad_vg.tensor import Tensor
 
@@ -47,7 +47,7 @@ def outputs_in_graph(units: Sequence[Module], cost: Tensor) -> dict[int, Tensor]
     """
     layers = {module.weight: place for place, module in enumerate(units) if isinstance(module, Linear)}
     found: dict[int, Tensor] = {}
-    for tensor in count_consumers([cost], None):
+    for tensor in below([cost]):
         if tensor.node is not None and tensor.node.function is ops.linear:
             place = layers.get(tensor.node.inputs[1])
             if place in found:

@@ -31,10 +31,9 @@ class Loss(Module):
         """Reduce values of shape (..., *counted), where `counted` is the shape that one target has."""
         if self.reduction == "none":
             return values
-        total = np.sum(values)
         if self.reduction == "sum":
-            return total
-        return total / (prod(counted) if self.reduction == "mean" else counted[0] if counted else 1)
+            return np.sum(values)
+        return ops.share_of_sum(values, prod(counted) if self.reduction == "mean" else counted[0] if counted else 1)
 
     def extra_repr(self) -> str:
         return f"reduction={self.reduction!r}"

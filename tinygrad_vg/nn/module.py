@@ -178,7 +178,7 @@ class Sequential(Module):
             setattr(self, str(i), module)
 
     def __iter__(self) -> Iterator[Module]:
-        return (module for _, module in self.named_children())
+        return (module for module in vars(self).values() if isinstance(module, Module))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

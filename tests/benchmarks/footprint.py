@@ -1,0 +1,107 @@
+"""What importing costs, and what memory training takes: each measured in Python processes of its own."""
+
+import json
+import os
+import subprocess
+import sys
+import tracemalloc
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from tests.benchmarks.jobs import draw_job, mnist
+from tests.benchmarks.ours import ours
+from tests.benchmarks.report import Bar, Result, Row
+from tests.benchmarks.timing import interleaved, ratio, spread
+
+WARM_STEPS, STEPS = 2_000, 100_000
+MB = 1e6
+PEAK_NETS = {"[784, 30, 30, 10]": [784, 30, 30, 10], "[784, 100 × 8, 10]": [784, *[100] * 8, 10]}
+
+
+def in_a_fresh_process(expression: str) -> float | None:
+    """The value of an expression of this module, computed by an interpreter that has done nothing else."""
+    code = f"import json; from tests.benchmarks import footprint; print(json.dumps(footprint.{expression}))"
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True)
+    return json.loads(done.stdout)
+
+
+# --- Import -----------------------------------------------------------------------------------------------
+
+
+def seconds_to_import(module: str) -> float:
+    """The import alone, without the start of the interpreter, which would make the ratio look better."""
+    code = f"from time import perf_counter; t = perf_counter(); import {module}; print(perf_counter() - t)"
+    return float(subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True).stdout)
+
+
+def measure_import(repeats: int) -> Result:
+    blocks = {name: lambda name=name: seconds_to_import(name) for name in ("numpy", "tinygrad_vg")}
+    for block in blocks.values():
+        block()  # writes the bytecode, and brings the files into memory
+    seconds = interleaved(blocks, 2 * repeats)  # more than elsewhere: starting processes is a noisy thing
+    row = Row("import tinygrad_vg / import numpy", ratio(seconds["tinygrad_vg"], seconds["numpy"]), Bar("≤", 1.3))
+    return Result("importing, NumPy with it, in a fresh interpreter", [row], seconds)
+
+
+# --- Memory -----------------------------------------------------------------------------------------------
+
+
+def resident() -> int | None:
+    """Bytes of this process in memory; None where the system does not say it as Linux does."""
+    file = Path("/proc/self/statm")
+    return int(file.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if file.exists() else None
+
+
+def growth() -> float | None:
+    """MB by which the process has grown in training, once everything it needs is there."""
+    rng = np.random.default_rng(0)
+    images = rng.random((500, 20), dtype=np.float32)
+    targets = np.eye(3, dtype=np.float32)[rng.integers(3, size=500)]
+    training = ours(draw_job((images, targets), [20, 8, 8, 3], batch=10, lr=0.5))
+    training.run(WARM_STEPS)
+    before = resident()
+    training.run(STEPS)
+    return None if before is None else (resident() - before) / MB
+
+
+def peak(name: str) -> float:
+    """The most memory that Python and NumPy hold during a training step, over the arrays that it cannot do without."""
+    job = draw_job(mnist(), PEAK_NETS[name], batch=1000, lr=0.1)
+    tracemalloc.start()  # here: the data set and the job's start are not the step's
+    training = ours(job)
+    training.run(2)  # after which the optimizer has what it keeps
+    tracemalloc.reset_peak()
+    training.run(1)
+    return tracemalloc.get_traced_memory()[1] / bytes_needed(PEAK_NETS[name], job.batch)
+
+
+def bytes_needed(sizes: list[int], batch: int) -> int:
+    """The float32 arrays that must be there at once at the end of a backward, however it is written.
+
+    These are the parameters and a gradient for each, the batch's images and targets, and one array for each layer's
+    output: of a sigmoid layer y, from which its slope y(1 − y) follows, of the last the logits. A step of SGD without
+    momentum must keep nothing else. Not counted, though ours holds them: each sigmoid layer's z (the slope is exact
+    at every z, which y cannot give), what is on its way back, and the optimizer's array for each parameter's step.
+
+    >>> bytes_needed([3, 2, 1], batch=10)
+    368
+    """
+    parameters = sum((n_in + 1) * n_out for n_in, n_out in pairwise(sizes))
+    values = sizes[0] + sizes[-1] + sum(sizes[1:])  # images, targets, outputs
+    return 4 * (2 * parameters + batch * values)
+
+
+def measure_memory() -> Result:
+    grown = in_a_fresh_process("growth()")
+    rows = [Row("growth", None if grown is None else spread([grown]), Bar("<", 5), unit=" MB")]
+    rows += [Row(f"peak / needed, {name}", spread([in_a_fresh_process(f"peak({name!r})")]), Bar("≤", 2))
+             for name in PEAK_NETS]  # fmt: skip
+    notes = [
+        f"growth: of resident memory, over {STEPS:,} steps of [20, 8, 8, 3], batch 10",
+        "peak: of one step, batch 1,000; needed are parameters, gradients, the batch, and an output for each layer",
+    ]
+    if grown is None:
+        notes.append("growth was not measured: it is read from /proc, which only Linux has")
+    return Result("memory in training", rows, notes=notes)

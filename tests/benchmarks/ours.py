@@ -1,0 +1,38 @@
+"""A job as tinygrad_vg does it, by its public names."""
+
+from itertools import cycle
+
+import numpy as np
+
+import tinygrad_vg as tg
+from tests.benchmarks.jobs import Job, Training
+
+
+def network(start: list[tuple[np.ndarray, np.ndarray]]) -> tg.nn.Sequential:
+    """Linear and Sigmoid layers with these weights and biases; the last Linear gives logits."""
+    modules = []
+    for weight, bias in start:
+        n_out, n_in = weight.shape
+        layer = tg.nn.Linear(n_in, n_out, dtype=np.float32)
+        layer.weight.data, layer.bias.data = weight.copy(), bias.copy()
+        modules += [layer, tg.nn.Sigmoid()]
+    return tg.nn.Sequential(*modules[:-1])
+
+
+def ours(job: Job) -> Training:
+    if job.members is None:
+        net = network(job.start)
+    else:
+        net = tg.nn.stack([network(job.member(i).start) for i in range(job.members)])
+    cost = tg.nn.BCEWithLogitsLoss("batchmean")
+    sgd = tg.optim.SGD(net.parameters(), lr=job.lr, weight_decay=job.weight_decay)
+    images, targets = job.images, job.targets
+
+    def step(batch):
+        sgd.zero_grad()
+        loss = cost(net(images[batch]), targets[batch])
+        loss.backward()
+        sgd.step()
+        return loss
+
+    return Training(step, cycle(job.batches), lambda: [p.data.copy() for p in net.parameters()])

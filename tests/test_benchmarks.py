@@ -1,0 +1,116 @@
+"""The benchmarks' sides train the same: the floor and the peers that ours is timed against are honest.
+
+Nothing is timed here; `python -m tests.benchmarks` does that.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.benchmarks import peers
+from tests.benchmarks.by_hand import by_hand
+from tests.benchmarks.footprint import bytes_needed
+from tests.benchmarks.jobs import DisagreementError, Job, check, draw_job
+from tests.benchmarks.ours import ours
+from tests.benchmarks.report import Bar, Result, Row, table
+from tests.benchmarks.timing import Spread, fastest, interleaved
+from tests.benchmarks.works import DESCENTS, PRODUCTS, check_alone
+
+JOBS = {
+    "A": dict(sizes=[784, 30, 30, 10], batch=10, lr=0.5),
+    "B, small": dict(sizes=[784, 30, 30, 10], batch=100, lr=0.5),
+    "C": dict(sizes=[784, 30, 30, 10], batch=10, lr=0.5, members=16),
+    "D": dict(sizes=[784, *[100] * 8, 10], batch=32, lr=0.1),
+}
+
+
+@pytest.fixture
+def one_thread():
+    torch = pytest.importorskip("torch")
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+def draw(name: str) -> Job:
+    rng = np.random.default_rng(1)
+    images = rng.random((300, 784), dtype=np.float32)
+    return draw_job((images, np.eye(10, dtype=np.float32)[rng.integers(10, size=300)]), **JOBS[name])
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_numpy_by_hand_trains_as_ours(name):
+    job = draw(name)
+    check({"ours": ours(job), "by hand": by_hand(job)})
+
+
+def test_a_member_trains_alone_as_in_its_ensemble():
+    job = draw("C")
+    ensemble, alone = ours(job), ours(job.member(0))
+    check({"ours": ensemble})
+    check_alone(alone, ensemble)
+
+
+@pytest.mark.torch
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("options", DESCENTS.values(), ids=DESCENTS)
+@pytest.mark.parametrize("name", ["A", "B, small", "D"])
+def test_pytorch_trains_as_ours(name, options):
+    job = draw(name)
+    check({"ours": ours(job), "PyTorch": peers.pytorch(job, **options)})
+
+
+@pytest.mark.torch
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("product", PRODUCTS)
+def test_pytorch_with_batched_parameters_trains_as_ours(product):
+    job = draw("C")
+    check({"ours": ours(job), "PyTorch": peers.pytorch_ensemble(job, product)})
+
+
+@pytest.mark.parametrize("change", [dict(lr=0.4), dict(weight_decay=0.0)], ids=["step length", "weight decay"])
+def test_the_check_sees_a_side_that_trains_differently(change):
+    job = draw("A")
+    with pytest.raises(DisagreementError, match="other and ours"):
+        check({"ours": ours(job), "other": by_hand(replace(job, **change))})
+
+
+def test_the_check_sees_double_precision():
+    job = draw("A")
+    training = by_hand(job)
+    double = training._replace(parameters=lambda: [p.astype(np.float64) for p in training.parameters()])
+    with pytest.raises(DisagreementError, match="float64"):
+        check({"ours": ours(job), "other": double})
+
+
+def test_blocks_take_turns():
+    order = []
+    blocks = {name: lambda name=name: order.append(name) or float(len(order)) for name in "abc"}
+    assert interleaved(blocks, 3) == {"a": [1, 6, 8], "b": [2, 4, 9], "c": [3, 5, 7]}
+    assert order == list("abcbcacab")
+
+
+def test_the_fastest_way_is_the_one_with_the_best_time():
+    assert fastest({"slow": lambda: 2.0, "quick": lambda: 1.0}) == "quick"
+
+
+def test_what_is_needed_are_the_arrays_of_a_step():
+    job = draw("B, small")
+    parameters = sum(array.nbytes for layer in job.start for array in layer)
+    outputs = 4 * job.batch * (30 + 30 + 10)
+    batch = 4 * job.batch * (784 + 10)
+    assert bytes_needed([784, 30, 30, 10], job.batch) == 2 * parameters + outputs + batch
+
+
+def test_the_table_is_honest_of_bars_and_of_what_is_missing():
+    rows = [
+        Row("met", Spread(3.0, 2.9, 3.1), Bar("≥", 3)),
+        Row("not met", Spread(1.5, 1.4, 1.6), Bar("≤", 1.4)),
+        Row("not installed", None, Bar("≥", 4)),
+    ]
+    lines = table({"A": Result("a work", rows, notes=["a note"])}).splitlines()
+    cells = [line.split() for line in lines[2:5]]
+    assert [line[-1] for line in cells] == ["yes", "NO", "–"]
+    assert cells[2][-5:] == ["–", "–", "≥", "4", "–"]
+    assert lines[-1].strip() == "a note"
