@@ -96,6 +96,25 @@ def place_for_new_data(parameter: Parameter) -> Any:
     return parameter.data if flags.owndata and flags.writeable else None
 
 
+_BLOCK = 1 << 16  # elements that are updated at a time: they stay in the processor's cache between two operations
+
+
+def descend(data: Any, g: Any, rate: Any, kept: Any, place: Any) -> Any:
+    """kept·data − rate·g, in `place` or in a new array; kept None stands for 1."""
+    new = np.empty_like(data) if place is None else place
+    if data.size <= 2 * _BLOCK:
+        parts: Iterable[Any] = [...]
+    else:
+        rows = max(1, _BLOCK * len(data) // data.size)
+        parts = (slice(i, i + rows) for i in range(0, len(data), rows))
+    for part in parts:
+        old, there = data[part], new[part]
+        if kept is not None:
+            old = np.multiply(old, kept, out=there)
+        np.subtract(old, np.multiply(g[part], rate), out=there)
+    return new
+
+
 class SGD(Optimizer):
     """Stochastic gradient descent: v ← momentum·v + g + weight_decay·p, p ← p − lr·v.
 
@@ -143,21 +162,14 @@ class SGD(Optimizer):
             lr, decay, momentum = float(group["lr"]), float(group["weight_decay"]), float(group["momentum"])
             dtype = None
             for parameter, g in self.gradients(group):
-                if g.dtype is not dtype:  # as arrays, or every operation below would make them anew
-                    dtype = g.dtype
-                    rate, kept = np.asarray(lr, dtype), np.asarray(1 - lr * decay, dtype)
-                state = self.state.get(parameter)
-                if state is None:
-                    state = self.state[parameter] = {}
                 if not momentum:
-                    # Kept: to ask the system for memory takes longer.
-                    step = state["step"] = np.asarray(np.multiply(g, rate, out=state.get("step")))
+                    if g.dtype is not dtype:  # as arrays, or every operation would make them anew
+                        dtype = g.dtype
+                        rate, kept = np.asarray(lr, dtype), np.asarray(1 - lr * decay, dtype) if decay else None
                     place = place_for_new_data(parameter)
-                    data = parameter.data
-                    if decay:
-                        data = place = np.asarray(np.multiply(data, kept, out=place))
-                    parameter.data = np.asarray(np.subtract(data, step, out=place))
+                    parameter.data = descend(parameter.data, g, rate, kept, place)
                     continue
+                state = self.state.setdefault(parameter, {})
                 if decay:
                     g = g + decay * parameter.data
                 v = state["velocity"] = momentum * state["velocity"] + g if "velocity" in state else g.copy()
