@@ -157,11 +157,12 @@ def call_hooks(tensor: "Tensor", hooks: "dict[HookHandle, Hook]", g: Gradient) -
 
 def own(g: Gradient, handed_out: dict[int, Gradient]) -> Gradient:
     """A gradient that its receiver may change in place: rules share arrays and return views, users must not."""
-    if isinstance(g, (np.ndarray, np.generic)):
-        if not isinstance(g, np.ndarray) or g.base is not None or id(g) in handed_out:
+    if isinstance(g, np.ndarray):
+        if g.base is not None or id(g) in handed_out:
             g = np.array(g)
         handed_out[id(g)] = g
-    return g
+        return g
+    return np.array(g) if isinstance(g, np.generic) else g
 
 
 def backward(tensor: "Tensor", gradient: Any, create_graph: bool, extended_range: bool) -> None:

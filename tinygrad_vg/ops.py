@@ -124,11 +124,15 @@ def share_of_sum(a: Any, n: int) -> Any:
 
 
 def _linear_input(g: Any, y: Any, x: Any, weight: Any, bias: Any = None) -> Any:
-    return np.squeeze(np.matmul(np.expand_dims(g, -2), weight), -2) if x.ndim == 1 else np.matmul(g, weight)
+    if x.ndim > 1:
+        return np.matmul(g, weight)
+    return np.squeeze(np.matmul(np.expand_dims(g, -2), weight), -2)
 
 
 def _linear_weight(g: Any, y: Any, x: Any, weight: Any, bias: Any = None) -> Any:
-    return np.expand_dims(g, -1) * x if x.ndim == 1 else sum_of_outer(g, x)
+    if x.ndim == 1:
+        return np.expand_dims(g, -1) * x
+    return sum_of_outer(g, x) if g.ndim > 2 else np.matmul(g.mT, x)
 
 
 def _linear_bias(g: Any, y: Any, x: Any, weight: Any, bias: Any) -> Any:
