@@ -162,6 +162,10 @@ CASES = [
 
     *(case(ops.linear, *(numbers(*shape) for shape in shapes)) for shapes in LAYERS),
     *(case(ops.sum_of_outer, numbers(*a), numbers(*b)) for a, b in OUTER),
+    case(ops.sum_of_rows, ANY), case(ops.sum_of_rows, CUBE),
+    *(case(ops.share_of_sum, a, n) for a, n in ((ANY, 1), (CUBE, 4), (POINT, 3))),
+    *(case(ops.mean_binary_cross_entropy_with_logits, z, target, n)
+      for z, target, n in ((ANY, UNIT, 1), (numbers(2, 2, 3), UNIT, 2), (ANY, SMALL_INTEGERS > 1, 5))),
     *(case(ops.log_softmax, a) for a in (ROW, ANY, CUBE)),
     *(case(f, z, target) for f in (ops.binary_cross_entropy_with_logits, ops.sigmoid_error)
       for z, target in ((ANY, UNIT), (COLUMN, ROW), (ANY, 1.0), (ANY, SMALL_INTEGERS > 1))),

@@ -192,6 +192,14 @@ def binary_cross_entropy_with_logits(z: Any, target: Any) -> Any:
     return np.maximum(z, 0) - z * target + np.log1p(exp_of_minus_abs(z))
 
 
+@differentiable(
+    lambda g, y, z, target, n: g / n * sigmoid_error(z, target), lambda g, y, z, target, n: -g / n * z, None
+)
+def mean_binary_cross_entropy_with_logits(z: Any, target: Any, n: int) -> Any:
+    """The sum of `binary_cross_entropy_with_logits` over all elements, divided by n, as one operation."""
+    return np.add.reduce(binary_cross_entropy_with_logits(z, target), axis=None) / n
+
+
 def _softmax_error_slope(g: Any, y: Any, z: Any, target: Any) -> Any:
     p = np.exp(log_softmax(z))
     return np.sum(target, axis=-1, keepdims=True) * p * (g - np.sum(p * g, axis=-1, keepdims=True))

@@ -101,18 +101,16 @@ _BLOCK = 1 << 16  # elements that are updated at a time: they stay in the proces
 
 def descend(data: Any, g: Any, rate: Any, kept: Any, place: Any) -> Any:
     """kept·data − rate·g, in `place` or in a new array; kept None stands for 1."""
-    new = np.empty_like(data) if place is None else place
-    if data.size <= 2 * _BLOCK:
-        parts: Iterable[Any] = [...]
-    else:
+    if data.size > 2 * _BLOCK and len(data) > 1:
+        new = np.empty_like(data) if place is None else place
         rows = max(1, _BLOCK * len(data) // data.size)
-        parts = (slice(i, i + rows) for i in range(0, len(data), rows))
-    for part in parts:
-        old, there = data[part], new[part]
-        if kept is not None:
-            old = np.multiply(old, kept, out=there)
-        np.subtract(old, np.multiply(g[part], rate), out=there)
-    return new
+        for i in range(0, len(data), rows):
+            part = slice(i, i + rows)
+            descend(data[part], g[part], rate, kept, new[part])
+        return new
+    if kept is not None:
+        data = place = np.asarray(np.multiply(data, kept, out=place))
+    return np.asarray(np.subtract(data, np.multiply(g, rate), out=place))
 
 
 class SGD(Optimizer):

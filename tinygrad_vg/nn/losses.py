@@ -27,13 +27,15 @@ class Loss(Module):
             raise ValueError(f"reduction is one of {', '.join(_REDUCTIONS)}, not {reduction!r}")
         self.reduction = reduction
 
-    def reduce(self, values: Any, counted: tuple[int, ...]) -> Any:
-        """Reduce values of shape (..., *counted), where `counted` is the shape that one target has."""
-        if self.reduction == "none":
-            return values
+    def divisor(self, counted: tuple[int, ...]) -> int:
+        """What the sum of all values is divided by, where `counted` is the shape that one target has."""
         if self.reduction == "sum":
-            return np.sum(values)
-        return ops.share_of_sum(values, prod(counted) if self.reduction == "mean" else counted[0] if counted else 1)
+            return 1
+        return prod(counted) if self.reduction == "mean" else counted[0] if counted else 1
+
+    def reduce(self, values: Any, counted: tuple[int, ...]) -> Any:
+        """Reduce values of shape (..., *counted)."""
+        return values if self.reduction == "none" else ops.share_of_sum(values, self.divisor(counted))
 
     def extra_repr(self) -> str:
         return f"reduction={self.reduction!r}"
@@ -82,7 +84,9 @@ class BCEWithLogitsLoss(Loss):
 
     def forward(self, input: Any, target: Any) -> Any:
         target = like(target, input)
-        return self.reduce(ops.binary_cross_entropy_with_logits(input, target), target.shape)
+        if self.reduction == "none":
+            return ops.binary_cross_entropy_with_logits(input, target)
+        return ops.mean_binary_cross_entropy_with_logits(input, target, self.divisor(target.shape))
 
 
 class CrossEntropyLoss(Loss):
