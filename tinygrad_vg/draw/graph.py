@@ -30,12 +30,13 @@ class _Edge:
     gain: float  # log10 of |factor|, or of how the cotangent's norm changes
     symbol: str = ""  # what the book calls the factor
     pair: tuple[str, float] | None = None  # w_j σ′(z_j) with its value, and the decades of that
+    silent: bool = False  # no gradient arrives at the upper end, so its norm has nothing to change by
 
     @property
     def value(self) -> str:
         if self.factor is not None:
             return style.number(self.factor)
-        return style.NOT_COMPUTED if math.isnan(self.gain) else f"gain {style.number(10.0**self.gain)}"
+        return f"gain {style.power(1.0, self.gain)}"
 
 
 def graph(
@@ -66,8 +67,8 @@ def graph(
 
     Raises:
         TypeError: if `cost` is no Tensor.
-        ValueError: for a cost of several elements without `gradient`, or a direction there is not.
-        RuntimeError: if `cost` asks for no gradients: nothing was recorded.
+        ValueError: for a cost of several elements without `gradient`, one that asks for no gradients (nothing was
+            recorded), or a direction there is not.
 
     >>> import tinygrad_vg as tg
     >>> b1, w2 = tg.Tensor(0.5, requires_grad=True, name="b1"), tg.Tensor(-2.0, requires_grad=True, name="w2")
@@ -81,13 +82,14 @@ def graph(
     picture = style.canvas(rankdir)
     totals = dict(walk({cost: ExtendedArray(cost._seed(gradient, create_graph=False))}, hooks=False))
     computed = any(tensor.node is None and tensor.grad is not None for tensor in totals)
-    edges = {tensor: _edges(tensor, g) for tensor, g in totals.items() if tensor.node is not None}
+    norms = {tensor: log10_norm(g) for tensor, g in totals.items()}
+    edges = {tensor: _edges(tensor, g, norms[tensor]) for tensor, g in totals.items() if tensor.node is not None}
     _name_pairs(edges)
 
     names = {id(tensor): name for name, tensor in (params or {}).items()}
     ids = {id(tensor): f"n{i}" for i, tensor in enumerate(totals)}
-    for tensor, g in totals.items():
-        size = style.magnitude(log10_norm(g)) if computed else style.NOT_COMPUTED
+    for tensor, norm in norms.items():
+        size = style.magnitude(norm) if computed else style.NOT_COMPUTED
         if tensor.node is None:
             _leaf(picture, ids[id(tensor)], tensor, tensor.name or names.get(id(tensor)), size)
         else:
@@ -98,21 +100,20 @@ def graph(
     return picture
 
 
-def _edges(tensor: Tensor, g: ExtendedArray) -> list[_Edge]:
-    """The edges from an operation's output down to its arguments, from the total gradient at the output."""
+def _edges(tensor: Tensor, g: ExtendedArray, norm: float) -> list[_Edge]:
+    """The edges from an operation's output down to its arguments, from the gradient at the output and its size."""
     node = tensor.node
     assert node is not None
     edges = []
     for index, source, rule in node.edges:
         if tensor.size == source.size == 1:
             one = np.ones(tensor.shape, tensor.dtype)
-            factor = float(np.sum(rule(one, node.output, *node.values, **node.kwargs)))
-            with np.errstate(divide="ignore"):
-                edges.append(_Edge(source, factor, float(np.log10(abs(factor)))))
+            with np.errstate(over="ignore", invalid="ignore"):  # as in the walk
+                factor = float(np.sum(rule(one, node.output, *node.values, **node.kwargs)))
+            edges.append(_Edge(source, factor, math.log10(abs(factor)) if factor else -math.inf))
         else:
             share = fit(g.through(rule, node.output, *node.values, **node.kwargs), node.values[index])
-            with np.errstate(invalid="ignore"):  # −∞ − −∞: where nothing arrives, there is no gain
-                edges.append(_Edge(source, None, float(np.subtract(log10_norm(share), log10_norm(g)))))
+            edges.append(_Edge(source, None, log10_norm(share) - norm, silent=norm == -math.inf))
     return edges
 
 
@@ -155,12 +156,13 @@ def _operation(picture: "Digraph", ids: dict[int, str], tensor: Tensor, node: No
     """The node of an operation, and beside it those arguments that are data and ask for no gradient."""
     key = ids[id(tensor)]
     words = []  # the arguments as they stand in the call, a dot for those that have an edge
-    for value, argument in zip(node.values, node.inputs, strict=True):
+    asking = {index for index, _, _ in node.edges}
+    for i, (value, argument) in enumerate(zip(node.values, node.inputs, strict=True)):
         if not isinstance(argument, Tensor | np.ndarray):
             words.append(_short(argument))
             continue
         words.append("·")
-        if not (isinstance(argument, Tensor) and argument.requires_grad):
+        if i not in asking:
             if id(argument) not in ids:
                 ids[id(argument)] = f"n{len(ids)}"
                 _constant(picture, ids[id(argument)], argument, value)
@@ -189,8 +191,8 @@ def _short(value: Any) -> str:
 
 
 def _draw_edge(picture: "Digraph", tail: str, head: str, edge: _Edge, computed: bool) -> None:
-    if not computed:
-        tip = "not computed: call backward first"
+    if not computed or edge.silent:
+        tip = "no gradient arrives here" if computed else "not computed: call backward first"
         picture.edge(tail, head, style.box([style.NOT_COMPUTED], "#ffffff"), tooltip=tip, labeltooltip=tip)
         return
     lines = [f"{edge.symbol} = {edge.value}" if edge.symbol else edge.value]

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_vg.backward import grad
+from tinygrad_vg import ops
 from tinygrad_vg.draw import style
 from tinygrad_vg.instruments.chain import units_of
 from tinygrad_vg.instruments.ledger import Ledger
 from tinygrad_vg.instruments.ledger_table import Part, Row
 from tinygrad_vg.instruments.verdict import diagnose
 from tinygrad_vg.nn import Linear, Module, ReLU, Residual, Sigmoid, Tanh
+from tinygrad_vg.rules import TABLE
 from tinygrad_vg.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ _STATES = {
     "vanishing": "#d3e8fa", "saturated": "#ddd6fb", "exploding": "#fddcd3", "stable": "#dcf2e0", "dead": "#c9d1d9",
 }  # fmt: skip
 _SLOPES = {Sigmoid: "σ′", Tanh: "tanh′", ReLU: "relu′"}
+_FUNCTIONS: dict[type[Module], Any] = {Sigmoid: ops.sigmoid, Tanh: np.tanh, ReLU: ops.relu}
 _FOLDED = 3  # so many identical neighbours, or more, are drawn as one
 
 
@@ -111,7 +113,7 @@ def layers(
 def _chain(model: Module, ledger: Ledger) -> list[_Layer]:
     units = list(units_of(model))
     ends = [i for i, (_, unit) in enumerate(units) if isinstance(unit, Linear)]
-    if len(ends) != len(ledger.layers) or tuple(units[i][0] for i in ends) != ledger.names:
+    if [unit for _, unit in units] != [unit for _, unit in ledger._units]:
         raise ValueError("this ledger keeps the accounts of another model")
     heard = ledger.heard
     rows = ledger.rows if heard else ()
@@ -170,18 +172,19 @@ def _spread(group: Sequence[_Layer]) -> str:
     if any(layer.z is None for layer in group):
         return style.NOT_COMPUTED
     z = np.concatenate([np.ravel(layer.z).astype(np.float64) for layer in group])
-    return f"{style.number(z.mean())} ± {style.number(z.std())}".replace("-", "−")
+    with np.errstate(over="ignore", invalid="ignore"):  # of an exploded network
+        return f"{style.number(z.mean())} ± {style.number(z.std())}".replace("-", "−")
 
 
 def _mean_slope(group: Sequence[_Layer]) -> str:
     """The activation's slope, averaged over samples and neurons: its rule applied to one."""
     if any(layer.z is None for layer in group):
         return style.NOT_COMPUTED
-    means = []
-    for layer in group:
-        z = Tensor(layer.z, requires_grad=True)
-        (slopes,) = grad(np.sum(layer.units[0].forward(z)), z)
-        means.append(float(np.mean(slopes, dtype=np.float64)))
+    function = _FUNCTIONS[type(group[0].units[0])]
+    (rule,) = TABLE[function].rules
+    assert rule is not None
+    slopes = [rule(np.ones(layer.z.shape, layer.z.dtype), function(layer.z), layer.z) for layer in group]
+    means = [float(np.mean(slope, dtype=np.float64)) for slope in slopes]
     return style.number(float(np.mean(means)))
 
 
@@ -223,7 +226,10 @@ def _residuals(picture: "Digraph", key: str, layer: _Layer) -> str:
             count = f"×{len(some)}: " if len(some) > 1 else ""
             size = f"{style.decades(sum(gains))} decades" if gains else style.NOT_COMPUTED
             colour = style.fill(sum(gains) / len(gains)) if gains else style.PAPER
-            picture.node(block, style.box([inside, f"{count}{size}"], colour), tooltip=style.tooltip(f"x + {inside}"))
+            lines = [inside, f"{count}{size}"]
+            if layer.row is None and layer.z is not None:
+                lines = [inside, count.removesuffix(": ")] if count else [inside]  # no step, so no account
+            picture.node(block, style.box(lines, colour), tooltip=style.tooltip(f"x + {inside}"))
             picture.node(end, style.box(["+"]), tooltip="the sum of both ways")
             picture.edge(tail, block, tooltip="through the block")
             picture.edge(block, end, tooltip="through the block")
@@ -247,7 +253,7 @@ def _notes(chain: Sequence[_Layer]) -> list[str]:
     notes = ["Edges: decades (log₁₀) that the gradient gains or loses on its way back,"]
     notes.append("split into what lies between the layers (σ′) and the weights (W).")
     states = [state for state in _STATES if any(layer.state == state for layer in chain)]
-    if not any(layer.row for layer in chain):
+    if all(layer.z is None for layer in chain):
         notes.append("–: not computed, no backward has been called.")
     elif states:
         notes.append(f"Layers are coloured by their verdict: {', '.join(states)}.")

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_vg.backward import grad, walk
+from tinygrad_vg.backward import below, walk
 from tinygrad_vg.draw import style
-from tinygrad_vg.extended import ExtendedArray
+from tinygrad_vg.extended import ExtendedArray, shifted
 from tinygrad_vg.instruments.chain import outputs_in_graph, units_of
 from tinygrad_vg.instruments.factors import ACTIVATIONS, subscripted
 from tinygrad_vg.instruments.magnitude import log10_norm
@@ -82,12 +82,13 @@ def neurons(
     z = [outputs[place] for place in ends]
     if z[0].ndim > 2:
         raise ValueError("a path has one network's weights: take a member of this ensemble by tg.nn.unstack")
-    if z[0].ndim == 2 and not -len(z[0]) <= sample < len(z[0]):
-        raise ValueError(f"there is no sample {sample} in a batch of {len(z[0])}")
+    batch = len(z[0]) if z[0].ndim == 2 else 1
+    if not -batch <= sample < batch:
+        raise ValueError(f"there is no sample {sample} in a batch of {batch}")
     picture = style.canvas(rankdir, splines="line")
     computed = any(parameter.grad is not None for parameter in model.parameters())
     path = _strongest(z, cost, sample) if computed else None
-    sizes = _bias_gradients(units, ends, cost) if computed else [None] * len(ends)
+    sizes = _bias_gradients([units[place] for place in ends], cost) if computed else [None] * len(ends)
     _draw_layers(picture, [t.shape[-1] for t in z], path, sizes, first if path else max(first, 1))
     if path:
         _draw_path(picture, path)
@@ -122,7 +123,7 @@ def _strongest(z: list[Tensor], cost: Tensor, sample: int) -> _Path:
     weights = [_weight(tensor) for tensor in z]
     (seed,) = (g for t, g in walk({cost: ExtendedArray(np.ones(cost.shape, cost.dtype))}, hooks=False) if t is last)
     at_end = _row(seed.mantissa, sample).astype(np.float64)
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):  # logarithms of 0; 0 · ∞ is NaN and drawn as such
         best = np.log10(np.abs(at_end)) + seed.exponent * math.log10(2)  # of each neuron: the best way up from it
         choices = []
         for slope, weight in zip(slopes[:0:-1], weights[:0:-1], strict=True):
@@ -146,7 +147,7 @@ def _strongest(z: list[Tensor], cost: Tensor, sample: int) -> _Path:
 def _users(cost: Tensor, tensor: Tensor) -> list[Tensor]:
     """The operations on a tensor, one sample in and one out, on the way to the cost."""
     return [
-        t for t, _ in walk({cost: np.ones(cost.shape, cost.dtype)}, hooks=False)
+        t for t in below([cost])
         if t.node is not None and t.node.inputs[0] is tensor and t.shape == tensor.shape
     ]  # fmt: skip
 
@@ -172,18 +173,20 @@ def _row(batch: Any, sample: int) -> Any:
     return np.asarray(batch, np.float64)[sample] if np.ndim(batch) == 2 else np.asarray(batch, np.float64)
 
 
-def _bias_gradients(units: list[Module], ends: list[int], cost: Tensor) -> list[Any]:
-    """|∂C/∂b| of each layer, (out,); None for a layer without bias."""
-    found: list[Any] = []
-    for place in ends:
-        bias = units[place].bias  # type: ignore[attr-defined]
-        found.append(None if bias is None else np.abs(grad(cost, bias)[0].astype(np.float64)))
-    return found
+def _bias_gradients(layers: list[Module], cost: Tensor) -> list[Any]:
+    """|∂C/∂b| of each layer, (out,); None where no gradient is asked for."""
+    biases: set[Any] = {layer.bias for layer in layers}  # type: ignore[attr-defined]
+    found: dict[Any, Any] = {}
+    for tensor, g in walk({cost: ExtendedArray(cost._seed(None, create_graph=False))}, hooks=False):
+        if tensor in biases:
+            found[tensor] = np.abs(shifted(g.mantissa.astype(np.float64), g.exponent))
+    return [found.get(layer.bias) for layer in layers]  # type: ignore[attr-defined]
 
 
 def _draw_layers(picture: "Digraph", widths: list[int], path: _Path | None, sizes: list[Any], first: int) -> None:
     """A box for each layer with the neurons that are shown, and faint lines between those of neighbours."""
-    longest = max((float(np.max(size)) for size in sizes if size is not None), default=0.0) or 1.0
+    finite = [float(np.max(size[np.isfinite(size)], initial=0.0)) for size in sizes if size is not None]
+    longest = max(finite, default=0.0) or 1.0
     upright = picture.graph_attr["rankdir"] in ("LR", "RL")
     before: list[int] = []
     for layer, (width, size) in enumerate(zip(widths, sizes, strict=True), 1):

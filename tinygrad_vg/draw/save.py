@@ -1,6 +1,7 @@
 """A picture to a file."""
 
 import os
+import re
 import subprocess
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from graphviz import Digraph
 
 _FORMATS = (".svg", ".png", ".pdf", ".dot")
+_NODE = re.compile(r'\s*(?!(?:graph|node|edge)\b)("(?:[^"\\]|\\.)*"|[^\s"=\[{}]+)\s*(?:\[|$)')  # in a line of DOT
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 
 
@@ -48,11 +50,11 @@ def save(digraph: "Digraph", path: str | os.PathLike[str], max_nodes: int = 1000
         raise FileNotFoundError(f"there is no folder {os.fspath(path.parent)!r} to save {path.name} in")
     content = digraph.source.encode() if suffix == ".dot" else _rendered(digraph, suffix[1:], max_nodes)
     with replacing(path) as temporary:
-        temporary.write_bytes(_with_titles(content) if suffix == ".svg" else content)
+        temporary.write_bytes(content)
 
 
 def _rendered(digraph: "Digraph", kind: str, max_nodes: int) -> bytes:
-    nodes = sum(1 for line in digraph.body if "->" not in line.split("[")[0])
+    nodes = sum(1 for line in digraph.body if _NODE.match(line))
     if nodes > max_nodes:
         raise ValueError(
             f"this graph has {nodes} nodes, more than max_nodes={max_nodes}: a layout would take long and be "
@@ -63,22 +65,27 @@ def _rendered(digraph: "Digraph", kind: str, max_nodes: int) -> bytes:
         raise RuntimeError(f"there is no program that lays graphs out: {REMEDIES}; .dot files need none")
     if kind == "pdf" and Path(engine).stem != "dot":
         raise RuntimeError(f"graphviz-pure writes no PDF: save as .svg or .png, or {REMEDIES.split(', or')[0]}")
-    result = subprocess.run([engine, f"-T{kind}"], input=digraph.source.encode(), capture_output=True)
+    command = [engine, f"-K{digraph.engine}", f"-T{kind}"]
+    result = subprocess.run(command, input=digraph.source.encode(), capture_output=True)
     if result.returncode or not result.stdout:
         raise RuntimeError(f"{engine} could not draw this graph: {result.stderr.decode(errors='replace').strip()}")
     picture: bytes = result.stdout
-    return picture
+    try:
+        return _with_titles(picture) if kind == "svg" else picture
+    except ElementTree.ParseError as error:
+        raise RuntimeError(f"{engine} could not draw this graph: its SVG is broken, {error}") from error
 
 
 def _with_titles(svg: bytes) -> bytes:
     """Put the tooltips, which Graphviz writes as titles of links that lead nowhere, where browsers look: `<title>`."""
     ElementTree.register_namespace("", _SVG)
+    ElementTree.register_namespace("xlink", _XLINK)
     root = ElementTree.fromstring(svg)
     for group in list(root.iter(f"{{{_SVG}}}g")):
         title = group.find(f"{{{_SVG}}}title")
         for i, child in reversed(list(enumerate(group))):
             link = child.find(f"{{{_SVG}}}a")
-            if link is not None:
+            if link is not None and f"{{{_XLINK}}}href" not in link.attrib:
                 group[i : i + 1] = list(link)
                 if title is not None:
                     title.text = link.get(f"{{{_XLINK}}}title", title.text)

@@ -49,8 +49,8 @@ def canvas(rankdir: str, **attributes: str) -> "Digraph":
 
 
 def number(x: float) -> str:
-    """A number with three digits: "0.242", "-25", "3.05e-07"; "–" for None is up to the caller."""
-    return f"{x:.3g}"
+    """A number with three digits: "0.242", "-25", "3.05e-07", "NaN", "-∞"."""
+    return "NaN" if math.isnan(x) else f"{x:.3g}".replace("inf", "∞")
 
 
 def decades(x: float) -> str:
@@ -68,7 +68,7 @@ def power(sign: float, log10: float) -> str:
     if -300 < log10 < 300:
         return number(sign * 10.0**log10)
     if not math.isfinite(log10):
-        return "NaN" if math.isnan(log10) else "0" if log10 < 0 else f"{sign * math.inf}"
+        return number(math.nan if math.isnan(log10) else 0.0 if log10 < 0 else sign * math.inf)
     exponent = math.floor(log10)
     return f"{sign * 10 ** (log10 - exponent):.2f}e{exponent:+d}"
 
@@ -77,7 +77,8 @@ def text(string: str) -> str:
     """A string for a label: no letter of it means anything to Graphviz or to a browser."""
     if not string.isprintable():
         string = "".join(character if character.isprintable() else " " for character in string)
-    return escape(string).replace("\\", "&#92;")
+    # Graphviz reads escapes such as \N after the entities: of two backslashes it leaves one.
+    return escape(string).replace("\\", "&#92;&#92;")
 
 
 def fill(gain_in_decades: float) -> str:
@@ -143,5 +144,5 @@ def legend(picture: "Digraph", *notes: str) -> None:
 
 
 def tooltip(string: str) -> str:
-    """A string for a tooltip, where Graphviz reads backslashes and SVG reads entities."""
-    return text(string).replace("&#x27;", "'")
+    """A string for a tooltip, in which Graphviz reads escapes twice."""
+    return text(string).replace("&#x27;", "'").replace("&#92;", "&#92;&#92;")

@@ -107,7 +107,8 @@ class Ledger:
         The walk has extended range, so no δ is lost below the floats.
 
         Raises:
-            ValueError: if the graph is not that of one call of this model; see also `Ledger`.
+            ValueError: if the graph is not that of one call of this model, or the cost has several elements; see also
+                `Ledger`.
 
         >>> import numpy as np, tinygrad_vg as tg
         >>> net = tg.nn.Sequential(tg.nn.Linear(3, 4, rng=0), tg.nn.Sigmoid(), tg.nn.Linear(4, 1, rng=1))
@@ -121,7 +122,7 @@ class Ledger:
             places.setdefault(tensor, []).append(place)
             if ledger._is_layer[place]:
                 call.outputs[place] = tensor.data
-        seed = ExtendedArray(np.ones(cost.shape, cost.dtype))
+        seed = ExtendedArray(cost._seed(None, create_graph=False))
         for tensor, gradient in walk({cost: seed}, hooks=False):
             for place in places.get(tensor, ()):
                 call.gradients[place] = gradient
@@ -273,8 +274,10 @@ class Ledger:
                     f"layer {row.layer + 1} has other weights than in the call that the rows are of; "
                     "ask for split() between backward and the optimizer's step"
                 )
+            finite = np.isfinite(weight).all(axis=(-2, -1))  # of others no norm can be had
+            sizes = np.linalg.norm(np.where(finite[..., None, None], weight, 0).astype(np.float64), 2, axis=(-2, -1))
             with np.errstate(divide="ignore"):  # weights of 0: −inf
-                spectral = np.log10(np.linalg.norm(weight.astype(np.float64), 2, axis=(-2, -1)))
+                spectral = np.where(finite, np.log10(sizes), np.nan)
             cap = sum((_CAPS.get(type(module), math.nan) for _, module in self._units[low + 1 : high]), 0.0)
             splits.append(Split(row.layer, _number(spectral), _step(spectral, row.weights), cap, row.activation - cap))
         return tuple(splits)

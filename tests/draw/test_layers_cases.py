@@ -1,0 +1,186 @@
+"""The picture by layers where it is odd: ensembles, ways around, nothing computed yet, networks that broke down."""
+
+import re
+
+import numpy as np
+import pytest
+
+import tinygrad_vg as tg
+from tests.draw.nets import NETS, network, residual, trained_once
+from tests.draw.reading import assert_svg_says_the_same, read
+from tinygrad_vg import draw, nn
+from tinygrad_vg.draw import style
+from tinygrad_vg.instruments import Ledger
+
+
+def test_an_ensemble_s_figures_are_medians():
+    net = nn.stack([network([6, 5, 5, 5, 2], nn.Tanh, nn.Sigmoid, nn.Sigmoid, seed=seed) for seed in range(5)])
+    cost, ledger = trained_once(net)
+    picture = read(draw.layers(net, cost, expand=True))
+    labels = {edge.tail: edge.lines for edge in picture.edges if edge.lines}
+    assert len(labels) == 3
+    for row in ledger:
+        between = "tanh′" if row.layer == 1 else "σ′"
+        assert labels[f"layer {row.layer}"] == [
+            f"{style.decades(np.median(row.total))} decades",
+            f"{between} {style.decades(np.median(row.activation))}, W {style.decades(np.median(row.weights))}",
+        ]
+        size = f"log₁₀‖δ‖ = {style.magnitude(np.median(row.log10_norm))}"
+        assert size in picture.nodes[f"layer {row.layer}"].lines
+    assert read(draw.layers(net, ledger, expand=True)).edges == picture.edges
+
+
+def test_an_ensemble_of_which_some_are_dead():
+    nets = [network([4, 4, 4, 4], nn.ReLU, seed=seed) for seed in range(3)]
+    for dead in nets[:2]:
+        dead[2].bias.data = np.full(4, -1e3)
+    net = nn.stack(nets)
+    cost, ledger = trained_once(net)
+    picture = read(draw.layers(net, cost))
+    assert picture.nodes["layer 1"].lines[-1] == "dead"
+    assert picture == read(draw.layers(net, cost, expand=True))
+    assert np.isneginf(ledger.log10_norm[0]).tolist() == [True, True, False]
+
+
+# The ways around.
+
+
+def test_a_residual_block_has_its_way_around():
+    net = residual(7, 2)
+    cost, ledger = trained_once(net)
+    (row,) = ledger
+    picture = read(draw.layers(net, cost))
+    blocks = [key for key, node in picture.nodes.items() if node.lines[0] == "Residual(Linear 7 → 7, Tanh)"]
+    sums = [key for key, node in picture.nodes.items() if node.lines == ["+"]]
+    ways = [(edge.tail, edge.head, edge.lines) for edge in picture.edges]
+    tails = ["layer 1", sums[0]]
+    for tail, block, end in zip(tails, blocks, sums, strict=True):
+        assert (tail, block, []) in ways
+        assert (block, end, []) in ways
+        assert (tail, end, ["×1"]) in ways
+    assert [picture.nodes[block].lines[1] for block in blocks] == [
+        f"{style.decades(part.decades)} decades" for part in reversed(row.parts)
+    ]
+    (step,) = (edge for edge in picture.edges if edge.head == "layer 2")
+    assert step.tail == sums[1]
+    assert step.lines == [
+        f"{style.decades(row.total)} decades",
+        f"Residual {style.decades(row.activation)}, W {style.decades(row.weights)}",
+    ]
+
+
+def test_many_blocks_alike_are_one(engine, tmp_path):
+    net = residual(7, 30)
+    cost, ledger = trained_once(net)
+    digraph = draw.layers(net, cost)
+    picture = read(digraph)
+    (block,) = (node for node in picture.nodes.values() if node.lines[0].startswith("Residual"))
+    gain = sum(part.decades for part in ledger.rows[0].parts)
+    assert block.lines[1] == f"×30: {style.decades(gain)} decades"
+    assert len(picture.nodes) == 6
+    draw.save(digraph, tmp_path / "residual.svg")
+    assert_svg_says_the_same(tmp_path / "residual.svg", picture)
+
+
+def test_blocks_behind_the_last_layer_have_no_account():
+    net = nn.Sequential(*residual(4, 1), nn.Residual(nn.Sequential(nn.Linear(2, 2, rng=0))))
+    cost, _ = trained_once(net)
+    picture = read(draw.layers(net, cost))
+    assert picture.nodes["layer 2 block 0.0"].lines == ["Residual(Linear 2 → 2)"]
+    assert "–" not in draw.layers(net, cost).source
+
+
+# Before a backward.
+
+
+@pytest.mark.parametrize("kind", NETS)
+def test_before_a_backward_all_figures_are_dashes(kind):
+    net = NETS[kind]()
+    cost = np.sum(net(np.ones((2, next(net.parameters()).shape[-1]))))
+    pictures = [draw.layers(net, source, expand=True) for source in (cost, Ledger(net))]
+    for digraph in pictures:
+        picture = read(digraph)
+        for edge in picture.edges:
+            assert edge.lines in ([], ["–"], ["×1"])
+        for key, node in picture.nodes.items():
+            for line in node.lines:
+                assert key == "C" or not re.search(r"=(?! –$)|decades", line), line
+        assert "not computed, no backward has been called" in digraph.source
+    assert read(pictures[0]).edges == read(pictures[1]).edges
+    cost.backward()
+    assert "–" not in draw.layers(net, cost, expand=True).source
+    net.zero_grad()
+    assert draw.layers(net, cost, expand=True).source == pictures[0].source
+
+
+# Networks that have broken down, and places where nothing is recorded.
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e200])
+def test_a_broken_network_is_drawn(value):
+    net = network([3, 4, 4, 4, 4, 2], nn.ReLU)
+    net[2].weight.data = net[2].weight.data * value
+    with np.errstate(all="ignore"):
+        cost = np.sum(net(np.random.default_rng(0).normal(size=(5, 3))))
+        cost.backward(extended_range=True)
+    picture = read(draw.layers(net, cost, expand=True))
+    figures = " ".join(" ".join(edge.lines) for edge in picture.edges)
+    assert ("NaN" in figures) == (not np.isfinite(value))
+    if np.isfinite(value):
+        assert "+200" in figures or "+19" in figures
+
+
+def test_it_can_be_drawn_where_nothing_is_recorded():
+    net = network([5, 4, 4, 4], nn.Tanh)
+    cost, _ = trained_once(net)
+    with tg.no_grad():
+        inside = draw.layers(net, cost).source
+    assert inside == draw.layers(net, cost).source
+
+
+# Errors.
+
+
+class Twice(nn.Module):
+    def forward(self, x):
+        return x * 2.0
+
+
+def test_what_cannot_be_drawn():
+    net = network([5, 4, 3], nn.Sigmoid)
+    cost, ledger = trained_once(net)
+    twin = network([5, 4, 3], nn.Sigmoid)
+    other_cost, other_ledger = trained_once(twin)
+    with pytest.raises(TypeError, match="draws the cost of a model or a Ledger, not float"):
+        draw.layers(net, 3.0)
+    with pytest.raises(ValueError, match="cost was not computed by this model"):
+        draw.layers(net, other_cost)
+    with pytest.raises(ValueError, match="this ledger keeps the accounts of another model"):
+        draw.layers(net, other_ledger)
+    with pytest.raises(ValueError, match="only a tensor of one element has a gradient by itself"):
+        draw.layers(net, net(np.ones((2, 5))))
+    with pytest.raises(ValueError, match="comes from several calls of the model"):
+        draw.layers(net, np.sum(net(np.ones((2, 5))) + net(np.zeros((2, 5)))))
+    with pytest.raises(ValueError, match="rankdir is one of TB, BT, LR, RL, not 'tb'"):
+        draw.layers(net, cost, rankdir="tb")
+    with pytest.raises(ValueError, match=r"expand names layers \[0, 3\]; this model has layers 1 to 2"):
+        draw.layers(net, ledger, expand=[0, 3])
+    with pytest.raises(ValueError, match="Sequential has no Linear"):
+        draw.layers(nn.Sequential(nn.Sigmoid()), cost)
+    net[0].weight.data = net[0].weight.data * 1.0
+    net[2].weight.data = net[2].weight.data * 1.0  # an optimizer's step
+    with pytest.raises(RuntimeError, match="has other weights than in the call"):
+        draw.layers(net, ledger)
+    assert draw.layers(net, cost)
+
+
+def test_a_module_of_one_s_own_needs_a_ledger():
+    net = nn.Sequential(nn.Linear(3, 4, rng=0), Twice(), nn.Linear(4, 4, rng=1))
+    x = np.ones((2, 3))
+    with Ledger(net) as ledger:
+        cost = np.sum(net(x))
+        cost.backward()
+    with pytest.raises(ValueError, match=r"Twice leaves no mark in a graph.*inside `with Ledger\(model\) as ledger:`"):
+        draw.layers(net, cost)
+    (step,) = (edge for edge in read(draw.layers(net, ledger)).edges if edge.lines)
+    assert step.lines[1].startswith("Twice +0.30, W ")

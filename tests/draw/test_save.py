@@ -1,0 +1,203 @@
+"""A picture to a file: with either program, in every format, whole or not at all."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import graphviz
+import numpy as np
+import pytest
+
+import tinygrad_vg as tg
+from tests.draw.conftest import ENGINES, SAVE, path_of
+from tests.draw.reading import SVG, read, read_svg
+from tinygrad_vg import draw
+from tinygrad_vg.draw import engine as engines
+
+LINK = "{http://www.w3.org/1999/xlink}"
+STARTS = {"svg": b"<?xml", "png": b"\x89PNG\r\n", "pdf": b"%PDF", "dot": b"digraph {"}
+
+
+@pytest.fixture
+def digraph() -> graphviz.Digraph:
+    b = tg.Tensor(0.5, requires_grad=True, name="b")
+    cost = tg.ops.sigmoid(2.0 * b)
+    cost.backward()
+    return draw.graph(cost)
+
+
+@pytest.mark.parametrize("suffix", ["svg", "png", "pdf", "dot", "SVG", "Png"])
+@pytest.mark.parametrize("as_text", [False, True])
+def test_every_format(digraph, suffix, as_text, engine, tmp_path):
+    path = tmp_path / f"picture.{suffix}"
+    if suffix == "pdf" and Path(engine).stem == "graphviz-pure":
+        with pytest.raises(
+            RuntimeError, match=r"graphviz-pure writes no PDF: save as .svg or .png, or install Graphviz"
+        ):
+            draw.save(digraph, path)
+        assert os.listdir(tmp_path) == []
+        return
+    draw.save(digraph, str(path) if as_text else path)
+    assert path.read_bytes().startswith(STARTS[suffix.lower()])
+    assert os.listdir(tmp_path) == [path.name]
+    before = path.read_bytes()
+    draw.save(digraph, path)
+    if suffix.lower() != "pdf":  # which has the date
+        assert path.read_bytes() == before
+
+
+def test_tooltips_are_titles(digraph, engine, tmp_path):
+    draw.save(digraph, tmp_path / "picture.svg")
+    picture = read(digraph)
+    wanted = [item.attributes["tooltip"] for item in (*picture.nodes.values(), *picture.edges)]
+    assert len(wanted) == 5
+    _, _, titles = read_svg(tmp_path / "picture.svg")
+    assert sorted(title for title in titles if title.strip()) == sorted(wanted)
+    root = ElementTree.parse(tmp_path / "picture.svg").getroot()
+    for group in root.iter(f"{SVG}g"):
+        if group.get("class") in ("node", "edge"):
+            assert group[0].tag == f"{SVG}title"  # browsers look at the first child only
+    assert not [element for element in root.iter() if element.tag == f"{SVG}a" or f"{LINK}title" in element.attrib]
+
+
+def test_a_graph_of_one_s_own(engine, tmp_path):
+    own = graphviz.Digraph(engine="neato")
+    own.node("a[1]", label="first", tooltip="what a is", URL="https://example.org/?a=1")
+    own.node("graph")
+    own.edge("a[1]", "graph", label="edge")
+    with own.subgraph(name="cluster") as inner:
+        inner.attr(label="inside")
+        inner.node("b = c")
+    with pytest.raises(ValueError, match="has 3 nodes, more than max_nodes=2"):
+        draw.save(own, tmp_path / "own.svg", max_nodes=2)
+    draw.save(own, tmp_path / "own.svg", max_nodes=3)
+    root = ElementTree.parse(tmp_path / "own.svg").getroot()
+    (link,) = root.iter(f"{SVG}a")
+    assert link.get(f"{LINK}href") == "https://example.org/?a=1"
+    assert {text.text for text in root.iter(f"{SVG}text")} >= {"first", "graph", "b = c", "edge"}
+    titles = {title.text for title in root.iter(f"{SVG}title")}
+    assert {"graph", "b = c", "a[1]->graph"} <= titles  # who has no tooltip keeps the name
+
+
+def test_its_layout_is_by_the_program_it_asks_for(engine, tmp_path):
+    files = []
+    for layout in ("dot", "circo"):
+        own = graphviz.Digraph(engine=layout)
+        own.edges(["ab", "bc", "ca", "ad"])
+        draw.save(own, tmp_path / f"{layout}.svg")
+        files.append((tmp_path / f"{layout}.svg").read_bytes())
+    assert files[0] != files[1]
+
+
+# What cannot be saved leaves nothing behind, and what was there before.
+
+
+def test_large_graphs_are_refused_but_as_dot(digraph, tmp_path):
+    draw.save(digraph, tmp_path / "picture.dot", max_nodes=1)
+    with pytest.raises(ValueError, match=r"has 3 nodes, more than max_nodes=2.*draw.layers folds.*\.dot takes any"):
+        draw.save(digraph, tmp_path / "picture.svg", max_nodes=2)
+    y = tg.Tensor(0.5, requires_grad=True)
+    for _ in range(1000):
+        y = np.tanh(y)
+    with pytest.raises(ValueError, match="has 1001 nodes, more than max_nodes=1000"):
+        draw.save(draw.graph(y), tmp_path / "deep.png")
+    assert os.listdir(tmp_path) == ["picture.dot"]
+
+
+@pytest.mark.parametrize("name", ["picture.jpg", "picture", ".svg", "picture.svg.gz"])
+def test_other_suffixes(digraph, tmp_path, name):
+    with pytest.raises(ValueError, match=r"a picture is saved as .svg, .png, .pdf, .dot; .* ends in none of them"):
+        draw.save(digraph, tmp_path / name)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("suffix", ["svg", "dot"])
+def test_a_folder_that_is_not_there(digraph, tmp_path, suffix):
+    with pytest.raises(FileNotFoundError, match=r"there is no folder '.*missing' to save picture.* in"):
+        draw.save(digraph, tmp_path / "missing" / f"picture.{suffix}")
+    assert os.listdir(tmp_path) == []
+
+
+WHOLE = '<svg xmlns="http://www.w3.org/2000/svg"><g></g></svg>'
+BROKEN = {
+    "fails": ("echo 'syntax error in line 1' >&2; exit 1", "syntax error in line 1"),
+    "fails after all": (f"echo '{WHOLE}'; exit 3", ""),
+    "is killed": (f"echo '{WHOLE}'; kill -9 $$", ""),
+    "says nothing": ("exit 0", ""),
+    "stops early": (f"echo '{WHOLE[:40]}'", "its SVG is broken"),
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_program_that_breaks_down(digraph, how, is_there, tmp_path, monkeypatch):
+    script, message = BROKEN[how]
+    broken = executable(tmp_path / "bin" / "dot", script)
+    monkeypatch.setattr(SAVE, "find_engine", lambda: str(broken))
+    folder = tmp_path / "out"
+    folder.mkdir()
+    if is_there:
+        (folder / "picture.svg").write_text("as it was")
+    with pytest.raises(RuntimeError, match=f"{broken} could not draw this graph: .*{message}"):
+        draw.save(digraph, folder / "picture.svg")
+    assert os.listdir(folder) == (["picture.svg"] if is_there else [])
+    assert not is_there or (folder / "picture.svg").read_text() == "as it was"
+
+
+# Which program.
+
+
+def executable(path: Path, script: str) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"#!/bin/sh\ncat >/dev/null\n{script}\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_the_system_s_dot_comes_first_and_an_environment_s_program_last(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setattr(engines.sysconfig, "get_path", lambda name: str(tmp_path / name))
+    assert engines.find_engine() is None
+    for folder, name in (("scripts", "graphviz-pure"), ("bin", "graphviz-pure"), ("bin", "dot")):
+        path = executable(tmp_path / folder / name, "exit 1")
+        assert engines.find_engine() == str(path)
+
+
+def test_without_any_program_both_remedies_are_named(digraph, tmp_path, monkeypatch):
+    monkeypatch.setattr(SAVE, "find_engine", lambda: None)
+    remedies = r"apt install graphviz.*pip install graphviz-pure; .dot files need none"
+    for suffix in ("svg", "png", "pdf"):
+        with pytest.raises(RuntimeError, match=remedies):
+            draw.save(digraph, tmp_path / f"picture.{suffix}")
+    draw.save(digraph, tmp_path / "picture.dot")
+    assert os.listdir(tmp_path) == ["picture.dot"]
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_jupyter_s_own_way_finds_the_program(name, tmp_path):
+    """In a process of its own, for the package graphviz is pointed at it once and for all."""
+    (tmp_path / name).symlink_to(path_of(name))
+    code = """
+import graphviz.backend.dot_command as command
+import tinygrad_vg as tg
+b = tg.Tensor(0.5, requires_grad=True, name="b")
+digraph = tg.draw.graph(tg.ops.sigmoid(b))
+print(command.DOT_BINARY)
+assert "sigmoid" in digraph.pipe("svg", encoding="utf-8")
+assert "sigmoid" in digraph._repr_mimebundle_()["image/svg+xml"]
+"""
+    environment = {**os.environ, "PATH": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert Path(result.stdout.strip()).name == name
+
+
+def test_a_program_chosen_by_the_user_stays(monkeypatch):
+    import graphviz.backend.dot_command as command
+
+    monkeypatch.setattr(command, "DOT_BINARY", Path("my-own"))
+    monkeypatch.setattr(engines, "find_engine", lambda: "graphviz-pure")
+    engines.point_graphviz_at_an_engine.__wrapped__()
+    assert Path("my-own") == command.DOT_BINARY
