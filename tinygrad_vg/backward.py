@@ -169,7 +169,7 @@ def backward(tensor: "Tensor", gradient: Any, create_graph: bool, extended_range
     """Add ∂tensor/∂leaf to the `.grad` of every leaf; see `Tensor.backward`."""
     if create_graph and extended_range:
         raise ValueError("backward cannot be recorded and have extended range at once; choose one")
-    seed = tensor._seed(gradient, create_graph)
+    seed = tensor.seed(gradient, create_graph)
     handed_out = {id(gradient): gradient}
     for source, g in walk({tensor: ExtendedArray(seed) if extended_range else seed}, create_graph):
         if source.node is None:
@@ -220,7 +220,7 @@ def grad(
         raise ValueError(f"grad got {len(roots)} outputs and {len(given)} grad_outputs; it needs one for each")
     seeds: dict[Tensor, Gradient] = {}
     for root, gradient in zip(roots, given, strict=True):
-        seed = root._seed(gradient, create_graph)
+        seed = root.seed(gradient, create_graph)
         seeds[root] = seeds[root] + seed if root in seeds else seed
     between = on_the_way(seeds, targets)
     wanted = set(targets)

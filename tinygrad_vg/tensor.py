@@ -110,8 +110,8 @@ class Tensor:
         """A tensor with the same array and no history."""
         return Tensor(self.data, name=self.name)
 
-    def _seed(self, gradient: Any, create_graph: bool) -> Any:
-        """The cotangent that a walk from this tensor starts with, checked."""
+    def seed(self, gradient: Any = None, create_graph: bool = False) -> Any:
+        """The cotangent that a walk from this tensor starts with: `gradient`, checked, or 1 for a single element."""
         if not self.requires_grad:
             raise ValueError(f"{self.label} has no gradient: nothing it was computed from requires one")
         if gradient is None:

@@ -1,7 +1,8 @@
 """The computational graph, operation by operation, with the chain rule's factor on every edge."""
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,7 @@ class _Edge:
 
 def graph(
     cost: Tensor,
-    params: Mapping[str, Tensor] | None = None,
+    params: Mapping[str, Tensor] | Iterable[tuple[str, Tensor]] | None = None,
     *,
     gradient: Any = None,
     rankdir: str = "TB",
@@ -58,7 +59,7 @@ def graph(
 
     Args:
         cost: a Tensor with its graph; of one element, or give `gradient`.
-        params: names for leaves that have none, such as `dict(net.named_parameters())`.
+        params: names for leaves that have none: a dict, or pairs such as `net.named_parameters()`.
         gradient: the cotangent to start from, as in `Tensor.backward`.
         rankdir: where the data flows: "TB" down, "LR" to the right, "BT", "RL".
 
@@ -80,13 +81,14 @@ def graph(
     if not isinstance(cost, Tensor):
         raise TypeError(f"graph draws how a Tensor was computed, and {type(cost).__name__} is none")
     picture = style.canvas(rankdir)
-    totals = dict(walk({cost: ExtendedArray(cost._seed(gradient, create_graph=False))}, hooks=False))
+    totals = dict(walk({cost: ExtendedArray(cost.seed(gradient))}, hooks=False))
     computed = any(tensor.node is None and tensor.grad is not None for tensor in totals)
-    norms = {tensor: log10_norm(g) for tensor, g in totals.items()}
-    edges = {tensor: _edges(tensor, g, norms[tensor]) for tensor, g in totals.items() if tensor.node is not None}
+    norms = {tensor: _log10(g) for tensor, g in totals.items()}
+    uses = Counter(source for tensor in totals if tensor.node is not None for _, source, _ in tensor.node.edges)
+    edges = {tensor: _edges(tensor, g, norms, uses) for tensor, g in totals.items() if tensor.node is not None}
     _name_pairs(edges)
 
-    names = {id(tensor): name for name, tensor in (params or {}).items()}
+    names = {id(tensor): name for name, tensor in dict(params or {}).items()}
     ids = {id(tensor): f"n{i}" for i, tensor in enumerate(totals)}
     for tensor, norm in norms.items():
         size = style.magnitude(norm) if computed else style.NOT_COMPUTED
@@ -100,9 +102,9 @@ def graph(
     return picture
 
 
-def _edges(tensor: Tensor, g: ExtendedArray, norm: float) -> list[_Edge]:
-    """The edges from an operation's output down to its arguments, from the gradient at the output and its size."""
-    node = tensor.node
+def _edges(tensor: Tensor, g: ExtendedArray, norms: Mapping[Tensor, float], uses: Mapping[Tensor, int]) -> list[_Edge]:
+    """The edges from an operation's output down to its arguments, from the gradient at the output."""
+    node, norm = tensor.node, norms[tensor]
     assert node is not None
     edges = []
     for index, source, rule in node.edges:
@@ -112,9 +114,21 @@ def _edges(tensor: Tensor, g: ExtendedArray, norm: float) -> list[_Edge]:
                 factor = float(np.sum(rule(one, node.output, *node.values, **node.kwargs)))
             edges.append(_Edge(source, factor, math.log10(abs(factor)) if factor else -math.inf))
         else:
-            share = fit(g.through(rule, node.output, *node.values, **node.kwargs), node.values[index])
-            edges.append(_Edge(source, None, log10_norm(share) - norm, silent=norm == -math.inf))
+            if uses[source] == 1:  # then its gradient is what comes along this edge
+                arrived = norms[source]
+            else:
+                share = g.through(rule, node.output, *node.values, **node.kwargs)
+                arrived = _log10(fit(share, node.values[index]))
+            edges.append(_Edge(source, None, arrived - norm, silent=norm == -math.inf))
     return edges
+
+
+def _log10(g: ExtendedArray) -> float:
+    """log10‖g‖; a number is its own norm, and most of a large graph's are numbers."""
+    if g.mantissa.size > 1:
+        return float(log10_norm(g))
+    size = abs(float(g.mantissa.item()))
+    return math.log10(size) + g.exponent * math.log10(2) if size else -math.inf
 
 
 def _name_pairs(edges: dict[Tensor, list[_Edge]]) -> None:
@@ -148,7 +162,7 @@ def _leaf(picture: "Digraph", key: str, tensor: Tensor, name: str | None, size: 
     title = name or type(tensor).__name__
     what = f"= {style.number(tensor.item())}" if tensor.shape == () else f"shape {tensor.shape}"
     lines = [title, what, f"log₁₀‖∂C/∂·‖ = {size}"]
-    picture.node(key, style.box(lines, "#fff8e1", "#bf8700", bold=0), tooltip=style.tooltip(
+    style.node(picture, key, style.box(lines, "#fff8e1", "#bf8700", bold=0), tooltip=style.tooltip(
         f"{title}: {tensor.dtype} of shape {tensor.shape}, log₁₀‖∂C/∂·‖ = {size}"))  # fmt: skip
 
 
@@ -166,7 +180,7 @@ def _operation(picture: "Digraph", ids: dict[int, str], tensor: Tensor, node: No
             if id(argument) not in ids:
                 ids[id(argument)] = f"n{len(ids)}"
                 _constant(picture, ids[id(argument)], argument, value)
-            picture.edge(ids[id(argument)], key, style="dashed", tooltip="data: no gradient is asked for")
+            style.edge(picture, ids[id(argument)], key, style="dashed", tooltip="data: no gradient is asked for")
     words += [f"{option}={_short(value)}" for option, value in node.kwargs.items() if value is not None]
     call = name_of(node.function) + (f"({', '.join(words)})" if set(words) != {"·"} else "")
     shape = f"= {style.number(tensor.item())}" if tensor.shape == () else f"shape {tensor.shape}"
@@ -174,7 +188,7 @@ def _operation(picture: "Digraph", ids: dict[int, str], tensor: Tensor, node: No
     lines = [*([title] if title else []), call, shape]
     tip = f"{call}: {tensor.dtype} of shape {tensor.shape}, log₁₀‖∂C/∂·‖ = {size}"
     frame, bold = style.INK if is_cost else style.FRAME, 0 if title else None
-    picture.node(key, style.box(lines, frame=frame, bold=bold), tooltip=style.tooltip(tip))
+    style.node(picture, key, style.box(lines, frame=frame, bold=bold), tooltip=style.tooltip(tip))
 
 
 def _constant(picture: "Digraph", key: str, argument: Any, value: Any) -> None:
@@ -182,7 +196,7 @@ def _constant(picture: "Digraph", key: str, argument: Any, value: Any) -> None:
     what = f"{style.number(float(value))}" if np.shape(value) == () else f"data {np.shape(value)}"
     lines = [*([name] if name else []), what]
     tip = f"{name or 'data'}: {value.dtype} of shape {np.shape(value)}, no gradient is asked for"
-    picture.node(key, style.box(lines, "#eaeef2", bold=0 if name else None), tooltip=style.tooltip(tip))
+    style.node(picture, key, style.box(lines, "#eaeef2", bold=0 if name else None), tooltip=style.tooltip(tip))
 
 
 def _short(value: Any) -> str:
@@ -193,7 +207,7 @@ def _short(value: Any) -> str:
 def _draw_edge(picture: "Digraph", tail: str, head: str, edge: _Edge, computed: bool) -> None:
     if not computed or edge.silent:
         tip = "no gradient arrives here" if computed else "not computed: call backward first"
-        picture.edge(tail, head, style.box([style.NOT_COMPUTED], "#ffffff"), tooltip=tip, labeltooltip=tip)
+        style.edge(picture, tail, head, style.box([style.NOT_COMPUTED], "#ffffff"), tooltip=tip, labeltooltip=tip)
         return
     lines = [f"{edge.symbol} = {edge.value}" if edge.symbol else edge.value]
     what = "factor" if edge.factor is not None else "gain of the gradient's norm"
@@ -202,7 +216,7 @@ def _draw_edge(picture: "Digraph", tail: str, head: str, edge: _Edge, computed: 
     if edge.pair:
         words, gain = edge.pair
         label = style.box([*lines, words], style.fill(edge.gain), bold=1, under_bold=style.fill(gain))
-    picture.edge(tail, head, label, tooltip=tip, labeltooltip=tip, **style.line(edge.gain))
+    style.edge(picture, tail, head, label, tooltip=tip, labeltooltip=tip, **style.line(edge.gain))
 
 
 def _notes(computed: bool, has_gains: bool) -> list[str]:

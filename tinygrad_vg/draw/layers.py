@@ -12,7 +12,7 @@ from tinygrad_vg import ops
 from tinygrad_vg.draw import style
 from tinygrad_vg.instruments.chain import units_of
 from tinygrad_vg.instruments.ledger import Ledger
-from tinygrad_vg.instruments.ledger_table import Part, Row
+from tinygrad_vg.instruments.ledger_table import Part, Row, median
 from tinygrad_vg.instruments.verdict import diagnose
 from tinygrad_vg.nn import Linear, Module, ReLU, Residual, Sigmoid, Tanh
 from tinygrad_vg.rules import TABLE
@@ -60,22 +60,25 @@ def layers(
     A node tells z (mean ± standard deviation), the mean slope of its activation, log₁₀‖δ‖ and has the colour of its
     verdict (`instruments.diagnose`); an edge the decades of the gradient's step, split into what the weights and what
     the slopes between the layers take. Three or more identical neighbours are drawn as one; the edge from them carries
-    the sum of their steps, so that the edges of a picture always add up to the whole way. Of an ensemble all figures
-    are medians over its members.
+    the sum of their steps, so that the edges of a picture add up to the whole way. Of an ensemble all figures are
+    medians over its members, which need not add up.
 
     Args:
         model: a chain of Linears and modules between them, as for `Ledger`.
         source: the cost of one call of the model, or a Ledger that has heard a backward. Figures are "–" for a cost
             before its backward (no parameter of the model has a `.grad`), and for a ledger that has heard none.
-        expand: True to fold nothing, or the numbers of layers that are drawn for themselves.
-        rankdir: where the data flows: "TB" down, "LR" to the right, "BT", "RL".
+        expand: True to fold nothing, or the number or numbers of layers that are drawn for themselves.
+        rankdir: where the data flows: "TB" down, "LR" to the right, "BT", "RL". A page is wide enough for many layers
+            only from top to bottom.
 
     Returns:
         A `graphviz.Digraph`: Jupyter shows it, `draw.save` writes it to a file.
 
     Raises:
         TypeError: if `source` is neither a Tensor nor a Ledger.
-        ValueError: for a cost or ledger of another model, or a model that is no chain.
+        ValueError: for a cost or ledger of another model, a model that is no chain, or layers in `expand` that it does
+            not have.
+        RuntimeError: if a ledger's weights have been updated since: draw between backward and the optimizer's step.
 
     >>> import numpy as np, tinygrad_vg as tg
     >>> modules = [[tg.nn.Linear(30, 30, rng=i), tg.nn.Sigmoid()] for i in range(50)]
@@ -113,7 +116,7 @@ def layers(
 def _chain(model: Module, ledger: Ledger) -> list[_Layer]:
     units = list(units_of(model))
     ends = [i for i, (_, unit) in enumerate(units) if isinstance(unit, Linear)]
-    if [unit for _, unit in units] != [unit for _, unit in ledger._units]:
+    if [unit for _, unit in units] != [unit for _, unit in units_of(ledger.model)]:
         raise ValueError("this ledger keeps the accounts of another model")
     heard = ledger.heard
     rows = ledger.rows if heard else ()
@@ -130,7 +133,7 @@ def _chain(model: Module, ledger: Ledger) -> list[_Layer]:
                 units=tuple(unit for _, unit in units[end + 1 : until]),
                 row=rows[i] if i < len(rows) else None,
                 z=ledger.outputs[i] if heard else None,
-                log10_norm=float(np.median(norms[i])),
+                log10_norm=median(norms[i]),
                 state=states[i] if i < len(states) else "",
             )
         )
@@ -139,7 +142,9 @@ def _chain(model: Module, ledger: Ledger) -> list[_Layer]:
 
 def _folded(chain: Sequence[_Layer], expand: bool | Collection[int]) -> Iterator[list[_Layer]]:
     """The layers in groups that are drawn as one node."""
-    alone = {layer.number for layer in chain} if expand is True else set(expand or ())
+    if isinstance(expand, int):
+        expand = [layer.number for layer in chain] if expand is True else [expand] if expand else []
+    alone = set(expand)
     if unknown := alone - {layer.number for layer in chain}:
         raise ValueError(f"expand names layers {sorted(unknown)}; this model has layers 1 to {len(chain)}")
     for _, neighbours in groupby(chain, lambda layer: (layer.number if layer.number in alone else 0, layer.kind)):
@@ -163,6 +168,8 @@ def _node(group: Sequence[_Layer]) -> dict[str, str]:
     lines.append(f"log₁₀‖δ‖ = {size}")
     if first.state:
         lines.append(first.state)
+    if first is not last and any(isinstance(unit, Residual) for unit in first.units):
+        lines.append("around each block: ×1")
     tip = f"{title}: {shape}; log₁₀‖δ‖ = {size}; {first.state or 'no step to judge'}"
     return {"label": style.box(lines, _STATES.get(first.state, style.PAPER), bold=0), "tooltip": style.tooltip(tip)}
 
@@ -194,10 +201,12 @@ def _edge(group: Sequence[_Layer]) -> dict[str, str]:
     if group[-1].row is None and not group[-1].units:
         return {}
     count = f"×{len(group)}: " if len(group) > 1 else ""
-    if not rows:
-        return {"label": style.box([f"{count}{style.NOT_COMPUTED}"], "#ffffff"), "tooltip": "not computed"}
+    silent = all(np.max(row.log10_norm) == -math.inf and median(row.total) == 0 for row in rows)
+    if not rows or silent:
+        tip = "no gradient arrives here" if rows else "not computed"
+        return {"label": style.box([f"{count}{style.NOT_COMPUTED}"], "#ffffff"), "tooltip": tip, "labeltooltip": tip}
     total, weights, between = (
-        sum(float(np.median(getattr(row, name))) for row in rows) for name in ("total", "weights", "activation")
+        sum(median(getattr(row, name)) for row in rows) for name in ("total", "weights", "activation")
     )
     names = [_SLOPES.get(type(unit)) or type(unit).__name__ for unit in group[0].units] or ["between"]
     lines = [
@@ -222,7 +231,7 @@ def _residuals(picture: "Digraph", key: str, layer: _Layer) -> str:
         group = list(neighbours)
         for j, some in enumerate([group] if len(group) >= _FOLDED else [[block] for block in group]):
             block, end = f"{key} block {i}.{j}", f"{key} sum {i}.{j}"
-            gains = [float(np.median(part.decades)) for _, part in some if part is not None]
+            gains = [median(part.decades) for _, part in some if part is not None]
             count = f"×{len(some)}: " if len(some) > 1 else ""
             size = f"{style.decades(sum(gains))} decades" if gains else style.NOT_COMPUTED
             colour = style.fill(sum(gains) / len(gains)) if gains else style.PAPER

@@ -97,8 +97,9 @@ def neurons(
             "its factors multiply to the last node's product (Eq. 122).",
             "Bars: |∂C/∂b| of the whole cost, on one linear scale.",
         ]
-        if z[0].ndim == 2 and len(z[0]) > 1:
-            notes[0] = f"Yellow: the path that carries most of the gradient of sample {sample}, one of {len(z[0])};"
+        if batch > 1:
+            number = range(batch)[sample]
+            notes[0] = f"Yellow: the path that carries most of the gradient of sample {number}, one of {batch};"
     else:
         picture.node("C", style.box(["cost C"], frame=style.INK, bold=0), tooltip="the cost")
         for tail, head in pairwise([*(f"layer {layer}" for layer in range(1, len(z) + 1)), "C"]):
@@ -177,7 +178,7 @@ def _bias_gradients(layers: list[Module], cost: Tensor) -> list[Any]:
     """|∂C/∂b| of each layer, (out,); None where no gradient is asked for."""
     biases: set[Any] = {layer.bias for layer in layers}  # type: ignore[attr-defined]
     found: dict[Any, Any] = {}
-    for tensor, g in walk({cost: ExtendedArray(cost._seed(None, create_graph=False))}, hooks=False):
+    for tensor, g in walk({cost: ExtendedArray(cost.seed())}, hooks=False):
         if tensor in biases:
             found[tensor] = np.abs(shifted(g.mantissa.astype(np.float64), g.exponent))
     return [found.get(layer.bias) for layer in layers]  # type: ignore[attr-defined]

@@ -42,6 +42,8 @@ def save(digraph: "Digraph", path: str | os.PathLike[str], max_nodes: int = 1000
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     tg.draw.save(tg.draw.graph(cost), f"{folder}/graph.dot")
     """
+    if not hasattr(digraph, "source"):
+        raise TypeError(f"save writes a graphviz.Digraph, such as draw.graph returns, not {type(digraph).__name__}")
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in _FORMATS:

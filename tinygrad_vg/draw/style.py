@@ -48,19 +48,33 @@ def canvas(rankdir: str, **attributes: str) -> "Digraph":
     )  # fmt: skip
 
 
+def node(picture: "Digraph", key: str, label: str, **attributes: str) -> None:
+    """A node from parts that are quoted already; `picture.node` would take longer to look at them than all the rest."""
+    picture.body.append(f"\t{key} [{_attributes(label=label, **attributes)}]\n")
+
+
+def edge(picture: "Digraph", tail: str, head: str, label: str = "", **attributes: str) -> None:
+    """An edge from parts that are quoted already."""
+    picture.body.append(f"\t{tail} -> {head} [{_attributes(label=label, **attributes)}]\n")
+
+
+def _attributes(**attributes: str) -> str:
+    return " ".join(f"{name}={x}" if x[:1] == "<" else f'{name}="{x}"' for name, x in attributes.items() if x)
+
+
 def number(x: float) -> str:
     """A number with three digits: "0.242", "-25", "3.05e-07", "NaN", "-∞"."""
-    return "NaN" if math.isnan(x) else f"{x:.3g}".replace("inf", "∞")
+    return "NaN" if math.isnan(x) else f"{x + 0.0:.3g}".replace("inf", "∞")  # + 0.0: there is no −0
 
 
 def decades(x: float) -> str:
     """A difference of logarithms with its sign: "−0.67"."""
-    return "NaN" if math.isnan(x) else f"{x:+.2f}".replace("-", "−").replace("inf", "∞")
+    return "NaN" if math.isnan(x) else f"{round(x, 2) + 0.0:+.2f}".replace("-", "−").replace("inf", "∞")
 
 
 def magnitude(log10: float) -> str:
     """A logarithm: "−2.31"; −∞ is that of 0."""
-    return "NaN" if math.isnan(log10) else f"{log10:.2f}".replace("-", "−").replace("inf", "∞")
+    return "NaN" if math.isnan(log10) else f"{round(log10, 2) + 0.0:.2f}".replace("-", "−").replace("inf", "∞")
 
 
 def power(sign: float, log10: float) -> str:

@@ -51,7 +51,10 @@ def outputs_in_graph(units: Sequence[Module], cost: Tensor) -> dict[int, Tensor]
         if tensor.node is not None and tensor.node.function is ops.linear:
             place = layers.get(tensor.node.inputs[1])
             if place in found:
-                raise ValueError("this cost comes from several calls of the model; a picture shows one")
+                raise ValueError(
+                    "this cost uses a layer twice: it comes from several calls of the model, "
+                    "or one module stands in two places"
+                )
             if place is not None:
                 found[place] = tensor
     if len(found) < len(layers):

@@ -88,6 +88,7 @@ class Ledger:
     """
 
     def __init__(self, model: Module) -> None:
+        self.model = model
         self._units = list(units_of(model))
         self._is_layer = [isinstance(module, Linear) for _, module in self._units]
         self._ends = [i for i, is_layer in enumerate(self._is_layer) if is_layer]
@@ -122,7 +123,7 @@ class Ledger:
             places.setdefault(tensor, []).append(place)
             if ledger._is_layer[place]:
                 call.outputs[place] = tensor.data
-        seed = ExtendedArray(cost._seed(None, create_graph=False))
+        seed = ExtendedArray(cost.seed())
         for tensor, gradient in walk({cost: seed}, hooks=False):
             for place in places.get(tensor, ()):
                 call.gradients[place] = gradient

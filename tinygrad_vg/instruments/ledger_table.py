@@ -100,16 +100,16 @@ class LedgerTable:
         steps = [_taken(row) for row in rows]
         sums = np.nansum([np.zeros((3, *np.shape(top))), *steps], axis=0)
         lines = [
-            [str(row.layer), _number(_median(row.log10_norm)), *map(_cell, step), _between(row), ""]
+            [str(row.layer), _number(median(row.log10_norm)), *map(_cell, step), _between(row), ""]
             for row, step in zip(rows, steps, strict=True)
         ]
         if rows:
-            lines.append([str(len(rows) + 1), _number(_median(top)), "", "", "", "", ""])
+            lines.append([str(len(rows) + 1), _number(median(top)), "", "", "", "", ""])
             lines.append(["sum", "", *map(_cell, sums), "", ""])
         widths = [max(map(len, column)) for column in zip(_HEADER, *lines, strict=True)]
         room = width - sum(2 + w for w in widths[:_FIGURES])  # for "between" and the bar, two columns between them
         widths[-2] = min(widths[-2], max(len(_HEADER[-2]), room - 2 - len(_HEADER[-1]) - 4))
-        bars = _bars([(_median(step[2]), _median(step[1])) for step in steps], min(_BAR, room - 2 - widths[-2]))
+        bars = _bars([(median(step[2]), median(step[1])) for step in steps], min(_BAR, room - 2 - widths[-2]))
         for line, bar in zip(lines, bars, strict=False):
             line[-2] = line[-2] if len(line[-2]) <= widths[-2] else line[-2][: widths[-2] - 1] + "…"
             line[-1] = bar
@@ -161,7 +161,8 @@ def _taken(row: Row) -> Any:
     return np.where(np.isneginf(row.log10_norm) & (figures[0] == 0), np.nan, figures)
 
 
-def _median(values: Any) -> float:
+def median(values: Any) -> float:
+    """The median of what is not NaN."""
     known = np.ravel(values)[~np.isnan(np.ravel(values))]
     return float(np.median(known)) if len(known) else math.nan
 
@@ -183,7 +184,7 @@ def _cell(values: Any) -> str:
     low, high = known[np.rint(np.array([0.05, 0.95]) * (len(known) - 1)).astype(int)].tolist()
     # Five characters a number: three such cells leave room for the rest.
     middle, low, high = (
-        f"{x:+.{2 if abs(x) < 9.995 else 1 if abs(x) < 99.95 else 0}f}" for x in (_median(known), low, high)
+        f"{x:+.{2 if abs(x) < 9.995 else 1 if abs(x) < 99.95 else 0}f}" for x in (median(known), low, high)
     )
     return f"{middle} {low}…{high}"
 
@@ -193,7 +194,7 @@ def _between(row: Row) -> str:
     groups = [(label, [part.decades for part in group]) for label, group in groupby(row.parts, lambda part: part.label)]
     labels = [f"{label} ×{len(decades)}" if len(decades) > 1 else label for label, decades in groups]
     if len(groups) > 1:
-        labels = [f"{label} {_median(sum(decades)):+.2f}" for label, (_, decades) in zip(labels, groups, strict=True)]
+        labels = [f"{label} {median(sum(decades)):+.2f}" for label, (_, decades) in zip(labels, groups, strict=True)]
     causes = _causes(row)
     notes = [f"{causes.count(cause)} {cause}" if len(causes) > 1 else cause for cause in dict.fromkeys(causes) if cause]
     return ": ".join(text for text in (", ".join(notes), ", ".join(labels)) if text)
@@ -227,7 +228,7 @@ def _summary(rows: Sequence[Row], sums: Any) -> str:
             layers = f"layers {min(hit)}-{max(hit)}" if len(hit) > 1 else f"layer {min(hit)}"
             members = f" in {max(hit.values())} of {sums.shape[1]} networks" if sums.ndim > 1 else ""
             sentences.append(f"{layers}: {cause}{members}")
-    total, weights, activation = map(_median, sums)
+    total, weights, activation = map(median, sums)
     slopes = {part.label for row in rows for part in row.parts} <= _SLOPES
     parties = [("W", weights), ("σ′" if slopes else "what lies between the layers", activation)]
     (other, rest), (party, most) = sorted(parties, key=lambda named: abs(named[1]))

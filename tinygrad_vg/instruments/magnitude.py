@@ -35,9 +35,6 @@ def log10_norm(array: Any, axis: int | tuple[int, ...] | None = None) -> Any:
     x = np.abs(array.data if isinstance(array, Tensor) else np.asarray(array))
     if x.dtype != np.longdouble:
         x = x.astype(np.float64)
-        if x.size == 1 and axis is None:  # one number is its own norm
-            size = x.item()
-            return math.log10(size) if size else -math.inf
     largest = np.max(x, axis=axis, keepdims=True, initial=0.0)
     with np.errstate(invalid="ignore"):  # inf − inf and the like: the answer is put in below
         _, exponent = np.frexp(largest)
