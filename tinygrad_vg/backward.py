@@ -50,6 +50,8 @@ def no_grad() -> Iterator[None]:
 class HookHandle:
     """Takes a hook off again: call `remove()`, or use the handle as a context manager."""
 
+    __slots__ = ("_hooks",)
+
     def __init__(self, hooks: dict["HookHandle", Any], hook: Callable[..., Any]) -> None:
         if not callable(hook):
             raise TypeError(f"a hook is a function, not {hook!r}")
