@@ -8,14 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.benchmarks import peers
+from tests.benchmarks import plain, tuned
 from tests.benchmarks.by_hand import by_hand
 from tests.benchmarks.footprint import bytes_needed
 from tests.benchmarks.jobs import DisagreementError, Job, check, draw_job
 from tests.benchmarks.ours import ours
-from tests.benchmarks.report import Bar, Result, Row, table
+from tests.benchmarks.report import Bar, Result, Row, markdown, table
 from tests.benchmarks.timing import Spread, fastest, interleaved
-from tests.benchmarks.works import DESCENTS, PRODUCTS, check_alone
+from tests.benchmarks.works import ALONE, BY_HAND, PYTORCH, PYTORCH_BATCHED, TUNED, WORKS, check_alone
 
 JOBS = {
     "A": dict(sizes=[784, 30, 30, 10], batch=10, lr=0.5),
@@ -23,6 +23,10 @@ JOBS = {
     "C": dict(sizes=[784, 30, 30, 10], batch=10, lr=0.5, members=16),
     "D": dict(sizes=[784, *[100] * 8, 10], batch=32, lr=0.1),
 }
+PYTORCH_WAYS, BATCHED_WAYS = (
+    {way or "plain": train for ways in peer.values() for way, train in ways.items()}
+    for peer in (PYTORCH, PYTORCH_BATCHED)
+)
 
 
 @pytest.fixture
@@ -54,19 +58,38 @@ def test_a_member_trains_alone_as_in_its_ensemble():
 
 @pytest.mark.torch
 @pytest.mark.usefixtures("one_thread")
-@pytest.mark.parametrize("options", DESCENTS.values(), ids=DESCENTS)
+@pytest.mark.parametrize("way", PYTORCH_WAYS.values(), ids=PYTORCH_WAYS)
 @pytest.mark.parametrize("name", ["A", "B, small", "D"])
-def test_pytorch_trains_as_ours(name, options):
+def test_pytorch_trains_as_ours(name, way):
     job = draw(name)
-    check({"ours": ours(job), "PyTorch": peers.pytorch(job, **options)})
+    check({"ours": ours(job), "PyTorch": way(job)})
 
 
 @pytest.mark.torch
 @pytest.mark.usefixtures("one_thread")
-@pytest.mark.parametrize("product", PRODUCTS)
-def test_pytorch_with_batched_parameters_trains_as_ours(product):
+@pytest.mark.parametrize("way", BATCHED_WAYS.values(), ids=BATCHED_WAYS)
+def test_pytorch_with_batched_parameters_trains_as_ours(way):
     job = draw("C")
-    check({"ours": ours(job), "PyTorch": peers.pytorch_ensemble(job, product)})
+    check({"ours": ours(job), "PyTorch": way(job)})
+
+
+@pytest.mark.parametrize("library", ["mygrad", "autograd"])
+@pytest.mark.parametrize("name", ["A", "B, small"])
+def test_mygrad_and_hips_autograd_train_as_ours(name, library):
+    pytest.importorskip(library)
+    job, side = draw(name), {"mygrad": "mygrad", "autograd": "hips"}[library]
+    check({"ours": ours(job), "plain": getattr(plain, side)(job), "tuned": getattr(tuned, side)(job)})
+
+
+def test_mygrad_has_its_guard_except_in_tuned_steps():
+    mg = pytest.importorskip("mygrad")
+    guarded = []
+    for side in (plain, tuned):
+        training = side.mygrad(draw("A"))
+        step = training.step
+        training._replace(step=lambda batch, step=step: guarded.append(mg.mem_guard_active()) or step(batch)).run(1)
+    assert guarded == [True, False]
+    assert mg.mem_guard_active()
 
 
 @pytest.mark.parametrize("change", [dict(lr=0.4), dict(weight_decay=0.0)], ids=["step length", "weight decay"])
@@ -82,6 +105,13 @@ def test_the_check_sees_double_precision():
     double = training._replace(parameters=lambda: [p.astype(np.float64) for p in training.parameters()])
     with pytest.raises(DisagreementError, match="float64"):
         check({"ours": ours(job), "other": double})
+
+
+def test_plain_and_tuned_peers_are_held_to_the_same_bars():
+    for work in WORKS.values():
+        plain_peers = {peer.removesuffix(TUNED) for peer in work.peers}
+        assert plain_peers <= work.peers.keys()
+        assert work.bars.keys() <= plain_peers | {BY_HAND, ALONE}
 
 
 def test_blocks_take_turns():
@@ -114,3 +144,11 @@ def test_the_table_is_honest_of_bars_and_of_what_is_missing():
     assert [line[-1] for line in cells] == ["yes", "NO", "–"]
     assert cells[2][-5:] == ["–", "–", "≥", "4", "–"]
     assert lines[-1].strip() == "a note"
+
+
+def test_the_table_in_markdown_has_the_same_cells():
+    rows = [Row("ours / theirs", Spread(1.5, 1.4, 1.6), Bar("≤", 1.4))]
+    head, rule, row, *rest = markdown({"A": Result("a work", rows, notes=["a note"], text="2  3\n")}).splitlines()
+    assert head.count("|") == rule.count("|") == row.count("|")
+    assert row == "| A | ours / theirs | 1.500 | 1.400 to 1.600 | ≤ 1.4 | NO |"
+    assert rest == ["", "**A**: a work; a note", "", "```text", "2  3", "```"]

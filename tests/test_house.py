@@ -107,13 +107,20 @@ def commands():
 
 
 def test_readme_ci_and_pyproject_agree_on_the_commands():
-    job, tests = commands()
-    assert tests in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+    job, tests, benchmarks = commands()
+    ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert tests in ci.splitlines()
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
-    assert set(re.findall(r'"\.\[(\w+)\]"', job + tests)) == {"examples", "test"} <= extras.keys()
+    used = re.findall(r'"\.\[(\w+)\]"', "".join(commands()))
+    assert used == ["examples", "test", "bench"]
+    assert set(used) <= extras.keys()
     script = re.search(r"python (examples/\S+)$", job).group(1)
     assert (ROOT / script).is_file()
-    for command in (job, tests):
+    package = re.search(r"python -m (\S+)$", benchmarks).group(1)
+    assert (ROOT / package.replace(".", "/") / "__main__.py").is_file()
+    (torch,) = (need for need in extras["bench"] if need.startswith("torch"))
+    assert set(re.findall(r"torch==\S+", ci)) == {torch}
+    for command in commands():
         assert command.startswith("python3 -m venv .venv && .venv/bin/pip install ")
 
 

@@ -1,10 +1,11 @@
 """The benchmarks: what tinygrad_vg takes beside other libraries and beside NumPy by hand, as ratios of one run.
 
-    python -m tests.benchmarks [--only A B ...] [--repeats N] [--out FILE]
+    python -m tests.benchmarks [--only A B ...] [--repeats N] [--out FILE] [--markdown]
 
 The sides of a work train the same network from the same start on the same batches; that they reach the same losses and
 parameters is checked first, and a difference is an error. Then they are timed in turn, on one thread each, in float32.
-A bar that is not met is no error: bars are for people. The peers come with the extra "bench".
+A bar that is not met is no error: bars are for people. The peers come with the extra "bench"; docs/performance.md says
+what each is, and has the table of a run.
 """
 
 import os
@@ -22,7 +23,7 @@ from time import perf_counter
 
 from tests.benchmarks import chain, footprint, growth, recording, works
 from tests.benchmarks.jobs import DisagreementError
-from tests.benchmarks.report import PEERS, Bar, Result, Row, machine, table
+from tests.benchmarks.report import PEERS, Bar, Result, Row, machine, markdown, table
 from tests.benchmarks.timing import ratio
 
 RECORDING_BARS = {"recorder": Bar("≤", 1.05), "recorder and ledger": Bar("≤", 1.15)}
@@ -56,6 +57,7 @@ def parse():
     add("--only", nargs="+", choices=names, default=names, metavar="WORK", help=f"some of {', '.join(names)} (all)")
     add("--repeats", type=int, default=9, metavar="N", help="of every side, at least 7 (9)")
     add("--out", type=Path, default=Path("runs/benchmarks.json"), help="where all times go (runs/benchmarks.json)")
+    add("--markdown", action="store_true", help="print the table as docs/performance.md has it")
     args = parser.parse_args()
     if args.repeats < 7:
         parser.error("quartiles of fewer than 7 repeats say little; give --repeats 7 or more")
@@ -77,12 +79,12 @@ def main():
         results[name] = measure()
     print(f"\r{'':40}\r", end="", file=sys.stderr)
     about = machine()
-    print(table(results))
+    print((markdown if args.markdown else table)(results))
     versions = ", ".join(f"{name} {about[name]}" for name in ("python", "numpy", "blas", *PEERS) if about[name])
     print(f"\n{about['cpu']}, {about['cores']} cores; {versions}")
     content = {"machine": about, "repeats": args.repeats, "works": {k: r.for_json() for k, r in results.items()}}
     args.out.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(f"{perf_counter() - start:.0f} s; all times are in {args.out}")
+    print(f"{perf_counter() - start:.0f} s; all times are in {args.out}", file=sys.stderr)
 
 
 if __name__ == "__main__":

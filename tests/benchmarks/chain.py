@@ -53,8 +53,6 @@ def pytorch() -> Pass:
 def mygrad() -> Pass:
     import mygrad as mg
 
-    mg.turn_memory_guarding_off()
-
     def once():
         x, w, b = (mg.tensor(value) for value in START)
         y = x
@@ -64,6 +62,13 @@ def mygrad() -> Pass:
         return y.item(), x.grad.item(), w.grad.item(), b.grad.item()
 
     return once
+
+
+def mygrad_tuned() -> Pass:
+    """Without its guard against writing into arrays, which is on again after the pass."""
+    import mygrad as mg
+
+    return mg.mem_guard_off(mygrad())
 
 
 def hips() -> Pass:
@@ -85,7 +90,7 @@ def hips() -> Pass:
     return once
 
 
-PEERS = {"PyTorch": pytorch, "MyGrad": mygrad, "HIPS autograd": hips}
+PEERS = {"PyTorch": pytorch, "MyGrad": mygrad, "MyGrad tuned": mygrad_tuned, "HIPS autograd": hips}
 
 
 def measure(repeats: int) -> Result:

@@ -5,8 +5,10 @@ import os
 import subprocess
 import sys
 import tracemalloc
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -30,17 +32,22 @@ def in_a_fresh_process(expression: str) -> float | None:
 # --- Import -----------------------------------------------------------------------------------------------
 
 
-def seconds_to_import(module: str) -> float:
+def seconds_to_import(module: str, environment: dict[str, str]) -> float:
     """The import alone, without the start of the interpreter, which would make the ratio look better."""
     code = f"from time import perf_counter; t = perf_counter(); import {module}; print(perf_counter() - t)"
-    return float(subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True).stdout)
+    run = partial(subprocess.run, stdout=subprocess.PIPE, check=True, env=environment)
+    return float(run([sys.executable, "-c", code]).stdout)
 
 
 def measure_import(repeats: int) -> Result:
-    blocks = {name: lambda name=name: seconds_to_import(name) for name in ("numpy", "tinygrad_vg")}
-    for block in blocks.values():
-        block()  # writes the bytecode, and brings the files into memory
-    seconds = interleaved(blocks, 2 * repeats)  # more than elsewhere: starting processes is a noisy thing
+    with TemporaryDirectory() as bytecode:
+        # Both modules' bytecode is kept there: where Python is told to write none, ours would be compiled each time.
+        environment = {**os.environ, "PYTHONPYCACHEPREFIX": bytecode}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        blocks = {name: partial(seconds_to_import, name, environment) for name in ("numpy", "tinygrad_vg")}
+        for block in blocks.values():
+            block()  # writes the bytecode, and brings the files into memory
+        seconds = interleaved(blocks, 2 * repeats)  # more than elsewhere: starting processes is a noisy thing
     row = Row("import tinygrad_vg / import numpy", ratio(seconds["tinygrad_vg"], seconds["numpy"]), Bar("≤", 1.3))
     return Result("importing, NumPy with it, in a fresh interpreter", [row], seconds)
 

@@ -1,6 +1,7 @@
 """What every side trains: the start, the data, and the batches in their order, the same for all."""
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import islice, pairwise
@@ -80,16 +81,20 @@ class Training(NamedTuple):
 
     `step(batch)` trains on one batch, given as the side likes its indices best, and returns the loss before the step,
     something with `.item()`. `batches` never ends. `parameters()` has the arrays in the job's order and layout.
+    `around` is entered for a stretch of steps: a library's global switch stands so for this side and no other, and is
+    turned once, not in every step.
     """
 
     step: Callable[[Any], Any]
     batches: Iterator[Any]
     parameters: Callable[[], list[np.ndarray]]
+    around: AbstractContextManager = nullcontext()
 
     def run(self, steps: int) -> float:
         """Train; return the last loss. To fetch it waits for what a side has only begun, as JAX does."""
-        for batch in islice(self.batches, steps):
-            loss = self.step(batch)
+        with self.around:
+            for batch in islice(self.batches, steps):
+                loss = self.step(batch)
         return loss.item()
 
 

@@ -85,11 +85,15 @@ class Result:
         return {"title": self.title, "rows": rows, "seconds": seconds, "notes": self.notes, "text": self.text}
 
 
+def cells_of(results: dict[str, Result]) -> list[list[str]]:
+    """The head of the table and all its rows."""
+    rows = [[name, *row.cells()] for name, result in results.items() for row in result.rows]
+    return [["work", "compared", "ratio", "quartiles", "bar", "met"], *rows]
+
+
 def table(results: dict[str, Result]) -> str:
     """Plain text: all rows in one table, then each work's notes and text."""
-    lines = [["work", "compared", "ratio", "quartiles", "bar", "met"]]
-    for name, result in results.items():
-        lines += [[name, *row.cells()] for row in result.rows]
+    lines = cells_of(results)
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     right = {2, 4}  # numbers
     shown = [
@@ -100,6 +104,16 @@ def table(results: dict[str, Result]) -> str:
     for name, result in results.items():
         shown += ["", f"{name}: {result.title}", *(f"    {note}" for note in result.notes)]
         shown += [f"    {line}".rstrip() for line in result.text.splitlines()]
+    return "\n".join(shown)
+
+
+def markdown(results: dict[str, Result]) -> str:
+    """The same as Markdown, for docs/performance.md."""
+    head, *rows = (f"| {' | '.join(cells)} |" for cells in cells_of(results))
+    shown = [head, "|---|---|--:|---|--:|---|", *rows]
+    for name, result in results.items():
+        shown += ["", f"**{name}**: {'; '.join([result.title, *result.notes])}"]
+        shown += ["", "```text", *map(str.rstrip, result.text.splitlines()), "```"] if result.text else []
     return "\n".join(shown)
 
 

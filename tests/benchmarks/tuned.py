@@ -1,7 +1,7 @@
-"""A job as PyTorch, MyGrad, HIPS autograd and JAX do it.
+"""A job as PyTorch, MyGrad, HIPS autograd and JAX do it fastest, tuned by hand.
 
-Each is written as its documentation would have it, and where there are several ways, in the fastest: what the
-functions here take beside the job are ways that `works` tries first. The libraries are imported when they are used.
+What the functions take beside the job are ways that `works` tries first. `plain` has the same libraries as their
+documentation writes them; JAX is here only, as its documentation too compiles whole steps.
 """
 
 from functools import partial
@@ -10,21 +10,14 @@ from itertools import cycle
 import numpy as np
 
 from tests.benchmarks.jobs import Job, Training
+from tests.benchmarks.plain import arrays_of, torch_layers, torch_net
 
 
 def pytorch(job: Job, **sgd_options) -> Training:
-    """PyTorch, eager, with the module, loss and optimizer of its tutorials."""
+    """PyTorch, eager: a batch by `index_select`, and an optimizer with these options."""
     import torch
 
-    torch.set_num_threads(1)
-    modules = []
-    for weight, bias in job.start:
-        layer = torch.nn.Linear(weight.shape[1], weight.shape[0])
-        with torch.no_grad():
-            layer.weight.copy_(torch.from_numpy(weight))
-            layer.bias.copy_(torch.from_numpy(bias))
-        modules += [layer, torch.nn.Sigmoid()]
-    net = torch.nn.Sequential(*modules[:-1])
+    net = torch_net(job.start)
     cost = torch.nn.BCEWithLogitsLoss(reduction="sum")
     sgd = torch.optim.SGD(net.parameters(), lr=job.lr, weight_decay=job.weight_decay, **sgd_options)
     images, targets = torch.from_numpy(job.images), torch.from_numpy(job.targets)
@@ -42,17 +35,10 @@ def pytorch(job: Job, **sgd_options) -> Training:
 
 
 def pytorch_ensemble(job: Job, product: str, **sgd_options) -> Training:
-    """PyTorch, eager, with the parameters of all members in one tensor: (R, in, out) is what `baddbmm` likes best."""
+    """PyTorch, eager, with the parameters of all members in one tensor, by one of three products."""
     import torch
 
-    torch.set_num_threads(1)
-    layers = [
-        (
-            torch.from_numpy(weight.mT.copy()).requires_grad_(),
-            torch.from_numpy(bias[:, None].copy()).requires_grad_(),
-        )
-        for weight, bias in job.start
-    ]
+    layers = torch_layers(job.start)
     sgd = torch.optim.SGD(
         [p for layer in layers for p in layer], lr=job.lr, weight_decay=job.weight_decay, **sgd_options
     )
@@ -74,19 +60,14 @@ def pytorch_ensemble(job: Job, product: str, **sgd_options) -> Training:
         sgd.step()
         return loss
 
-    def parameters():
-        arrays = [(weight.detach().numpy(), bias.detach().numpy()) for weight, bias in layers]
-        return [array for weight, bias in arrays for array in (weight.mT.copy(), bias[:, 0].copy())]
-
-    return Training(step, cycle([torch.from_numpy(batch) for batch in job.batches]), parameters)
+    return Training(step, cycle([torch.from_numpy(batch) for batch in job.batches]), lambda: arrays_of(layers))
 
 
 def mygrad(job: Job) -> Training:
-    """MyGrad, with its own sigmoid; its guard against writing into arrays is off, as its documentation advises."""
+    """MyGrad without its guard against writing into arrays, and with a descent in place."""
     import mygrad as mg
     from mygrad.nnet.activations import sigmoid
 
-    mg.turn_memory_guarding_off()
     layers = [(mg.tensor(weight.T.copy()), mg.tensor(bias.copy())) for weight, bias in job.start]
     parameters = [p for layer in layers for p in layer]
     keep = 1 - job.lr * job.weight_decay
@@ -107,11 +88,11 @@ def mygrad(job: Job) -> Training:
     def arrays():
         return [array.copy() for weight, bias in layers for array in (weight.data.T, bias.data)]
 
-    return Training(step, cycle(job.batches), arrays)
+    return Training(step, cycle(job.batches), arrays, around=mg.mem_guard_off)
 
 
 def hips(job: Job) -> Training:
-    """HIPS autograd: `value_and_grad` of a function of the list of parameters."""
+    """HIPS autograd: the parameters as a flat list, and a descent in place."""
     import autograd.numpy as anp
     from autograd import value_and_grad
 
