@@ -1,13 +1,14 @@
 """Neuron by neuron: the strongest path of Eq. 122 through a network, and Nielsen's bars of ∂C/∂b."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_vg.backward import below, walk
+from tinygrad_vg.backward import walk
 from tinygrad_vg.draw import style
 from tinygrad_vg.extended import ExtendedArray, shifted
 from tinygrad_vg.instruments.chain import outputs_in_graph, units_of
@@ -87,8 +88,9 @@ def neurons(
         raise ValueError(f"there is no sample {sample} in a batch of {batch}")
     picture = style.canvas(rankdir, splines="line")
     computed = any(parameter.grad is not None for parameter in model.parameters())
-    path = _strongest(z, cost, sample) if computed else None
-    sizes = _bias_gradients([units[place] for place in ends], cost) if computed else [None] * len(ends)
+    totals = dict(walk({cost: ExtendedArray(cost.seed())}, hooks=False)) if computed else {}
+    path = _strongest(z, totals, sample) if computed else None
+    sizes = [_size(totals.get(units[place].bias)) for place in ends]  # type: ignore[attr-defined]
     _draw_layers(picture, [t.shape[-1] for t in z], path, sizes, first if path else max(first, 1))
     if path:
         _draw_path(picture, path)
@@ -109,23 +111,19 @@ def neurons(
     return picture
 
 
-def _strongest(z: list[Tensor], cost: Tensor, sample: int) -> _Path:
+def _strongest(z: list[Tensor], totals: Mapping[Tensor, ExtendedArray], sample: int) -> _Path:
     """The path of the largest product, by dynamic programming from the cost down, in logarithms."""
-    last, symbol = z[-1], ""
-    top = [t for t in _users(cost, last) if t.node is not None and t.node.function in ACTIVATIONS]
-    if len(top) == 1:
-        last, symbol = top[0], ACTIVATIONS[top[0].node.function]  # type: ignore[union-attr]
+    top = [t for t in totals if t.node and t.node.inputs[0] is z[-1] and t.node.function in ACTIVATIONS]
+    last = top[0] if len(top) == 1 else z[-1]
     symbols, slopes = [], []
     for tensor, following in zip(z, [*(above.node.inputs[0] for above in z[1:] if above.node), last], strict=True):
         name, slope = _slope(tensor, following)
         symbols.append(name)
         slopes.append(_row(slope, sample))
-    symbols[-1] = symbol
     weights = [_weight(tensor) for tensor in z]
-    (seed,) = (g for t, g in walk({cost: ExtendedArray(np.ones(cost.shape, cost.dtype))}, hooks=False) if t is last)
-    at_end = _row(seed.mantissa, sample).astype(np.float64)
+    at_end, exponent = _row(totals[last].mantissa, sample), totals[last].exponent
     with np.errstate(divide="ignore", invalid="ignore"):  # logarithms of 0; 0 · ∞ is NaN and drawn as such
-        best = np.log10(np.abs(at_end)) + seed.exponent * math.log10(2)  # of each neuron: the best way up from it
+        best = np.log10(np.abs(at_end)) + exponent * math.log10(2)  # of each neuron: the best way up from it
         choices = []
         for slope, weight in zip(slopes[:0:-1], weights[:0:-1], strict=True):
             ways = np.log10(np.abs(weight)) + (np.log10(np.abs(slope)) + best)[:, None]  # (neurons above, below)
@@ -141,16 +139,8 @@ def _strongest(z: list[Tensor], cost: Tensor, sample: int) -> _Path:
         symbols,
         [float(slope[i]) for slope, i in zip(slopes, route, strict=True)],
         [float(weight[k, i]) for weight, (i, k) in zip(weights[1:], pairwise(route), strict=True)],
-        (float(np.sign(end)), log10_norm(end) + seed.exponent * math.log10(2)),
+        (float(np.sign(end)), log10_norm(end) + exponent * math.log10(2)),
     )
-
-
-def _users(cost: Tensor, tensor: Tensor) -> list[Tensor]:
-    """The operations on a tensor, one sample in and one out, on the way to the cost."""
-    return [
-        t for t in below([cost])
-        if t.node is not None and t.node.inputs[0] is tensor and t.shape == tensor.shape
-    ]  # fmt: skip
 
 
 def _slope(z: Tensor, following: Tensor) -> tuple[str, Any]:
@@ -174,14 +164,9 @@ def _row(batch: Any, sample: int) -> Any:
     return np.asarray(batch, np.float64)[sample] if np.ndim(batch) == 2 else np.asarray(batch, np.float64)
 
 
-def _bias_gradients(layers: list[Module], cost: Tensor) -> list[Any]:
-    """|∂C/∂b| of each layer, (out,); None where no gradient is asked for."""
-    biases: set[Any] = {layer.bias for layer in layers}  # type: ignore[attr-defined]
-    found: dict[Any, Any] = {}
-    for tensor, g in walk({cost: ExtendedArray(cost.seed())}, hooks=False):
-        if tensor in biases:
-            found[tensor] = np.abs(shifted(g.mantissa.astype(np.float64), g.exponent))
-    return [found.get(layer.bias) for layer in layers]  # type: ignore[attr-defined]
+def _size(gradient: ExtendedArray | None) -> Any:
+    """|∂C/∂b| of a layer, (out,); None where no gradient was asked for, or none computed."""
+    return None if gradient is None else np.abs(shifted(gradient.mantissa.astype(np.float64), gradient.exponent))
 
 
 def _draw_layers(picture: "Digraph", widths: list[int], path: _Path | None, sizes: list[Any], first: int) -> None:
