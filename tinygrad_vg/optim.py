@@ -118,6 +118,9 @@ class SGD(Optimizer):
 
     Nielsen's regularization parameter λ on n training samples is weight_decay = λ/n.
 
+    A parameter's array is written in place if no graph holds it any more: after `cost(net(x), y).backward()`, or a
+    `loss = loss.detach()` behind `loss.backward()`. While one does, the parameter gets a new array, which takes longer.
+
     Args:
         params: parameters, or groups of them as dicts.
         lr: step length η.

@@ -32,6 +32,7 @@ def ours(job: Job) -> Training:
         sgd.zero_grad()
         loss = cost(net(images[batch]), targets[batch])
         loss.backward()
+        loss = loss.detach()  # the graph goes, as in `cost(net(x), y).backward()`, and SGD writes in place
         sgd.step()
         return loss
 
