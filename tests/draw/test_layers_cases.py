@@ -28,6 +28,7 @@ def test_an_ensemble_s_figures_are_medians():
         size = f"log₁₀‖δ‖ = {style.magnitude(np.median(row.log10_norm))}"
         assert size in picture.nodes[f"layer {row.layer}"].lines
     assert read(draw.layers(net, ledger, expand=True)).edges == picture.edges
+    assert "medians of 5 networks" in draw.layers(net, cost).source
 
 
 def test_an_ensemble_of_which_some_are_dead():

@@ -109,7 +109,10 @@ def layers(
     value = f" = {style.number(source.item())}" if isinstance(source, Tensor) else ""
     picture.node("C", style.box([f"cost C{value}"], frame=style.INK, bold=0), tooltip="the cost")
     picture.edge(tail, "C", tooltip="from the last layer's z to the cost")
-    style.legend(picture, *_notes(chain))
+    notes = _notes(chain)
+    if ledger.heard and ledger.log10_norm.ndim > 1:
+        notes.append(f"An ensemble: medians of {ledger.log10_norm.shape[1]} networks, and C is the sum of their costs.")
+    style.legend(picture, *notes)
     return picture
 
 
