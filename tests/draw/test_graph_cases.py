@@ -45,7 +45,7 @@ def test_before_a_backward_all_figures_are_dashes():
         assert set(map(tuple, labels(picture))) == {("–",)}
         sizes = [line for node in picture.nodes.values() for line in node.lines if "∂C" in line]
         assert sizes == ["log₁₀‖∂C/∂·‖ = –"] * len(leaves)
-        assert "not computed, backward has not been called" in before.source
+        assert "not computed: no leaf has a .grad" in before.source
         cost.backward()
         assert "–" not in draw.graph(cost).source
         for tensor in leaves:
@@ -60,7 +60,7 @@ def test_a_square_has_two_edges():
     x = leaf(3.0, "x")
     picture = drawn(x * x)
     assert labels(picture) == [["3"], ["3"]]
-    assert picture.nodes[picture.key("x")].lines[1:] == ["= 3", "log₁₀‖∂C/∂·‖ = 0.78"]
+    assert picture.nodes[picture.key("x")].lines[1:] == ["= 3", "∂C/∂· = 6", "log₁₀‖∂C/∂·‖ = 0.78"]
 
 
 def test_shared_tensors_are_drawn_once():

@@ -93,7 +93,9 @@ def graph(
     for tensor, norm in norms.items():
         size = style.magnitude(norm) if computed else style.NOT_COMPUTED
         if tensor.node is None:
-            _leaf(picture, ids[id(tensor)], tensor, tensor.name or names.get(id(tensor)), size)
+            g = totals[tensor].mantissa
+            value = style.power(float(np.sign(g.item())), norm) if g.size == 1 and computed else None
+            _leaf(picture, ids[id(tensor)], tensor, tensor.name or names.get(id(tensor)), size, value)
         else:
             _operation(picture, ids, tensor, tensor.node, size, is_cost=tensor is cost)
             for edge in edges[tensor]:
@@ -155,13 +157,18 @@ def _weight_below(z: Tensor, edges: dict[Tensor, list[_Edge]]) -> _Edge | None:
         terms = [edge.source for edge in edges[z]]
     products = [t for t in terms if t.node is not None and t.node.function in _PRODUCTS]
     entering = [edge for product in products for edge in edges[product] if edge.source.node is not None]
-    return entering[0] if len(entering) == 1 else None
+    if len(entering) != 1:
+        return None
+    node = entering[0].source.node
+    return entering[0] if node is not None and node.function in ACTIVATIONS else None
 
 
-def _leaf(picture: "Digraph", key: str, tensor: Tensor, name: str | None, size: str) -> None:
+def _leaf(picture: "Digraph", key: str, tensor: Tensor, name: str | None, size: str, value: str | None) -> None:
     title = name or type(tensor).__name__
     what = f"= {style.number(tensor.item())}" if tensor.shape == () else f"shape {tensor.shape}"
     lines = [title, what, f"log₁₀‖∂C/∂·‖ = {size}"]
+    if value is not None:
+        lines.insert(2, f"∂C/∂· = {value}")
     style.node(picture, key, style.box(lines, "#fff8e1", "#bf8700", bold=0), tooltip=style.tooltip(
         f"{title}: {tensor.dtype} of shape {tensor.shape}, log₁₀‖∂C/∂·‖ = {size}"))  # fmt: skip
 
@@ -216,12 +223,13 @@ def _draw_edge(picture: "Digraph", tail: str, head: str, edge: _Edge, computed: 
     if edge.pair:
         words, gain = edge.pair
         label = style.box([*lines, words], style.fill(edge.gain), bold=1, under_bold=style.fill(gain))
-    style.edge(picture, tail, head, label, tooltip=tip, labeltooltip=tip, **style.line(edge.gain))
+    spine = "20" if edge.source.node is not None else ""  # heavy edges are straight: leaves stand beside the way
+    style.edge(picture, tail, head, label, tooltip=tip, labeltooltip=tip, weight=spine, **style.line(edge.gain))
 
 
 def _notes(computed: bool, has_gains: bool) -> list[str]:
     if not computed:
-        return ["Arrows: the way of the data. –: not computed, backward has not been called."]
+        return ["Arrows: the way of the data. –: not computed: no leaf has a .grad, call backward."]
     notes = ["Arrows: the way of the data. On an edge: what multiplies the gradient on its way back."]
     if has_gains:
         notes.append("gain: how the norm of the gradient changes where the factor is a matrix.")

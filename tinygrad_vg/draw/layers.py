@@ -60,8 +60,8 @@ def layers(
     A node tells z (mean ± standard deviation), the mean slope of its activation, log₁₀‖δ‖ and has the colour of its
     verdict (`instruments.diagnose`); an edge the decades of the gradient's step, split into what the weights and what
     the slopes between the layers take. Three or more identical neighbours are drawn as one; the edge from them carries
-    the sum of their steps, so that the edges of a picture add up to the whole way. Of an ensemble all figures are
-    medians over its members, which need not add up.
+    the sum of their steps, so that the edges of a picture add up to the whole way. Of an ensemble decades are medians
+    over its members, which need not add up; z and slopes are those of all members together.
 
     Args:
         model: a chain of Linears and modules between them, as for `Ledger`.
@@ -104,7 +104,7 @@ def layers(
         key = f"layer {group[0].number}"
         picture.node(key, **_node(group))
         picture.edge(tail, key, **link)
-        tail = key if len(group) > 1 else _residuals(picture, key, group[0])
+        tail = key if len(group) > 1 else _residuals(picture, key, group[0], fold=expand is not True)
         link = _edge(group)
     value = f" = {style.number(source.item())}" if isinstance(source, Tensor) else ""
     picture.node("C", style.box([f"cost C{value}"], frame=style.INK, bold=0), tooltip="the cost")
@@ -124,7 +124,13 @@ def _chain(model: Module, ledger: Ledger) -> list[_Layer]:
     heard = ledger.heard
     rows = ledger.rows if heard else ()
     norms = ledger.log10_norm if heard else np.full(len(ends), np.nan)
-    states = [verdict.state for verdict in diagnose(ledger).layers] if rows else []
+    try:
+        states = [verdict.state for verdict in diagnose(ledger).layers] if rows else []
+    except RuntimeError as error:
+        raise RuntimeError(
+            "the weights have been updated since the backward that this ledger heard: draw before the optimizer's "
+            "step, or give the cost in place of the ledger"
+        ) from error
     chain = []
     for i, end in enumerate(ends):
         until = ends[i + 1] if i + 1 < len(ends) else len(units)
@@ -201,8 +207,6 @@ def _mean_slope(group: Sequence[_Layer]) -> str:
 def _edge(group: Sequence[_Layer]) -> dict[str, str]:
     """The edge to the next layer: the decades of the gradient's way back along it, and through all of the group."""
     rows = [layer.row for layer in group if layer.row is not None]
-    if group[-1].row is None and not group[-1].units:
-        return {}
     count = f"×{len(group)}: " if len(group) > 1 else ""
     silent = all(np.max(row.log10_norm) == -math.inf and median(row.total) == 0 for row in rows)
     if not rows or silent:
@@ -211,11 +215,13 @@ def _edge(group: Sequence[_Layer]) -> dict[str, str]:
     total, weights, between = (
         sum(median(getattr(row, name)) for row in rows) for name in ("total", "weights", "activation")
     )
-    names = [_SLOPES.get(type(unit)) or type(unit).__name__ for unit in group[0].units] or ["between"]
-    lines = [
-        f"{count}{style.decades(total)} decades",
-        f"{', '.join(dict.fromkeys(names))} {style.decades(between)}, W {style.decades(weights)}",
-    ]
+    shares: dict[str, float] = {} if group[0].units else {"between": between}
+    for i, unit in enumerate(group[0].units):
+        name = _SLOPES.get(type(unit)) or type(unit).__name__
+        # A row has the parts in the order in which the gradient meets them.
+        shares[name] = shares.get(name, 0.0) + sum(median(row.parts[::-1][i].decades) for row in rows)
+    split = ", ".join(f"{name} {style.decades(share)}" for name, share in {**shares, "W": weights}.items())
+    lines = [f"{count}{style.decades(total)} decades", split]
     tip = style.tooltip(f"the gradient's way back through {len(rows)} step(s): {'; '.join(lines)}")
     return {
         "label": style.box(lines, style.fill(total / len(rows)), bold=0),
@@ -225,24 +231,23 @@ def _edge(group: Sequence[_Layer]) -> dict[str, str]:
     }
 
 
-def _residuals(picture: "Digraph", key: str, layer: _Layer) -> str:
+def _residuals(picture: "Digraph", key: str, layer: _Layer, fold: bool) -> str:
     """Draw the residual blocks behind a layer, each with the way around it; return the node that they end at."""
     parts: Sequence[Part | None] = layer.row.parts[::-1] if layer.row else [None] * len(layer.units)
     blocks = [pair for pair in zip(layer.units, parts, strict=False) if isinstance(pair[0], Residual)]
     tail = key
     for i, (inside, neighbours) in enumerate(groupby(blocks, lambda pair: _summary(pair[0]))):
         group = list(neighbours)
-        for j, some in enumerate([group] if len(group) >= _FOLDED else [[block] for block in group]):
+        for j, some in enumerate([group] if fold and len(group) >= _FOLDED else [[block] for block in group]):
             block, end = f"{key} block {i}.{j}", f"{key} sum {i}.{j}"
             gains = [median(part.decades) for _, part in some if part is not None]
             count = f"×{len(some)}: " if len(some) > 1 else ""
             size = f"{style.decades(sum(gains))} decades" if gains else style.NOT_COMPUTED
             colour = style.fill(sum(gains) / len(gains)) if gains else style.PAPER
-            lines = [inside, f"{count}{size}"]
-            if layer.row is None and layer.z is not None:
-                lines = [inside, count.removesuffix(": ")] if count else [inside]  # no step, so no account
-            picture.node(block, style.box(lines, colour), tooltip=style.tooltip(f"x + {inside}"))
-            picture.node(end, style.box(["+"]), tooltip="the sum of both ways")
+            picture.node(block, style.box([inside]), tooltip=style.tooltip(f"x + {inside}"))
+            # Behind the last layer there is no step, so no account.
+            lines = ["x + block"] if layer.row is None and layer.z is not None else ["x + block", f"{count}{size}"]
+            picture.node(end, style.box(lines, colour), tooltip="both ways together")
             picture.edge(tail, block, tooltip="through the block")
             picture.edge(block, end, tooltip="through the block")
             picture.edge(tail, end, style.box(["×1"], "#ffffff"), tooltip="around it: the gradient as it is")
@@ -266,7 +271,7 @@ def _notes(chain: Sequence[_Layer]) -> list[str]:
     notes.append("split into what lies between the layers (σ′) and the weights (W).")
     states = [state for state in _STATES if any(layer.state == state for layer in chain)]
     if all(layer.z is None for layer in chain):
-        notes.append("–: not computed, no backward has been called.")
+        notes.append("–: not computed: no parameter has a .grad, call backward.")
     elif states:
         notes.append(f"Layers are coloured by their verdict: {', '.join(states)}.")
     return notes

@@ -32,6 +32,7 @@ class _Path:
     slopes: list[float]  # σ′(z) of each neuron
     weights: list[float]  # into each neuron but the first from the one before
     end: tuple[float, float]  # ∂C/∂ of the last activation: its sign, and log10 of its size
+    whole: tuple[float, float]  # ∂C/∂b of the first neuron, of this sample: all paths together
 
 
 def neurons(
@@ -42,13 +43,13 @@ def neurons(
     sample: int = 0,
     rankdir: str = "TB",
 ) -> "Digraph":
-    """The path through a network that carries most of the gradient of one sample, neuron by neuron.
+    """The strongest path through a network: that with the largest product of factors, for one sample, neuron by neuron.
 
     The gradient ∂C/∂b of a first-layer neuron is a sum over all paths to the cost, each a product of the factors
     w σ′(z) of Eq. 122. The path drawn has the largest product in size, of all paths of all first-layer neurons; its
-    edges carry their factors, and the last node the product. Neurons off the path are folded ("+29"). On each neuron
-    stand a bar and the number of |∂C/∂b|, of the whole cost and on one linear scale, as in Nielsen's diagram: what is
-    short here learns slowly.
+    edges carry their factors, and the last node the product, beside the sum that it is a part of. Neurons off the path
+    are folded ("+29"). On each neuron stand a bar and the number of |∂C/∂b|, of the whole cost and on one linear scale,
+    as in Nielsen's diagram: what is short here learns slowly.
 
     Args:
         model: a chain of Linears, between them one activation each, or none.
@@ -95,18 +96,20 @@ def neurons(
     if path:
         _draw_path(picture, path)
         notes = [
-            "Yellow: the path that carries most of this sample's gradient;",
-            "its factors multiply to the last node's product (Eq. 122).",
+            "Yellow: the path with the largest product of factors (Eq. 122), one of the many whose sum is ∂C/∂b₁.",
             "Bars: |∂C/∂b| of the whole cost, on one linear scale.",
         ]
         if batch > 1:
-            number = range(batch)[sample]
-            notes[0] = f"Yellow: the path that carries most of the gradient of sample {number}, one of {batch};"
+            notes.append(
+                f"The path and its numbers are those of sample {range(batch)[sample]} of {batch}, counted from 0."
+            )
+        if not math.isfinite(path.end[1]) or not all(path.slopes) or not all(path.weights):
+            notes[0] = "No path stands out: all products are 0, or not finite."
     else:
         picture.node("C", style.box(["cost C"], frame=style.INK, bold=0), tooltip="the cost")
         for tail, head in pairwise([*(f"layer {layer}" for layer in range(1, len(z) + 1)), "C"]):
             picture.edge(tail, head, style.box([style.NOT_COMPUTED], "#ffffff"), tooltip="not computed")
-        notes = ["–: not computed, backward has not been called."]
+        notes = ["–: not computed: no parameter has a .grad, call backward."]
     style.legend(picture, *notes)
     return picture
 
@@ -134,12 +137,15 @@ def _strongest(z: list[Tensor], totals: Mapping[Tensor, ExtendedArray], sample: 
     for choice in reversed(choices):
         route.append(int(choice[route[-1]]))
     end = at_end[route[-1]]
+    bottom = totals[z[0]]
+    whole = _row(bottom.mantissa, sample)[route[0]]
     return _Path(
         route,
         symbols,
         [float(slope[i]) for slope, i in zip(slopes, route, strict=True)],
         [float(weight[k, i]) for weight, (i, k) in zip(weights[1:], pairwise(route), strict=True)],
         (float(np.sign(end)), log10_norm(end) + exponent * math.log10(2)),
+        (float(np.sign(whole)), log10_norm(whole) + bottom.exponent * math.log10(2)),
     )
 
 
@@ -244,7 +250,9 @@ def _draw_path(picture: "Digraph", path: _Path) -> None:
     top = subscripted("a" if path.symbols[-1] else "z", depth)
     _factor(picture, f"layer {depth}:{path.neurons[-1]}", "C", f"∂C/∂{top}", style.power(*path.end), path.end[1])
     product = f"product of this path = {style.power(sign, log10)}"
-    picture.node("C", style.box(["cost C", product], frame=style.INK, bold=0), tooltip=style.tooltip(product))
+    whole = f"all paths: ∂C/∂b₁ = {style.power(*path.whole)}"
+    tip = style.tooltip(f"{product}; {whole}")
+    picture.node("C", style.box(["cost C", product, whole], frame=style.INK, bold=0), tooltip=tip)
 
 
 def _factor(picture: "Digraph", tail: str, head: str, words: str, value: str, gain: float) -> None:

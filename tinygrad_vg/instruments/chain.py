@@ -46,6 +46,9 @@ def outputs_in_graph(units: Sequence[Module], cost: Tensor) -> dict[int, Tensor]
             class whose operations are not known here.
     """
     layers = {module.weight: place for place, module in enumerate(units) if isinstance(module, Linear)}
+    if not layers:
+        whole = units[0] if len(units) == 1 else Sequential(*units)
+        raise ValueError(why_no_layers(whole, [("", unit) for unit in units]))
     found: dict[int, Tensor] = {}
     for tensor in below([cost]):
         if tensor.node is not None and tensor.node.function is ops.linear:
@@ -58,7 +61,10 @@ def outputs_in_graph(units: Sequence[Module], cost: Tensor) -> dict[int, Tensor]
             if place is not None:
                 found[place] = tensor
     if len(found) < len(layers):
-        raise ValueError("this cost was not computed by this model: its layers are not in the recorded graph")
+        raise ValueError(
+            f"the recorded graph of this cost has {len(found)} of the model's {len(layers)} layers: it was computed by "
+            "another model, under no_grad, or with layers that ask for no gradients (requires_grad=False)"
+        )
     for low, high in pairwise(sorted(found)):
         tensor = found[high].node.inputs[0]  # type: ignore[union-attr]
         for place in range(high - 1, low, -1):
