@@ -244,3 +244,20 @@ def test_what_cannot_be_drawn():
         cost, _ = trained_once(other)
         with pytest.raises(ValueError, match="needs one activation between two layers, such as Sigmoid, or none"):
             draw.neurons(other, cost)
+
+
+def test_the_last_node_tells_what_the_path_is_a_part_of():
+    """∂C/∂b₁ of the path's first neuron, of the sample drawn."""
+    net = network([4, 5, 3], nn.Sigmoid)
+    cost, _ = trained_once(net, batch=3)
+    pictures = [read(draw.neurons(net, cost, sample=sample)) for sample in range(3)]
+    for picture in pictures:
+        words, whole = picture.nodes["C"].lines[1:]
+        assert words.startswith("product of this path = ")
+        assert whole.startswith("all paths: ∂C/∂b₁ = ")
+    single = np.sum(net(np.ones(4)))
+    net.zero_grad()
+    single.backward()
+    picture = read(draw.neurons(net, single))
+    (first,) = (int(re.search(r"neuron (\d+)", line)[1]) - 1 for line in picture.nodes["b"].lines)
+    assert picture.nodes["C"].lines[2] == f"all paths: ∂C/∂b₁ = {style.number(net[0].bias.grad[first])}"
