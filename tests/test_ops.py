@@ -205,3 +205,17 @@ def test_an_ensemble_s_shared_batch_small_or_large(batch):
     np.testing.assert_allclose(weight.grad, np.einsum("rbo,bi->roi", g, x), rtol=1e-12)
     np.testing.assert_allclose(bias.grad, g.sum(axis=1), rtol=1e-12)
     assert y.data.flags.c_contiguous
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_error_of_a_sigmoid_is_right_at_infinity(dtype):
+    z = np.array([-np.inf, -np.inf, np.inf, np.inf], dtype)
+    error = ops.sigmoid_error(z, np.array([0, 1, 0, 1], dtype))
+    assert error.tolist() == [0, -1, 1, 0]
+    assert error.dtype == dtype
+
+
+def test_biases_of_an_ensemble_may_go_with_one_weight():
+    x, weight, bias = np.ones((1, 5, 3)), np.ones((2, 3)), np.arange(8.0).reshape(4, 2)
+    y = ops.linear(x, weight, bias)
+    assert np.array_equal(y, np.broadcast_to(3.0 + bias[:, None], (4, 5, 2)))

@@ -164,9 +164,10 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
         y = np.matmul(weight, x) if x.ndim == 1 else np.matmul(x, weight.mT)
     if bias is None:
         return y
+    in_place = y.dtype is bias.dtype and weight.shape[:-1] == bias.shape  # then y has all of the bias's axes
     if bias.ndim > 1 and x.ndim > 1:  # an ensemble's: each member's goes with its whole batch
         bias = np.expand_dims(bias, -2)
-    return np.add(y, bias, out=y if y.dtype is bias.dtype and y.ndim >= bias.ndim else None)
+    return np.add(y, bias, out=y if in_place else None)
 
 
 @differentiable(lambda g, y, z, target: g * sigmoid_slope(z), lambda g, y, z, target: -g)
@@ -178,8 +179,7 @@ def sigmoid_error(z: Any, target: Any) -> Any:
     >>> float(ops.sigmoid_error(np.array(40.0), np.array(1.0)))
     -4.248354255291589e-18
     """
-    low = np.minimum(z, 0)
-    p, q = np.exp(low), np.exp(low - z)  # in the ratio σ(z) : σ(−z), the larger is 1
+    p, q = np.exp(np.minimum(z, 0)), np.exp(-np.maximum(z, 0))  # in the ratio σ(z) : σ(−z), the larger is 1
     error = np.asarray(target * p)
     np.subtract(p, error, out=error)
     error -= target * q
