@@ -73,7 +73,8 @@ class Optimizer:
         for parameter in group["params"]:
             g = parameter.grad
             if g is not None:
-                g = g.data if isinstance(g, Tensor) else np.asarray(g)
+                if not isinstance(g, np.ndarray):
+                    g = g.data if isinstance(g, Tensor) else np.asarray(g)
                 yield parameter, g if g.dtype is parameter.data.dtype else g.astype(parameter.dtype, copy=False)
 
 
@@ -86,31 +87,31 @@ _OWN_REFERENCES = references(Parameter(np.zeros(1)))  # of an array that only it
 
 
 def place_for_new_data(parameter: Parameter) -> Any:
-    """The parameter's own array if nothing else refers to it, as after a backward whose graph is gone; else None.
+    """The parameter's own array if nothing else refers to it, as after a backward whose graph is gone; else a new one.
 
-    None also for a view: its memory is another array's.
+    A new one also for a view: its memory is another array's.
     """
-    if references(parameter) > _OWN_REFERENCES:
-        return None
-    flags = parameter.data.flags
-    return parameter.data if flags.owndata and flags.writeable else None
+    if references(parameter) == _OWN_REFERENCES:
+        flags = parameter.data.flags
+        if flags.owndata and flags.writeable:
+            return parameter.data
+    return np.empty_like(parameter.data)
 
 
 _BLOCK = 1 << 16  # elements that are updated at a time: they stay in the processor's cache between two operations
 
 
-def descend(data: Any, g: Any, rate: Any, kept: Any, place: Any) -> Any:
-    """kept·data − rate·g, in `place` or in a new array; kept None stands for 1."""
+def descend(data: Any, g: Any, rate: Any, kept: Any, out: Any) -> None:
+    """Write kept·data − rate·g into `out`, which may be `data` itself; kept None stands for 1."""
     if data.size > 2 * _BLOCK and len(data) > 1:
-        new = np.empty_like(data) if place is None else place
         rows = max(1, _BLOCK * len(data) // data.size)
         for i in range(0, len(data), rows):
             part = slice(i, i + rows)
-            descend(data[part], g[part], rate, kept, new[part])
-        return new
+            descend(data[part], g[part], rate, kept, out[part])
+        return
     if kept is not None:
-        data = place = np.asarray(np.multiply(data, kept, out=place))
-    return np.asarray(np.subtract(data, np.multiply(g, rate), out=place))
+        data = np.multiply(data, kept, out)
+    np.subtract(data, np.multiply(g, rate), out)
 
 
 class SGD(Optimizer):
@@ -167,8 +168,9 @@ class SGD(Optimizer):
                     if g.dtype is not dtype:  # as arrays, or every operation would make them anew
                         dtype = g.dtype
                         rate, kept = np.asarray(lr, dtype), np.asarray(1 - lr * decay, dtype) if decay else None
-                    place = place_for_new_data(parameter)
-                    parameter.data = descend(parameter.data, g, rate, kept, place)
+                    new = place_for_new_data(parameter)
+                    descend(parameter.data, g, rate, kept, new)
+                    parameter.data = new
                     continue
                 state = self.state.setdefault(parameter, {})
                 if decay:
