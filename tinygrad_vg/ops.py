@@ -227,7 +227,9 @@ def binary_cross_entropy_with_logits(z: Any, target: Any) -> Any:
 
 
 @differentiable(
-    lambda g, y, z, target, n: g / n * sigmoid_error(z, target), lambda g, y, z, target, n: -g / n * z, None
+    lambda g, y, z, target, n: g / number(n, g.dtype) * sigmoid_error(z, target),
+    lambda g, y, z, target, n: -g / n * z,
+    None,
 )
 def mean_binary_cross_entropy_with_logits(z: Any, target: Any, n: int) -> Any:
     """The sum of `binary_cross_entropy_with_logits` over all elements, divided by n, as one operation."""

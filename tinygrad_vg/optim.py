@@ -71,47 +71,57 @@ class Optimizer:
     def gradients(self, group: dict[str, Any]) -> Iterable[tuple[Parameter, Any]]:
         """The group's parameters that have a gradient, with its array."""
         for parameter in group["params"]:
-            g = parameter.grad
-            if g is not None:
-                if not isinstance(g, np.ndarray):
-                    g = g.data if isinstance(g, Tensor) else np.asarray(g)
-                yield parameter, g if g.dtype is parameter.data.dtype else g.astype(parameter.dtype, copy=False)
+            if parameter.grad is not None:
+                yield parameter, array_of(parameter.grad, parameter.dtype)
+
+
+def array_of(g: Any, dtype: Any) -> Any:
+    """The array of a gradient, which may be a Tensor or an ExtendedArray too, in the parameter's dtype."""
+    return np.asarray(g.data if isinstance(g, Tensor) else g).astype(dtype, copy=False)
 
 
 def references(parameter: Parameter) -> int:
-    """How many references there are to the parameter's array, those of this very call among them."""
-    return sys.getrefcount(parameter.data)
+    """How many references there are to a parameter's array where a function holds it as `descend` does."""
+    data = parameter.data
+    return sys.getrefcount(data)
 
 
-_OWN_REFERENCES = references(Parameter(np.zeros(1)))  # of an array that only its parameter holds
-
-
-def place_for_new_data(parameter: Parameter) -> Any:
-    """The parameter's own array if nothing else refers to it, as after a backward whose graph is gone; else a new one.
-
-    A new one also for a view: its memory is another array's.
-    """
-    if references(parameter) == _OWN_REFERENCES:
-        flags = parameter.data.flags
-        if flags.owndata and flags.writeable:
-            return parameter.data
-    return np.empty_like(parameter.data)
-
-
+_OWN_REFERENCES = references(Parameter(np.zeros(1)))  # of an array that nobody else holds
 _BLOCK = 1 << 16  # elements that are updated at a time: they stay in the processor's cache between two operations
 
 
-def descend(data: Any, g: Any, rate: Any, kept: Any, out: Any) -> None:
-    """Write kept·data − rate·g into `out`, which may be `data` itself; kept None stands for 1."""
-    if data.size > 2 * _BLOCK and len(data) > 1:
-        rows = max(1, _BLOCK * len(data) // data.size)
-        for i in range(0, len(data), rows):
-            part = slice(i, i + rows)
-            descend(data[part], g[part], rate, kept, out[part])
-        return
-    if kept is not None:
-        data = np.multiply(data, kept, out)
-    np.subtract(data, np.multiply(g, rate), out)
+def descend(parameters: Iterable[Parameter], lr: float, decay: float) -> None:
+    """p ← p − lr·(g + decay·p) for each parameter that has a gradient, computed as (1 − lr·decay)·p − lr·g.
+
+    It goes into the parameter's own array if nobody else refers to that, as after a backward whose graph is gone, and
+    else into a new one; also if the memory is another array's. For layers of 30 neurons a function for each of these
+    questions would take as long as the arithmetic.
+    """
+    dtype = None
+    for parameter in parameters:
+        g = parameter.grad
+        if g is None:
+            continue
+        data = parameter.data
+        if not isinstance(g, np.ndarray) or g.dtype is not data.dtype:
+            g = array_of(g, data.dtype)
+        if data.dtype is not dtype:  # as arrays, or every operation would make them anew
+            dtype = data.dtype
+            rate, kept = np.asarray(lr, dtype), np.asarray(1 - lr * decay, dtype)
+        alone = sys.getrefcount(data) == _OWN_REFERENCES and data.base is None and data.flags.writeable
+        parameter.data = new = data if alone else np.empty_like(data)
+        for p, slope, out in in_blocks(data, g, new) if data.size > 2 * _BLOCK else ((data, g, new),):
+            if decay:
+                p = np.multiply(p, kept, out)
+            np.subtract(p, np.multiply(slope, rate), out)
+
+
+def in_blocks(*arrays: Any) -> Iterable[tuple[Any, ...]]:
+    """Arrays of one shape, cut along their first axis into blocks of about `_BLOCK` elements."""
+    first = arrays[0]
+    rows = max(1, _BLOCK * len(first) // first.size)
+    for i in range(0, len(first), rows):
+        yield tuple(array[i : i + rows] for array in arrays)
 
 
 class SGD(Optimizer):
@@ -162,16 +172,10 @@ class SGD(Optimizer):
         for group in self.param_groups:
             # float() keeps float32 parameters float32: a NumPy scalar would promote them.
             lr, decay, momentum = float(group["lr"]), float(group["weight_decay"]), float(group["momentum"])
-            dtype = None
+            if not momentum:
+                descend(group["params"], lr, decay)
+                continue
             for parameter, g in self.gradients(group):
-                if not momentum:
-                    if g.dtype is not dtype:  # as arrays, or every operation would make them anew
-                        dtype = g.dtype
-                        rate, kept = np.asarray(lr, dtype), np.asarray(1 - lr * decay, dtype) if decay else None
-                    new = place_for_new_data(parameter)
-                    descend(parameter.data, g, rate, kept, new)
-                    parameter.data = new
-                    continue
                 state = self.state.setdefault(parameter, {})
                 if decay:
                     g = g + decay * parameter.data

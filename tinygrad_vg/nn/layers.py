@@ -40,12 +40,16 @@ class Linear(Module):
         self.bias = standard_normal_(Parameter(np.empty(out_features, dtype)), rng=rng) if bias else None
 
     def forward(self, x: Any) -> Any:
-        x = x if isinstance(x, Tensor) else np.asarray(x)
-        if x.shape[-1:] != (self.in_features,):
-            raise ValueError(f"{self!r} takes arrays of shape (..., {self.in_features}), not {x.shape}")
+        if not isinstance(x, Tensor):
+            x = np.asarray(x)
         if x.ndim == 1 and self.weight.ndim == 3:
             raise ValueError("an ensemble takes batches: x[None] is a batch of this one sample")
-        return ops.linear(x, self.weight, self.bias)
+        try:
+            return ops.linear(x, self.weight, self.bias)
+        except ValueError as error:
+            if x.shape[-1:] == (self.in_features,):
+                raise
+            raise ValueError(f"{self!r} takes arrays of shape (..., {self.in_features}), not {x.shape}") from error
 
     def extra_repr(self) -> str:
         return f"{self.in_features}, {self.out_features}" + ("" if self.bias is not None else ", bias=False")
