@@ -7,7 +7,7 @@ recurses: a graph may be 200,000 operations deep, and a tensor reached along 2â
 """
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Any
@@ -72,15 +72,17 @@ class HookHandle:
 def walk(
     seeds: dict["Tensor", Gradient],
     create_graph: bool = False,
-    only: set["Tensor"] | None = None,
+    only: Container["Tensor"] | None = None,
+    keep: Container["Tensor"] = (),
     hooks: bool = True,
-) -> Iterator[tuple["Tensor", Gradient]]:
-    """Yield each tensor that the seeds depend on, with its total gradient, consumers before sources.
+) -> dict["Tensor", Gradient]:
+    """The total gradient of each leaf that the seeds depend on, and of the tensors in `keep`: consumers before sources.
 
     With `only`, edges to tensors outside that set are left out. A seed that is an ExtendedArray makes all
     gradients below it ExtendedArrays. With `hooks=False` nobody is told: a picture of a graph must not be recorded.
     """
-    gradients = dict(seeds)
+    gradients = dict(seeds)  # the sums so far, of what has not been visited yet
+    kept = {}
     youngest_first = [(-tensor.node.order, tensor, tensor.node) for tensor in gradients if tensor.node is not None]
     heapify(youngest_first)
     while youngest_first:
@@ -88,7 +90,8 @@ def walk(
         g = gradients.pop(tensor)
         if hooks and tensor._hooks:
             g = call_hooks(tensor, tensor._hooks, g)
-        yield tensor, g
+        if tensor in keep:
+            kept[tensor] = g
         values, kwargs = node.values, node.kwargs
         y, arguments = (tensor, node.checked_inputs(tensor)) if create_graph else (node.output, values)
         extended = isinstance(g, ExtendedArray)
@@ -109,7 +112,9 @@ def walk(
                 if source.node is not None:
                     heappush(youngest_first, (-source.node.order, source, source.node))
     for leaf, g in gradients.items():  # what no operation made
-        yield leaf, call_hooks(leaf, leaf._hooks, g) if hooks and leaf._hooks else g
+        if hooks and leaf._hooks:
+            gradients[leaf] = call_hooks(leaf, leaf._hooks, g)
+    return kept | gradients
 
 
 def below(roots: Iterable["Tensor"]) -> list["Tensor"]:
@@ -157,14 +162,19 @@ def call_hooks(tensor: "Tensor", hooks: "dict[HookHandle, Hook]", g: Gradient) -
     return g
 
 
-def own(g: Gradient, handed_out: dict[int, Gradient]) -> Gradient:
-    """A gradient that its receiver may change in place: rules share arrays and return views, users must not."""
-    if isinstance(g, np.ndarray):
-        if g.base is not None or id(g) in handed_out:
+def owned(gradients: Iterable[Gradient], given: Iterable[Gradient]) -> list[Gradient]:
+    """Gradients that their receivers may change in place: rules share arrays, return views and what they are given."""
+    seen = {id(g): g for g in given}
+    result = []
+    for g in gradients:
+        if isinstance(g, np.ndarray):
+            if g.base is not None or id(g) in seen:
+                g = np.array(g)
+            seen[id(g)] = g
+        elif isinstance(g, np.generic):
             g = np.array(g)
-        handed_out[id(g)] = g
-        return g
-    return np.array(g) if isinstance(g, np.generic) else g
+        result.append(g)
+    return result
 
 
 def backward(tensor: "Tensor", gradient: Any, create_graph: bool, extended_range: bool) -> None:
@@ -172,10 +182,10 @@ def backward(tensor: "Tensor", gradient: Any, create_graph: bool, extended_range
     if create_graph and extended_range:
         raise ValueError("backward cannot be recorded and have extended range at once; choose one")
     seed = tensor.seed(gradient, create_graph)
-    handed_out = {id(gradient): gradient}
-    for source, g in walk({tensor: ExtendedArray(seed) if extended_range else seed}, create_graph):
-        if source.node is None:
-            source.grad = own(g if source.grad is None else source.grad + g, handed_out)
+    totals = walk({tensor: ExtendedArray(seed) if extended_range else seed}, create_graph)
+    sums = [g if leaf.grad is None else leaf.grad + g for leaf, g in totals.items()]
+    for leaf, g in zip(totals, owned(sums, [gradient]), strict=True):
+        leaf.grad = g
 
 
 def grad(
@@ -224,17 +234,14 @@ def grad(
     for root, gradient in zip(roots, given, strict=True):
         seed = root.seed(gradient, create_graph)
         seeds[root] = seeds[root] + seed if root in seeds else seed
-    between = on_the_way(seeds, targets)
-    wanted = set(targets)
-    found = {tensor: g for tensor, g in walk(seeds, create_graph, between) if tensor in wanted}
+    found = walk(seeds, create_graph, only=on_the_way(seeds, targets), keep=set(targets))
     for i, target in enumerate(targets):
         if target not in found:
             raise ValueError(
                 f"input {i} ({target.label}) does not take part in the outputs: "
                 "its gradient would be 0 everywhere; was it made with requires_grad=True, and used?"
             )
-    handed_out = {id(gradient): gradient for gradient in given}
-    return tuple(own(found[target], handed_out) for target in targets)
+    return tuple(owned((found[target] for target in targets), given))
 
 
 def jvp(outputs: "Tensor | Sequence[Tensor]", inputs: "Tensor | Sequence[Tensor]", tangents: Any) -> tuple[Any, ...]:

@@ -37,18 +37,10 @@ def sigmoid_slope(z: Any) -> Any:
     >>> ops.sigmoid_slope(np.array([0.0, 700.0]))
     array([2.50000000e-001, 9.85967654e-305])
     """
-    e = exp_of_minus_abs(z)
-    h = e + number(1, e.dtype)
+    e = np.exp(-np.abs(z))
+    h = np.asarray(e + number(1, e.dtype))
     h *= h
-    e /= h
-    return e
-
-
-def exp_of_minus_abs(z: Any) -> Any:
-    """exp(−|z|) of an array, elementwise: never above 1. The array is new, and the caller may change it."""
-    e = np.asarray(np.abs(z))
-    np.negative(e, out=e)
-    return np.asarray(np.exp(e))
+    return np.divide(e, h, out=h)
 
 
 @differentiable(lambda g, y, z: g * sigmoid_slope(z))
@@ -80,7 +72,7 @@ def softplus(z: Any) -> Any:
     >>> float(ops.softplus(1000.0))
     1000.0
     """
-    return np.maximum(z, 0) + np.log1p(exp_of_minus_abs(z))
+    return np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z)))
 
 
 @differentiable(lambda g, y, z: np.where(z > 0, g, 0))
@@ -144,7 +136,7 @@ def share_of_sum(a: Any, n: int) -> Any:
     return np.add.reduce(a, axis=None) / n
 
 
-# For two matrices np.dot does what np.matmul does, and begins in half the time.
+# For two matrices np.dot does what np.matmul does and begins in half the time, but it fills its result with zeros first.
 
 
 def _linear_input(g: Any, y: Any, x: Any, weight: Any, bias: Any = None) -> Any:
@@ -158,7 +150,7 @@ def _linear_input(g: Any, y: Any, x: Any, weight: Any, bias: Any = None) -> Any:
 def _linear_weight(g: Any, y: Any, x: Any, weight: Any, bias: Any = None) -> Any:
     if x.ndim == 1:
         return np.expand_dims(g, -1) * x
-    return sum_of_outer(g, x) if g.ndim > 2 else np.dot(g.T, x)
+    return sum_of_outer(g, x) if g.ndim > 2 else np.matmul(g.mT, x)
 
 
 def _linear_bias(g: Any, y: Any, x: Any, weight: Any, bias: Any) -> Any:
@@ -203,11 +195,12 @@ def sigmoid_error(z: Any, target: Any) -> Any:
     -4.248354255291589e-18
     """
     zero = number(0, z.dtype)
-    p, q = np.exp(np.minimum(z, zero)), np.exp(-np.maximum(z, zero))  # in the ratio σ(z) : σ(−z), the larger is 1
+    p, q = np.exp(np.minimum(z, zero)), np.exp(np.minimum(-z, zero))  # in the ratio σ(z) : σ(−z), the larger is 1
     error = np.asarray(target * p)
     np.subtract(p, error, out=error)
+    p += q
     error -= target * q
-    error /= p + q
+    error /= p
     return error
 
 
@@ -222,8 +215,9 @@ def binary_cross_entropy_with_logits(z: Any, target: Any) -> Any:
     >>> ops.binary_cross_entropy_with_logits(np.array([-800.0, 800.0]), np.array([1.0, 1.0]))
     array([800.,   0.])
     """
-    e = exp_of_minus_abs(z)
-    return np.maximum(z, number(0, z.dtype)) - z * target + np.log1p(e, out=e)
+    value = np.asarray(np.maximum(z, number(0, z.dtype)) - z * target)
+    value += np.log1p(np.exp(-np.abs(z)))
+    return value
 
 
 @differentiable(

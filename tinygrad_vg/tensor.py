@@ -365,19 +365,15 @@ def record(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
     output = entry.function(*values, **kwargs)
     if not isinstance(output, np.ndarray):
         output = np.asarray(output)
+    node = None
     if edges and recording.enabled:
         if output.dtype.kind != "f":
             raise TypeError(
                 f"{name_of(function)} makes {output.dtype} of a Tensor that requires gradients, which only real "
                 "floating-point numbers have; pass its .data if it is a constant"
             )
-        return made(output, Node(function, args, values, kwargs, output, edges))
-    return made(output, None)
-
-
-def made(output: Any, node: Node | None) -> "Tensor":
-    """A Tensor around the output of an operation, without the checks of the constructor."""
-    tensor: Tensor = Tensor.__new__(Tensor)
+        node = Node(function, args, values, kwargs, output, edges)
+    tensor: Tensor = Tensor.__new__(Tensor)  # as the constructor does, without its checks
     tensor.data = output
     tensor.grad = None
     tensor.requires_grad = node is not None

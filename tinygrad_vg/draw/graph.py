@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_vg import ops
-from tinygrad_vg.backward import fit, walk
+from tinygrad_vg.backward import below, fit, walk
 from tinygrad_vg.draw import style
 from tinygrad_vg.extended import ExtendedArray
 from tinygrad_vg.instruments.factors import ACTIVATIONS, subscripted
@@ -81,7 +81,7 @@ def graph(
     if not isinstance(cost, Tensor):
         raise TypeError(f"graph draws how a Tensor was computed, and {type(cost).__name__} is none")
     picture = style.canvas(rankdir)
-    totals = dict(walk({cost: ExtendedArray(cost.seed(gradient))}, hooks=False))
+    totals = walk({cost: ExtendedArray(cost.seed(gradient))}, keep=set(below([cost])), hooks=False)
     computed = any(tensor.node is None and tensor.grad is not None for tensor in totals)
     norms = {tensor: _log10(g) for tensor, g in totals.items()}
     uses = Counter(source for tensor in totals if tensor.node is not None for _, source, _ in tensor.node.edges)

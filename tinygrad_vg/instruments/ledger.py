@@ -123,10 +123,10 @@ class Ledger:
             places.setdefault(tensor, []).append(place)
             if ledger._is_layer[place]:
                 call.outputs[place] = tensor.data
-        seed = ExtendedArray(cost.seed())
-        for tensor, gradient in walk({cost: seed}, hooks=False):
-            for place in places.get(tensor, ()):
-                call.gradients[place] = gradient
+        totals = walk({cost: ExtendedArray(cost.seed())}, keep=places, hooks=False)
+        for tensor, where in places.items():
+            for place in where:
+                call.gradients[place] = totals[tensor]
         return ledger
 
     def __enter__(self) -> Self:

@@ -192,6 +192,7 @@ class Sequential(Module):
         return Sequential(*modules[index]) if isinstance(index, slice) else modules[index]
 
     def forward(self, x: Any) -> Any:
-        for module in self:
-            x = module(x)
+        for module in vars(self).values():  # as __iter__ does, whose generator would take longer than the modules
+            if isinstance(module, Module):
+                x = module(x)
         return x
