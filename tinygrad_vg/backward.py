@@ -93,12 +93,12 @@ def walk(
         if tensor in keep:
             kept[tensor] = g
         values, kwargs = node.values, node.kwargs
-        y, arguments = (tensor, node.checked_inputs(tensor)) if create_graph else (node.output, values)
+        arguments = (tensor, *node.checked_inputs(tensor)) if create_graph else (node.output, *values)
         extended = isinstance(g, ExtendedArray)
         for index, source, rule in node.edges:
             if only is not None and source not in only:
                 continue
-            share = g.through(rule, y, *arguments, **kwargs) if extended else rule(g, y, *arguments, **kwargs)
+            share = g.through(rule, *arguments, **kwargs) if extended else rule(g, *arguments, **kwargs)
             value = values[index]
             try:
                 if share.shape != value.shape or share.dtype is not value.dtype:
@@ -109,8 +109,9 @@ def walk(
                 gradients[source] = gradients[source] + share
             else:
                 gradients[source] = share
-                if source.node is not None:
-                    heappush(youngest_first, (-source.node.order, source, source.node))
+                made_by = source.node
+                if made_by is not None:
+                    heappush(youngest_first, (-made_by.order, source, made_by))
     for leaf, g in gradients.items():  # what no operation made
         if hooks and leaf._hooks:
             gradients[leaf] = call_hooks(leaf, leaf._hooks, g)

@@ -122,7 +122,7 @@ def sum_of_outer(a: Any, b: Any) -> Any:
 def sum_of_rows(a: Any) -> Any:
     """Σ over the batch: (..., B, n) → (..., n), as a product with ones: np.sum takes up to four times as long."""
     ones = _ones(a.shape[-2], a.dtype)
-    return np.dot(ones, a) if a.ndim == 2 else np.matmul(ones, a)
+    return ones.dot(a) if a.ndim == 2 else np.matmul(ones, a)
 
 
 @functools.lru_cache(16)
@@ -170,7 +170,7 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
     (5, 2)
     """
     if x.ndim == 2 == weight.ndim:
-        y = np.dot(x, weight.T)
+        y = x.dot(weight.T)
     elif x.ndim == 2 and weight.ndim == 3 and len(x) >= _ONE_PRODUCT:
         members, out, features = weight.shape
         y = np.matmul(x, weight.reshape(members * out, features).T)
