@@ -110,6 +110,7 @@ def descend(parameters: Iterable[Parameter], lr: float, decay: float) -> None:
             rate, kept = np.asarray(lr, dtype), np.asarray(1 - lr * decay, dtype)
         alone = sys.getrefcount(data) == _OWN_REFERENCES and data.base is None and data.flags.writeable
         parameter.data = new = data if alone else np.empty_like(data)
+        parameter.version += 1
         for p, slope, out in in_blocks(data, g, new) if data.size > 2 * _BLOCK else ((data, g, new),):
             if decay:
                 p = np.multiply(p, kept, out)

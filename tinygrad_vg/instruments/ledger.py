@@ -25,7 +25,7 @@ from tinygrad_vg.instruments.chain import outputs_in_graph, units_of, why_no_lay
 from tinygrad_vg.instruments.ledger_table import LedgerTable, Part, Split, cause_of
 from tinygrad_vg.instruments.ledger_table import Row as Row
 from tinygrad_vg.instruments.magnitude import log10_norm
-from tinygrad_vg.nn import Identity, Linear, Module, ReLU, Sigmoid, Tanh
+from tinygrad_vg.nn import Identity, Linear, Module, Parameter, ReLU, Sigmoid, Tanh
 from tinygrad_vg.tensor import Tensor
 
 _CAPS = {Sigmoid: math.log10(1 / 4), Tanh: 0.0, ReLU: 0.0, Identity: 0.0}  # decades of the largest slope
@@ -40,7 +40,7 @@ class _Call:
     def __init__(self, units: int) -> None:
         self.at = -1  # the unit that ran last
         self.handles: list[HookHandle] = []
-        self.weights: list[Any] = [None] * units
+        self.weights: list[Any] = [None] * units  # a weak reference to each layer's array, and its version
         self.outputs: list[Any] = [None] * units  # z of each layer
         self.gradients: list[Any] = [None] * units  # at the output of each unit
         self.lowest = -1  # the layer heard last
@@ -121,8 +121,10 @@ class Ledger:
         places: dict[Tensor, list[int]] = {}  # the output of an Identity is that of the unit before it, too
         for place, tensor in outputs_in_graph([module for _, module in ledger._units], cost).items():
             places.setdefault(tensor, []).append(place)
-            if ledger._is_layer[place]:
+            if ledger._is_layer[place] and tensor.node is not None:
                 call.outputs[place] = tensor.data
+                weight: Any = tensor.node.inputs[1]
+                call.weights[place] = weakref.ref(tensor.node.values[1]), weight.version
         totals = walk({cost: ExtendedArray(cost.seed())}, keep=places, hooks=False)
         for tensor, where in places.items():
             for place in where:
@@ -155,7 +157,7 @@ class Ledger:
         first, *later = places
         is_layer = self._is_layer[first]
         bottom = self._ends[0]  # what its weights pass on goes to the data
-        at_input = [is_layer and not self._is_layer[i - 1] for i in range(len(self._units))]
+        at_input = [i > bottom and not self._is_layer[i - 1] for i in range(len(self._units))]
         at_output = [self._listens_at_output(i) for i in range(len(self._units))]
 
         # What follows runs for every layer in every step of a training: it does no more than it must.
@@ -171,10 +173,10 @@ class Ledger:
                     place = first
             call.at = place
             if is_layer:
+                weight = module.weight
                 call.outputs[place] = output.data
-            if is_layer and place > bottom:
                 # Weak: to keep a step's weights alive through the next would cost 1 to 2 % of the training.
-                call.weights[place] = weakref.ref(module.weight.data)
+                call.weights[place] = weakref.ref(weight.data), weight.version
                 if at_input[place] and inputs and getattr(inputs[0], "requires_grad", False):
                     call.handles.append(inputs[0].register_hook(listeners[place - 1]))
             if at_output[place]:
@@ -198,12 +200,11 @@ class Ledger:
             first = place >= call.lowest  # a backward comes from the output down: this is another one
             if first:
                 call.gradients = [None] * len(call.weights)
-                self._last = call
+                self._last, self._norms = call, None
             if isinstance(gradient, np.ndarray) and (first or gradient.ndim < batched):
                 gradient = gradient.copy()
             call.gradients[place] = gradient
             call.lowest = place
-            self._norms = None
 
         return listen_at_layer if self._is_layer[place] else listen
 
@@ -268,15 +269,16 @@ class Ledger:
         """
         splits = []
         for row, (low, high) in zip(self.rows, pairwise(self._ends), strict=True):
-            weight = self._units[high][1].weight.data  # type: ignore[attr-defined]
+            weight: Parameter = self._units[high][1].weight  # type: ignore[attr-defined]
             seen = self._last.weights[high] if self._last else None
-            if seen is not None and seen() is not weight:
+            if seen is not None and (seen[0]() is not weight.data or seen[1] != weight.version):
                 raise RuntimeError(
                     f"layer {row.layer + 1} has other weights than in the call that the rows are of; "
                     "ask for split() between backward and the optimizer's step"
                 )
-            finite = np.isfinite(weight).all(axis=(-2, -1))  # of others no norm can be had
-            sizes = np.linalg.norm(np.where(finite[..., None, None], weight, 0).astype(np.float64), 2, axis=(-2, -1))
+            finite = np.isfinite(weight.data).all(axis=(-2, -1))  # of others no norm can be had
+            matrix = np.where(finite[..., None, None], weight.data, 0).astype(np.float64)
+            sizes = np.linalg.norm(matrix, 2, axis=(-2, -1))
             with np.errstate(divide="ignore"):  # weights of 0: −inf
                 spectral = np.where(finite, np.log10(sizes), np.nan)
             cap = sum((_CAPS.get(type(module), math.nan) for _, module in self._units[low + 1 : high]), 0.0)

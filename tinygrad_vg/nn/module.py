@@ -12,15 +12,19 @@ from tinygrad_vg.tensor import Tensor
 class Parameter(Tensor):
     """A Tensor that belongs to a module and is trained: it requires gradients.
 
+    Attributes:
+        version: how often an optimizer has written into `data`, and so left it the same array with other numbers.
+
     >>> from tinygrad_vg import nn
     >>> nn.Parameter([0.0, 1.0])
     Parameter([0., 1.], requires_grad=True)
     """
 
-    __slots__ = ()
+    __slots__ = ("version",)
 
     def __init__(self, array: Any, requires_grad: bool = True, name: str | None = None) -> None:
         super().__init__(array, requires_grad, name)
+        self.version = 0
 
 
 ForwardHook = Callable[["Module", tuple[Any, ...], Any], Any]
