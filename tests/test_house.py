@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "tinygrad_vg"
-ENGINE = {"tensor", "rules", "backward", "extended", "ops", "gradcheck"}
+ENGINE = {"tensor", "rules", "backward", "extended", "ops", "spelled", "gradcheck"}
 REQUIRED = {"numpy", "graphviz"}
 
 

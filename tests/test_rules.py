@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tinygrad_vg as tg
-from tinygrad_vg import ops
+from tinygrad_vg import ops, spelled
 from tinygrad_vg.rules import TABLE
 from tinygrad_vg.tensor import name_of
 
@@ -157,13 +157,14 @@ CASES = [
     *(case(operator.getitem, ANY, index) for index in INDICES),
     case(ops.scatter, ANY, slice(1, 3), (4, 3)), case(ops.scatter, ANY, np.array([2, 0]), (3, 3)),
     case(ops.scatter, ROW, np.array([1, 0, 1]), (2,)), case(ops.scatter, POINT, (0, 1), (1, 2)),
-    case(ops.concatenation(1), ROW), case(ops.concatenation(2), ANY, OTHER[:1]),
-    case(ops.concatenation(3), ANY, COLUMN, OTHER, axis=1), case(ops.concatenation(3), COLUMN, ANY, OTHER, axis=-1),
+    case(spelled.concatenation(1), ROW), case(spelled.concatenation(2), ANY, OTHER[:1]),
+    case(spelled.concatenation(3), ANY, COLUMN, OTHER, axis=1),
+    case(spelled.concatenation(3), COLUMN, ANY, OTHER, axis=-1),
 
     *(case(ops.linear, *(numbers(*shape) for shape in shapes)) for shapes in LAYERS),
     *(case(ops.sum_of_outer, numbers(*a), numbers(*b)) for a, b in OUTER),
     case(ops.sum_of_rows, ANY), case(ops.sum_of_rows, CUBE),
-    *(case(ops.share_of_sum, a, n) for a, n in ((ANY, 1), (CUBE, 4), (POINT, 3))),
+    *(case(ops.divided_sum, a, n) for a, n in ((ANY, 1), (CUBE, 4), (POINT, 3))),
     *(case(ops.mean_binary_cross_entropy_with_logits, z, target, n)
       for z, target, n in ((ANY, UNIT, 1), (numbers(2, 2, 3), UNIT, 2), (ANY, SMALL_INTEGERS > 1, 5))),
     *(case(ops.log_softmax, a) for a in (ROW, ANY, CUBE)),

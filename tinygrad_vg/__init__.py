@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from tinygrad_vg import nn as nn
 from tinygrad_vg import ops as ops
 from tinygrad_vg import optim as optim
+from tinygrad_vg import spelled as spelled
 from tinygrad_vg.backward import grad as grad
 from tinygrad_vg.backward import jvp as jvp
 from tinygrad_vg.backward import no_grad as no_grad

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_vg.rules import SPELLED, defvjp
+from tinygrad_vg.rules import defvjp
 from tinygrad_vg.tensor import differentiable
 
 
@@ -131,12 +131,12 @@ def _ones(n: int, dtype: Any) -> Any:
 
 
 @differentiable(lambda g, y, a, n: np.zeros(np.shape(a), g.dtype) + g / n, None)
-def share_of_sum(a: Any, n: int) -> Any:
+def divided_sum(a: Any, n: int) -> Any:
     """Σa / n over all elements, for a mean over only some of the axes."""
     return np.add.reduce(a, axis=None) / n
 
 
-# For two matrices np.dot does what np.matmul does and begins in half the time, but it fills its result with zeros first.
+# For two matrices np.dot does what np.matmul does. It begins in half the time, but first fills its result with zeros.
 
 
 def _linear_input(g: Any, y: Any, x: Any, weight: Any, bias: Any = None) -> Any:
@@ -289,61 +289,3 @@ def scatter(a: Any, index: Any, shape: tuple[int, ...]) -> Any:
 getitem = operator.getitem
 defvjp(getitem, lambda g, y, a, index: scatter(g, index, np.shape(a)))
 defvjp(np.ndarray.astype, lambda g, y, a, dtype: g)
-
-
-@functools.cache
-def concatenation(n: int) -> Any:
-    """The operation that joins n arrays: the rule of each argument cuts its own part out of the gradient."""
-
-    def part(i: int) -> Any:
-        def rule(g: Any, y: Any, *arrays: Any, axis: int = 0) -> Any:
-            ends = np.cumsum([0] + [np.shape(a)[axis] for a in arrays])
-            cut = [slice(None)] * np.ndim(y)
-            cut[axis] = slice(ends[i], ends[i + 1])
-            return g[tuple(cut)]
-
-        return rule
-
-    @differentiable(*(part(i) for i in range(n)))
-    def concatenate(*arrays: Any, axis: int = 0) -> Any:
-        return np.concatenate(arrays, axis=axis)
-
-    return concatenate
-
-
-# NumPy's functions that are spelled in others. Of those that take a sequence, the Tensors in it become arguments.
-def _concatenate(arrays: Any, axis: int | None = 0) -> Any:
-    if axis is None:
-        return _concatenate([np.ravel(a) for a in arrays])
-    return concatenation(len(arrays))(*arrays, axis=axis)
-
-
-def _stack(arrays: Any, axis: int = 0) -> Any:
-    return _concatenate([np.expand_dims(a, axis) for a in arrays], axis)
-
-
-def _vstack(tup: Any) -> Any:
-    return _concatenate([np.reshape(a, (1, -1)) if np.ndim(a) < 2 else a for a in tup])
-
-
-def _hstack(tup: Any) -> Any:
-    rows = [np.reshape(a, (-1,)) if np.ndim(a) < 1 else a for a in tup]
-    return _concatenate(rows, 0 if np.ndim(rows[0]) == 1 else 1)
-
-
-def _dot(a: Any, b: Any) -> Any:
-    if np.ndim(a) == 0 or np.ndim(b) == 0:
-        return np.multiply(a, b)
-    if np.ndim(b) > 2:
-        raise TypeError(f"np.dot of a Tensor with {np.ndim(b)} axes is not supported; write np.matmul or np.sum")
-    return np.matmul(a, b)
-
-
-def _outer(a: Any, b: Any) -> Any:
-    return np.multiply(np.reshape(a, (-1, 1)), np.reshape(b, (1, -1)))
-
-
-SPELLED |= {
-    np.concatenate: _concatenate, np.stack: _stack, np.vstack: _vstack, np.hstack: _hstack,
-    np.dot: _dot, np.outer: _outer,
-}  # fmt: skip

@@ -6,6 +6,7 @@ import io
 import math
 import re
 import weakref
+from dataclasses import astuple
 from itertools import pairwise
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 import tinygrad_vg as tg
-from tinygrad_vg import nn
+from tinygrad_vg import nn, optim
 from tinygrad_vg.instruments import Ledger, log10_norm
 
 SLOPES = {
@@ -195,6 +196,26 @@ def test_split_against_bounds() -> None:
     net[5].weight.data = 2 * net[5].weight.data
     with pytest.raises(RuntimeError, match="layer 3 has other weights"):
         ledger.split()
+
+
+def test_split_notices_weights_that_an_optimizer_wrote_in_place() -> None:
+    net = network([6, 5, 4, 3], nn.Sigmoid)
+    x, g = data(net)
+    with Ledger(net) as heard:
+        net(x).backward(g)
+    cost = np.sum(net(x) * g)
+    told = Ledger.of(net, cost)
+    for one, other in zip(heard.split(), told.split(), strict=True):
+        assert astuple(one) == pytest.approx(astuple(other), abs=1e-14)
+    del cost
+    before = [part.weight.data for part in net if isinstance(part, nn.Linear)]
+    addresses = [array.ctypes.data for array in before]
+    del before
+    optim.SGD(net.parameters(), lr=0.1).step()
+    assert addresses == [part.weight.data.ctypes.data for part in net if isinstance(part, nn.Linear)]  # in place
+    for ledger in (heard, told):
+        with pytest.raises(RuntimeError, match="layer 2 has other weights"):
+            ledger.split()
 
 
 def test_modules_between_layers_have_parts_in_the_order_the_gradient_meets_them() -> None:

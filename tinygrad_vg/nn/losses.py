@@ -35,7 +35,7 @@ class Loss(Module):
 
     def reduce(self, values: Any, counted: tuple[int, ...]) -> Any:
         """Reduce values of shape (..., *counted)."""
-        return values if self.reduction == "none" else ops.share_of_sum(values, self.divisor(counted))
+        return values if self.reduction == "none" else ops.divided_sum(values, self.divisor(counted))
 
     def extra_repr(self) -> str:
         return f"reduction={self.reduction!r}"
