@@ -83,7 +83,7 @@ def training(depth, args, report):
                 order = rng.permutation(len(images))
             batch = order[i % steps * BATCH :][:BATCH]
             sgd.zero_grad()
-            cost(net(images[batch]), targets[batch]).backward()
+            cost(net(images.take(batch, axis=0)), targets.take(batch, axis=0)).backward()
             sgd.step()
             if i % 200 == 0 and report(i / steps / args.epochs):
                 break

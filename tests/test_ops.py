@@ -215,6 +215,15 @@ def test_the_error_of_a_sigmoid_is_right_at_infinity(dtype):
     assert error.dtype == dtype
 
 
+@pytest.mark.parametrize("z", [2, -0.5, np.int64(-3), np.arange(-2, 3), np.zeros((0, 2)), np.array(1.5)], ids=repr)
+def test_what_is_no_array_of_floats_is_taken_as_numpy_takes_it(z):
+    floats = np.asarray(z, float)
+    for function in (ops.sigmoid, ops.sigmoid_slope, ops.softplus, ops.relu):
+        np.testing.assert_array_equal(function(z), function(floats))
+    for function in (ops.sigmoid_error, ops.binary_cross_entropy_with_logits):
+        np.testing.assert_array_equal(function(z, np.ones_like(z)), function(floats, np.ones_like(floats)))
+
+
 def test_biases_of_an_ensemble_may_go_with_one_weight():
     x, weight, bias = np.ones((1, 5, 3)), np.ones((2, 3)), np.arange(8.0).reshape(4, 2)
     y = ops.linear(x, weight, bias)

@@ -19,7 +19,7 @@ from tinygrad_vg.tensor import differentiable
 def number(value: float, dtype: Any) -> Any:
     """A number as an array without axes, of the type that it has beside an array of `dtype`.
 
-    NumPy makes such an array of every Python number that it meets, which takes as long as 300 additions.
+    NumPy makes such an array of every Python number that it meets; on a small layer that takes as long as the sum.
     """
     array = np.asarray(value, np.result_type(dtype, value))
     array.flags.writeable = False
@@ -194,6 +194,7 @@ def sigmoid_error(z: Any, target: Any) -> Any:
     >>> float(ops.sigmoid_error(np.array(40.0), np.array(1.0)))
     -4.248354255291589e-18
     """
+    z = np.asarray(z)
     zero = number(0, z.dtype)
     p, q = np.exp(np.minimum(z, zero)), np.exp(np.minimum(-z, zero))  # in the ratio σ(z) : σ(−z), the larger is 1
     error = np.asarray(target * p)
@@ -215,9 +216,8 @@ def binary_cross_entropy_with_logits(z: Any, target: Any) -> Any:
     >>> ops.binary_cross_entropy_with_logits(np.array([-800.0, 800.0]), np.array([1.0, 1.0]))
     array([800.,   0.])
     """
-    value = np.asarray(np.maximum(z, number(0, z.dtype)) - z * target)
-    value += np.log1p(np.exp(-np.abs(z)))
-    return value
+    z = np.asarray(z)
+    return np.maximum(z, number(0, z.dtype)) - z * target + np.log1p(np.exp(-np.abs(z)))
 
 
 @differentiable(

@@ -108,9 +108,11 @@ def descend(parameters: Iterable[Parameter], lr: float, decay: float) -> None:
         if data.dtype is not dtype:  # as arrays, or every operation would make them anew
             dtype = data.dtype
             rate, kept = np.asarray(lr, dtype), np.asarray(1 - lr * decay, dtype)
-        alone = sys.getrefcount(data) == _OWN_REFERENCES and data.base is None and data.flags.writeable
-        parameter.data = new = data if alone else np.empty_like(data)
-        parameter.version += 1
+        if sys.getrefcount(data) == _OWN_REFERENCES and data.base is None and data.flags.writeable:
+            new = data
+            parameter.version += 1
+        else:
+            parameter.data = new = np.empty_like(data)
         for p, slope, out in in_blocks(data, g, new) if data.size > 2 * _BLOCK else ((data, g, new),):
             if decay:
                 p = np.multiply(p, kept, out)

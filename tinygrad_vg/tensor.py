@@ -47,6 +47,7 @@ class Tensor:
 
     __slots__ = ("data", "grad", "requires_grad", "name", "node", "_hooks", "__weakref__")
 
+    version = 0  # a Parameter's counts how often an optimizer has written into its array
     data: Any
     grad: Any
     requires_grad: bool

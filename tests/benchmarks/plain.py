@@ -95,7 +95,7 @@ def mygrad(job: Job) -> Training:
     layers = list(zip(parameters[::2], parameters[1::2], strict=True))
 
     def step(batch):
-        y, t = job.images[batch], job.targets[batch]
+        y, t = job.images.take(batch, axis=0), job.targets.take(batch, axis=0)
         for weight, bias in layers[:-1]:
             y = sigmoid(mg.matmul(y, weight) + bias)
         weight, bias = layers[-1]
@@ -128,7 +128,8 @@ def hips(job: Job) -> Training:
 
     def step(batch):
         nonlocal parameters
-        loss, gradients = cost_and_gradients(parameters, job.images[batch], job.targets[batch])
+        x, t = job.images.take(batch, axis=0), job.targets.take(batch, axis=0)
+        loss, gradients = cost_and_gradients(parameters, x, t)
         parameters = [
             tuple(p - job.lr * (g + job.weight_decay * p) for p, g in zip(layer, slopes, strict=True))
             for layer, slopes in zip(parameters, gradients, strict=True)

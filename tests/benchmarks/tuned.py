@@ -73,7 +73,7 @@ def mygrad(job: Job) -> Training:
     keep = 1 - job.lr * job.weight_decay
 
     def step(batch):
-        x, t = job.images[batch], job.targets[batch]
+        x, t = job.images.take(batch, axis=0), job.targets.take(batch, axis=0)
         z = mg.matmul(x, layers[0][0]) + layers[0][1]
         for weight, bias in layers[1:]:
             z = mg.matmul(sigmoid(z), weight) + bias
@@ -109,7 +109,8 @@ def hips(job: Job) -> Training:
     cost_and_gradients = value_and_grad(cost)
 
     def step(batch):
-        loss, gradients = cost_and_gradients(parameters, job.images[batch], job.targets[batch])
+        x, t = job.images.take(batch, axis=0), job.targets.take(batch, axis=0)
+        loss, gradients = cost_and_gradients(parameters, x, t)
         for p, g in zip(parameters, gradients, strict=True):
             p *= keep
             p -= job.lr * g
