@@ -133,6 +133,24 @@ def test_graphs_are_freed_without_the_cycle_collector():
 # grad().
 
 
+def test_hooks_are_freed_with_their_tensor():
+    class Hook:
+        def __call__(self, g):
+            pass
+
+    gc.disable()
+    try:
+        x = leaf([1.0, 2.0])
+        y, hook = x * x, Hook()
+        y.register_hook(hook)
+        np.sum(y).backward()
+        seen = weakref.ref(hook)
+        del y, hook
+        assert seen() is None
+    finally:
+        gc.enable()
+
+
 def test_grad_touches_no_grad_and_visits_no_more_than_it_must():
     x, w = leaf(3), leaf(3, seed=1)
     visited = []

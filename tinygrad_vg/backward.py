@@ -6,6 +6,7 @@ So the walk goes from the youngest operation to the oldest: whoever consumes a t
 recurses: a graph may be 200,000 operations deep, and a tensor reached along 2⁶⁰ paths is still visited once.
 """
 
+import itertools
 import threading
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -47,20 +48,24 @@ def no_grad() -> Iterator[None]:
         recording.enabled = before
 
 
+_keys = itertools.count()
+
+
 class HookHandle:
     """Takes a hook off again: call `remove()`, or use the handle as a context manager."""
 
-    __slots__ = ("_hooks",)
+    __slots__ = ("_hooks", "_key")
 
-    def __init__(self, hooks: dict["HookHandle", Any], hook: Callable[..., Any]) -> None:
+    def __init__(self, hooks: dict[int, Any], hook: Callable[..., Any]) -> None:
         if not callable(hook):
             raise TypeError(f"a hook is a function, not {hook!r}")
         self._hooks = hooks
-        hooks[self] = hook
+        self._key = next(_keys)  # a number: the handle as key would be a cycle, and the hook outlive its tensor
+        hooks[self._key] = hook
 
     def remove(self) -> None:
         """Take the hook off; doing so twice is harmless."""
-        self._hooks.pop(self, None)
+        self._hooks.pop(self._key, None)
 
     def __enter__(self) -> "HookHandle":
         return self
@@ -147,7 +152,7 @@ def fit(g: Gradient, value: Any) -> Gradient:
     return g if g.dtype == value.dtype else g.astype(value.dtype)
 
 
-def call_hooks(tensor: "Tensor", hooks: "dict[HookHandle, Hook]", g: Gradient) -> Gradient:
+def call_hooks(tensor: "Tensor", hooks: dict[int, Hook], g: Gradient) -> Gradient:
     """Hand the total gradient to the tensor's hooks, in the order of their registration."""
     if isinstance(g, np.generic):
         g = np.asarray(g)

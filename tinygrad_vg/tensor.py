@@ -53,7 +53,7 @@ class Tensor:
     requires_grad: bool
     name: str | None
     node: "Node | None"
-    _hooks: dict[HookHandle, Hook] | None
+    _hooks: dict[int, Hook] | None
 
     def __init__(self, array: Any, requires_grad: bool = False, name: str | None = None) -> None:
         data = np.asarray(array)

@@ -48,7 +48,7 @@ class Module:
     """
 
     training = True
-    _forward_hooks: dict[HookHandle, ForwardHook] | None = None
+    _forward_hooks: dict[int, ForwardHook] | None = None
 
     def forward(self, *args: Any) -> Any:
         raise TypeError(f"{type(self).__name__} has no forward(): define what the module computes")
