@@ -140,7 +140,7 @@ def test_hooks_are_freed_with_their_tensor():
 
     gc.disable()
     try:
-        x = leaf([1.0, 2.0])
+        x = leaf(3)
         y, hook = x * x, Hook()
         y.register_hook(hook)
         np.sum(y).backward()
