@@ -157,7 +157,7 @@ class Ledger:
         first, *later = places
         is_layer = self._is_layer[first]
         bottom = self._ends[0]  # what its weights pass on goes to the data
-        at_input = [i > bottom and not self._is_layer[i - 1] for i in range(len(self._units))]
+        at_input = [is_layer and not self._is_layer[i - 1] for i in range(len(self._units))]
         at_output = [self._listens_at_output(i) for i in range(len(self._units))]
 
         # What follows runs for every layer in every step of a training: it does no more than it must.
@@ -173,8 +173,9 @@ class Ledger:
                     place = first
             call.at = place
             if is_layer:
-                weight = module.weight
                 call.outputs[place] = output.data
+            if is_layer and place > bottom:
+                weight = module.weight
                 # Weak: to keep a step's weights alive through the next would cost 1 to 2 % of the training.
                 call.weights[place] = weakref.ref(weight.data), weight.version
                 if at_input[place] and inputs and getattr(inputs[0], "requires_grad", False):
