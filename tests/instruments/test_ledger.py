@@ -201,21 +201,29 @@ def test_split_against_bounds() -> None:
 def test_split_notices_weights_that_an_optimizer_wrote_in_place() -> None:
     net = network([6, 5, 4, 3], nn.Sigmoid)
     x, g = data(net)
-    with Ledger(net) as heard:
+    with Ledger(net) as ledger:
         net(x).backward(g)
-    cost = np.sum(net(x) * g)
+    assert len(ledger.split()) == 2
+    places = [part.weight.data.ctypes.data for part in net if isinstance(part, nn.Linear)]
+    optim.SGD(net.parameters(), lr=0.1).step()
+    assert places == [part.weight.data.ctypes.data for part in net if isinstance(part, nn.Linear)]  # in place
+    with pytest.raises(RuntimeError, match="layer 2 has other weights"):
+        ledger.split()
+
+
+def test_split_of_a_recorded_cost_is_by_the_weights_of_its_graph() -> None:
+    net = network([6, 5, 4, 3], nn.Sigmoid)
+    x, g = data(net)
+    with Ledger(net) as heard:
+        cost = np.sum(net(x) * g)
+        cost.backward()
     told = Ledger.of(net, cost)
     for one, other in zip(heard.split(), told.split(), strict=True):
         assert astuple(one) == pytest.approx(astuple(other), abs=1e-14)
     del cost
-    before = [part.weight.data for part in net if isinstance(part, nn.Linear)]
-    addresses = [array.ctypes.data for array in before]
-    del before
+    before = [astuple(one) for one in told.split()]
     optim.SGD(net.parameters(), lr=0.1).step()
-    assert addresses == [part.weight.data.ctypes.data for part in net if isinstance(part, nn.Linear)]  # in place
-    for ledger in (heard, told):
-        with pytest.raises(RuntimeError, match="layer 2 has other weights"):
-            ledger.split()
+    assert [astuple(one) for one in told.split()] == before
 
 
 def test_modules_between_layers_have_parts_in_the_order_the_gradient_meets_them() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_vg.backward import walk
+from tinygrad_vg.backward import below, walk
 from tinygrad_vg.draw import style
 from tinygrad_vg.extended import ExtendedArray, shifted
 from tinygrad_vg.instruments.chain import outputs_in_graph, units_of
@@ -89,7 +89,7 @@ def neurons(
         raise ValueError(f"there is no sample {sample} in a batch of {batch}")
     picture = style.canvas(rankdir, splines="line")
     computed = any(parameter.grad is not None for parameter in model.parameters())
-    totals = walk({cost: ExtendedArray(cost.seed())}, keep=set(z), hooks=False) if computed else {}
+    totals = walk({cost: ExtendedArray(cost.seed())}, keep=set(below([cost])), hooks=False) if computed else {}
     path = _strongest(z, totals, sample) if computed else None
     sizes = [_size(totals.get(units[place].bias)) for place in ends]  # type: ignore[attr-defined]
     _draw_layers(picture, [t.shape[-1] for t in z], path, sizes, first if path else max(first, 1))

@@ -40,7 +40,7 @@ class _Call:
     def __init__(self, units: int) -> None:
         self.at = -1  # the unit that ran last
         self.handles: list[HookHandle] = []
-        self.weights: list[Any] = [None] * units  # a weak reference to each layer's array, and its version
+        self.weights: list[Any] = [None] * units  # of each layer a weak reference and a version; of a graph the arrays
         self.outputs: list[Any] = [None] * units  # z of each layer
         self.gradients: list[Any] = [None] * units  # at the output of each unit
         self.lowest = -1  # the layer heard last
@@ -123,8 +123,7 @@ class Ledger:
             places.setdefault(tensor, []).append(place)
             if ledger._is_layer[place] and tensor.node is not None:
                 call.outputs[place] = tensor.data
-                weight: Any = tensor.node.inputs[1]
-                call.weights[place] = weakref.ref(tensor.node.values[1]), weight.version
+                call.weights[place] = tensor.node.values[1]
         totals = walk({cost: ExtendedArray(cost.seed())}, keep=places, hooks=False)
         for tensor, where in places.items():
             for place in where:
@@ -270,21 +269,28 @@ class Ledger:
         """
         splits = []
         for row, (low, high) in zip(self.rows, pairwise(self._ends), strict=True):
-            weight: Parameter = self._units[high][1].weight  # type: ignore[attr-defined]
-            seen = self._last.weights[high] if self._last else None
-            if seen is not None and (seen[0]() is not weight.data or seen[1] != weight.version):
+            weight = self._weight(high)
+            if weight is None:
                 raise RuntimeError(
                     f"layer {row.layer + 1} has other weights than in the call that the rows are of; "
                     "ask for split() between backward and the optimizer's step"
                 )
-            finite = np.isfinite(weight.data).all(axis=(-2, -1))  # of others no norm can be had
-            matrix = np.where(finite[..., None, None], weight.data, 0).astype(np.float64)
-            sizes = np.linalg.norm(matrix, 2, axis=(-2, -1))
+            finite = np.isfinite(weight).all(axis=(-2, -1))  # of others no norm can be had
+            sizes = np.linalg.norm(np.where(finite[..., None, None], weight, 0).astype(np.float64), 2, axis=(-2, -1))
             with np.errstate(divide="ignore"):  # weights of 0: −inf
                 spectral = np.where(finite, np.log10(sizes), np.nan)
             cap = sum((_CAPS.get(type(module), math.nan) for _, module in self._units[low + 1 : high]), 0.0)
             splits.append(Split(row.layer, _number(spectral), _step(spectral, row.weights), cap, row.activation - cap))
         return tuple(splits)
+
+    def _weight(self, place: int) -> Any:
+        """The array of a layer's weights in the call that the accounts are of; None if it is another one now."""
+        weight: Parameter = self._units[place][1].weight  # type: ignore[attr-defined]
+        kept = self._last.weights[place] if self._last else None
+        if isinstance(kept, tuple):
+            array, version = kept[0](), kept[1]
+            return array if array is weight.data and version == weight.version else None
+        return weight.data if kept is None else kept
 
     def _levels(self) -> Any:
         """log10 of the norm of the gradient at the output of each unit: (units,), for an ensemble (units, R)."""
