@@ -223,6 +223,9 @@ def test_every_direction_is_laid_out(engine, tmp_path):
 
 def test_what_cannot_be_drawn():
     x = leaf([1.0, 2.0], "x")
+    net = nn.Linear(2, 1, rng=0)
+    with pytest.raises(TypeError, match=r"write net.named_parameters\(\) in place of the module"):
+        draw.graph(np.sum(net(x)), net)
     with pytest.raises(TypeError, match="draws how a Tensor was computed, and ndarray is none"):
         draw.graph(np.ones(2))
     with pytest.raises(ValueError, match=r"the output of np.multiply has shape \(2,\).*pass the cotangent"):

@@ -114,6 +114,7 @@ def test_three_neighbours_alike_are_one_and_two_are_not():
     apart = read(draw.layers(net, cost, expand={2, 3}))
     assert [key for key in apart.nodes if key.startswith("layer")] == [f"layer {i}" for i in range(1, 9)]
     assert read(draw.layers(net, cost, expand=[4])).nodes.keys() == apart.nodes.keys()
+    assert read(draw.layers(net, cost, expand=np.int64(4))) == read(draw.layers(net, cost, expand=4))
     assert read(draw.layers(net, cost, expand=True)) == apart
     assert [count for count, *_ in steps(read(draw.layers(net, cost)))] == [1, 4, 1, 1]
 

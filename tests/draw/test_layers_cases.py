@@ -127,6 +127,8 @@ def test_a_broken_network_is_drawn(value):
     picture = read(draw.layers(net, cost, expand=True))
     figures = " ".join(" ".join(edge.lines) for edge in picture.edges)
     assert ("NaN" in figures) == (not np.isfinite(value))
+    norms = [node.lines[-2] for key, node in picture.nodes.items() if key.startswith("layer ") and len(node.lines) > 3]
+    assert not any("–" in norm for norm in norms)  # they were computed, whatever came of it
     if np.isfinite(value):
         assert "+200" in figures or "+19" in figures
 

@@ -225,6 +225,10 @@ def test_what_cannot_be_drawn():
     single.backward()
     with pytest.raises(ValueError, match="there is no sample 1 in a batch of 1"):
         draw.neurons(net, single, sample=1)
+    for value in (True, 1.5, "1"):
+        with pytest.raises(TypeError, match=f"sample is a number of neurons or samples, counted from 0, not {value!r}"):
+            draw.neurons(net, cost, sample=value)
+    assert read(draw.neurons(net, cost, sample=np.int64(7))) == read(draw.neurons(net, cost, sample=7))
     with pytest.raises(ValueError, match="first counts neurons, 0 or more, not -1"):
         draw.neurons(net, cost, first=-1)
     with pytest.raises(ValueError, match="only a tensor of one element has a gradient"):

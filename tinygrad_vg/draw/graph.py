@@ -14,6 +14,7 @@ from tinygrad_vg.draw import style
 from tinygrad_vg.extended import ExtendedArray
 from tinygrad_vg.instruments.factors import ACTIVATIONS, subscripted
 from tinygrad_vg.instruments.magnitude import log10_norm
+from tinygrad_vg.nn import Module
 from tinygrad_vg.tensor import Node, Tensor, name_of
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def graph(
         A `graphviz.Digraph`: Jupyter shows it, `draw.save` writes it to a file.
 
     Raises:
-        TypeError: if `cost` is no Tensor.
+        TypeError: if `cost` is no Tensor, or `params` a module.
         ValueError: for a cost of several elements without `gradient`, one that asks for no gradients (nothing was
             recorded), or a direction there is not.
 
@@ -80,6 +81,8 @@ def graph(
     """
     if not isinstance(cost, Tensor):
         raise TypeError(f"graph draws how a Tensor was computed, and {type(cost).__name__} is none")
+    if isinstance(params, Module):
+        raise TypeError("params are names with their tensors: write net.named_parameters() in place of the module")
     picture = style.canvas(rankdir)
     totals = walk({cost: ExtendedArray(cost.seed(gradient))}, keep=set(below([cost])), hooks=False)
     computed = any(tensor.node is None and tensor.grad is not None for tensor in totals)

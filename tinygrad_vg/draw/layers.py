@@ -42,6 +42,11 @@ class _Layer:
     state: str
 
     @property
+    def is_computed(self) -> bool:
+        """Whether the last backward came here; of one that was, NaN is the gradient itself."""
+        return self.z is not None and self.state != "not computed"
+
+    @property
     def kind(self) -> tuple[Any, ...]:
         """What neighbours must have in common to be drawn as one."""
         units = tuple(_summary(unit) for unit in self.units)
@@ -52,7 +57,7 @@ def layers(
     model: Module,
     source: Tensor | Ledger,
     *,
-    expand: bool | Collection[int] = False,
+    expand: bool | int | Collection[int] = False,
     rankdir: str = "TB",
 ) -> "Digraph":
     """A picture of a network with a node for each layer, on each edge the decades that the gradient loses there.
@@ -99,13 +104,14 @@ def layers(
     chain = _chain(model, ledger)
     picture.node("x", style.box([f"x: {chain[0].module.in_features} inputs"], "#eaeef2"), tooltip="the data")
     tail = "x"
-    link: dict[str, str] = {"tooltip": "no gradient is asked for", "style": "dashed"}
+    below: list[_Layer] = []
     for group in _folded(chain, expand):
         key = f"layer {group[0].number}"
         picture.node(key, **_node(group))
+        link = _edge(below) if below else {"tooltip": "no gradient is asked for", "style": "dashed"}
         picture.edge(tail, key, **link)
         tail = key if len(group) > 1 else _residuals(picture, key, group[0], fold=expand is not True)
-        link = _edge(group)
+        below = group
     value = f" = {style.number(source.item())}" if isinstance(source, Tensor) else ""
     picture.node("C", style.box([f"cost C{value}"], frame=style.INK, bold=0), tooltip="the cost")
     picture.edge(tail, "C", tooltip="from the last layer's z to the cost")
@@ -143,17 +149,23 @@ def _chain(model: Module, ledger: Ledger) -> list[_Layer]:
                 row=rows[i] if i < len(rows) else None,
                 z=ledger.outputs[i] if heard else None,
                 log10_norm=median(norms[i]),
-                state=states[i] if i < len(states) else "",
+                state=_state(states[i], rows[i]) if i < len(states) else "",
             )
         )
     return chain
 
 
-def _folded(chain: Sequence[_Layer], expand: bool | Collection[int]) -> Iterator[list[_Layer]]:
+def _state(verdict: str, row: Row) -> str:
+    """A step's verdict; diagnose knows no rate of what is NaN, and so calls that too "not computed"."""
+    causes = row.cause if isinstance(row.cause, tuple) else (row.cause,)
+    return "not finite" if verdict == "not computed" and "not computed" not in causes else verdict
+
+
+def _folded(chain: Sequence[_Layer], expand: bool | int | Collection[int]) -> Iterator[list[_Layer]]:
     """The layers in groups that are drawn as one node."""
-    if isinstance(expand, int):
-        expand = [layer.number for layer in chain] if expand is True else [expand] if expand else []
-    alone = set(expand)
+    if isinstance(expand, bool):
+        expand = [layer.number for layer in chain] if expand else []
+    alone = set(expand if isinstance(expand, Collection) else [expand])
     if unknown := alone - {layer.number for layer in chain}:
         raise ValueError(f"expand names layers {sorted(unknown)}; this model has layers 1 to {len(chain)}")
     for _, neighbours in groupby(chain, lambda layer: (layer.number if layer.number in alone else 0, layer.kind)):
@@ -168,12 +180,11 @@ def _node(group: Sequence[_Layer]) -> dict[str, str]:
     first, last = group[0], group[-1]
     shape = f"Linear {first.module.in_features} → {first.module.out_features}"
     title = f"layer {first.number}" if first is last else f"layers {first.number} to {last.number}"
-    norms = [layer.log10_norm for layer in group]
     lines = [f"{title}: {shape}", f"z = {_spread(group)}"]
     if slopes := _SLOPES.get(type(first.units[0])) if first.units else None:
         lines.append(f"mean {slopes} = {_mean_slope(group)}")
-    size = " … ".join(style.magnitude(norm) if not math.isnan(norm) else style.NOT_COMPUTED
-                      for norm in ([norms[0]] if first is last else [norms[0], norms[-1]]))  # fmt: skip
+    size = " … ".join(style.magnitude(layer.log10_norm) if layer.is_computed else style.NOT_COMPUTED
+                      for layer in ([first] if first is last else [first, last]))  # fmt: skip
     lines.append(f"log₁₀‖δ‖ = {size}")
     if first.state:
         lines.append(first.state)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,7 +64,7 @@ def neurons(
         each layer only the first neurons are drawn.
 
     Raises:
-        TypeError: if `cost` is no Tensor.
+        TypeError: if `cost` is no Tensor, or `first` or `sample` no whole number.
         ValueError: for a cost of another model, an ensemble, a model with other modules between layers, or a sample
             that the batch does not have.
 
@@ -76,6 +77,9 @@ def neurons(
     """
     if not isinstance(cost, Tensor):
         raise TypeError(f"neurons draws the cost of a model, a Tensor, not {type(cost).__name__}")
+    for name, count in (("first", first), ("sample", sample)):
+        if isinstance(count, bool) or not isinstance(count, Integral):
+            raise TypeError(f"{name} is a number of neurons or samples, counted from 0, not {count!r}")
     if first < 0:
         raise ValueError(f"first counts neurons, 0 or more, not {first}")
     units = [unit for _, unit in units_of(model)]

@@ -16,12 +16,19 @@ if TYPE_CHECKING:
     from graphviz import Digraph
 
 FONT = "Helvetica"  # every layout program knows its widths, every machine has a font like it
-INK, PAPER, FRAME = "#1f2328", "#f6f8fa", "#8c959f"
+INK, PAPER, FRAME, WHITE = "#1f2328", "#f6f8fa", "#8c959f", "#ffffff"
+FAINT = FRAME + "66"  # of the lines between neurons
+DATA = "#eaeef2"  # under what asks for no gradient
+HIGHLIGHT, HIGHLIGHT_FRAME = "#fff8e1", "#bf8700"  # what the reader looks for: leaves, the strongest path
+BAR = "#2f7fc4"
 BROKEN = "#e879e8"  # NaN and infinity, magenta as in all pictures here
+VERDICTS = {
+    "vanishing": "#d3e8fa", "saturated": "#ddd6fb", "exploding": "#fddcd3", "stable": "#dcf2e0", "dead": "#c9d1d9",
+}  # fmt: skip
 NOT_COMPUTED = "–"
 
-_SHRINKS, _KEEPS, _GROWS = "#5aa9e6", "#ffffff", "#f4795b"  # fills, under dark text
-_LINE_SHRINKS, _LINE_KEEPS, _LINE_GROWS = "#2f7fc4", "#8c959f", "#d8492c"  # lines, on any page
+_SHRINKS, _KEEPS, _GROWS = "#5aa9e6", WHITE, "#f4795b"  # fills, under dark text
+_LINE_SHRINKS, _LINE_KEEPS, _LINE_GROWS = "#2f7fc4", FRAME, "#d8492c"  # lines, on any page
 
 _DIRECTIONS = ("TB", "BT", "LR", "RL")
 
@@ -67,14 +74,20 @@ def number(x: float) -> str:
     return "NaN" if math.isnan(x) else f"{x + 0.0:.3g}".replace("inf", "∞")  # + 0.0: there is no −0
 
 
+def with_minus(words: str) -> str:
+    """Numbers with the minus sign of print, which is as wide as the plus beside it."""
+    # Factors keep the "-" of `number` and `power` on purpose: they can be copied into a program.
+    return words.replace("-", "−")
+
+
 def decades(x: float) -> str:
     """A difference of logarithms with its sign: "−0.67"."""
-    return "NaN" if math.isnan(x) else f"{round(x, 2) + 0.0:+.2f}".replace("-", "−").replace("inf", "∞")
+    return "NaN" if math.isnan(x) else with_minus(f"{round(x, 2) + 0.0:+.2f}").replace("inf", "∞")
 
 
 def magnitude(log10: float) -> str:
     """A logarithm: "−2.31"; −∞ is that of 0."""
-    return "NaN" if math.isnan(log10) else f"{round(log10, 2) + 0.0:.2f}".replace("-", "−").replace("inf", "∞")
+    return "NaN" if math.isnan(log10) else with_minus(f"{round(log10, 2) + 0.0:.2f}").replace("inf", "∞")
 
 
 def power(sign: float, log10: float) -> str:
@@ -134,10 +147,20 @@ def box(
         letters, width = (f"<b>{text(line)}</b>", 8.0) if i == bold else (text(line), 6.6)
         colour = f' bgcolor="{under_bold}"' if under_bold and i == bold else ""
         rows.append(f'<tr><td width="{round(width * len(line)) + 8}"{colour}>{letters}</td></tr>')
+    return table(rows, background, frame)
+
+
+def table(rows: Sequence[str], background: str = PAPER, frame: str = FRAME, spacing: int = 0) -> str:
+    """A label: a rounded box with these rows of HTML in it, `spacing` points apart."""
     return (
-        '<<table border="1" cellborder="0" cellspacing="0" cellpadding="2" style="rounded" '
+        f'<<table border="1" cellborder="0" cellspacing="{spacing}" cellpadding="2" style="rounded" '
         f'bgcolor="{background}" color="{frame}">{"".join(rows)}</table>>'
     )
+
+
+def unknown(why: str, before: str = "") -> dict[str, str]:
+    """An edge whose figure was not computed: "–", behind what is known of it, and a tooltip that says why."""
+    return {"label": box([f"{before}{NOT_COMPUTED}"], WHITE), "tooltip": why, "labeltooltip": why}
 
 
 def legend(picture: "Digraph", *notes: str) -> None:
@@ -150,11 +173,7 @@ def legend(picture: "Digraph", *notes: str) -> None:
         f"<tr>{scale}</tr>",
         *(f'<tr><td colspan="5" align="left" width="{6 * len(note)}">{text(note)}</td></tr>' for note in notes),
     ]
-    picture.attr(
-        label='<<table border="1" cellborder="0" cellspacing="0" cellpadding="3" style="rounded" '
-        f'bgcolor="{PAPER}" color="{FRAME}">{"".join(rows)}</table>>',
-        labelloc="b", fontsize="11", fontcolor=INK,
-    )  # fmt: skip
+    picture.attr(label=table(rows, spacing=2), labelloc="b", fontsize="11", fontcolor=INK)
 
 
 def tooltip(string: str) -> str:
