@@ -12,7 +12,7 @@ from tinygrad_vg import ops
 from tinygrad_vg.backward import below, fit, walk
 from tinygrad_vg.draw import style
 from tinygrad_vg.extended import ExtendedArray
-from tinygrad_vg.instruments.factors import ACTIVATIONS, subscripted
+from tinygrad_vg.instruments.factors import ACTIVATIONS, local_derivative, subscripted
 from tinygrad_vg.instruments.magnitude import log10_norm
 from tinygrad_vg.nn import Module
 from tinygrad_vg.tensor import Node, Tensor, name_of
@@ -114,9 +114,7 @@ def _edges(tensor: Tensor, g: ExtendedArray, norms: Mapping[Tensor, float], uses
     edges = []
     for index, source, rule in node.edges:
         if tensor.size == source.size == 1:
-            one = np.ones(tensor.shape, tensor.dtype)
-            with np.errstate(over="ignore", invalid="ignore"):  # as in the walk
-                factor = float(np.sum(rule(one, node.output, *node.values, **node.kwargs)))
+            factor = float(np.sum(local_derivative(rule, node.output, *node.values, **node.kwargs)))
             edges.append(_Edge(source, factor, math.log10(abs(factor)) if factor else -math.inf))
         else:
             if uses[source] == 1:  # then its gradient is what comes along this edge

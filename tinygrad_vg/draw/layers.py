@@ -11,6 +11,7 @@ import numpy as np
 from tinygrad_vg import ops
 from tinygrad_vg.draw import style
 from tinygrad_vg.instruments.chain import units_of
+from tinygrad_vg.instruments.factors import local_derivative
 from tinygrad_vg.instruments.ledger import Ledger
 from tinygrad_vg.instruments.ledger_table import Part, Row, median
 from tinygrad_vg.instruments.verdict import diagnose
@@ -204,13 +205,13 @@ def _spread(group: Sequence[_Layer]) -> str:
 
 
 def _mean_slope(group: Sequence[_Layer]) -> str:
-    """The activation's slope, averaged over samples and neurons: its rule applied to one."""
+    """The activation's slope, averaged over samples and neurons."""
     if any(layer.z is None for layer in group):
         return style.NOT_COMPUTED
     function = _FUNCTIONS[type(group[0].units[0])]
     (rule,) = TABLE[function].rules
     assert rule is not None
-    slopes = [rule(np.ones(layer.z.shape, layer.z.dtype), function(layer.z), layer.z) for layer in group]
+    slopes = [local_derivative(rule, function(layer.z), layer.z) for layer in group]
     means = [float(np.mean(slope, dtype=np.float64)) for slope in slopes]
     return style.number(float(np.mean(means)))
 

@@ -13,7 +13,7 @@ from tinygrad_vg.backward import below, walk
 from tinygrad_vg.draw import style
 from tinygrad_vg.extended import ExtendedArray, shifted
 from tinygrad_vg.instruments.chain import outputs_in_graph, units_of
-from tinygrad_vg.instruments.factors import ACTIVATIONS, subscripted
+from tinygrad_vg.instruments.factors import ACTIVATIONS, local_derivative, subscripted
 from tinygrad_vg.instruments.magnitude import log10_norm
 from tinygrad_vg.nn import Linear, Module
 from tinygrad_vg.tensor import Tensor
@@ -154,14 +154,14 @@ def _strongest(z: list[Tensor], totals: Mapping[Tensor, ExtendedArray], sample: 
 
 
 def _slope(z: Tensor, following: Tensor) -> tuple[str, Any]:
-    """The activation between two layers and its slopes at z: its rule applied to one."""
+    """The activation between two layers and its slopes at z."""
     if following is z:
         return "", np.ones(z.shape)
     node = following.node
     if node is None or node.function not in ACTIVATIONS or node.inputs[0] is not z:
         raise ValueError("a path needs one activation between two layers, such as Sigmoid, or none")
     ((_, _, rule),) = node.edges
-    return ACTIVATIONS[node.function], rule(np.ones(z.shape, z.dtype), node.output, *node.values)
+    return ACTIVATIONS[node.function], local_derivative(rule, node.output, *node.values)
 
 
 def _weight(z: Tensor) -> Any:

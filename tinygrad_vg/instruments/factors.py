@@ -15,6 +15,7 @@ import numpy as np
 
 from tinygrad_vg import ops
 from tinygrad_vg.backward import grad, jvp, on_the_way
+from tinygrad_vg.rules import Rule
 from tinygrad_vg.tensor import Node, Tensor, name_of
 
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
@@ -92,8 +93,7 @@ def chain_factors(cost: Tensor, bias: Tensor) -> list[Factor]:
     steps = chain(cost, bias)
     factors = []
     for step in steps:
-        value = float(np.asarray(step.rule(np.ones(step.output.shape), step.node.output, *step.node.values,
-                                           **step.node.kwargs)).sum())  # fmt: skip
+        value = float(np.sum(local_derivative(step.rule, step.node.output, *step.node.values, **step.node.kwargs)))
         if step.is_activation:
             factors.append(Factor(f"{ACTIVATIONS[step.node.function]}′({subscripted('z', step.layer)})", value))
         elif step.is_weight:
@@ -124,6 +124,21 @@ def cascade(cost: Tensor, bias: Tensor) -> list[Change]:
     moved = jvp([*ends.values(), cost], bias, np.ones(bias.shape, bias.dtype))
     changes = [Change(f"Δ{name}", float(value.item())) for name, value in zip([*ends, "C"], moved, strict=True)]
     return [Change("Δb₁", 1.0), *changes]
+
+
+def local_derivative(rule: Rule, y: Any, *args: Any, **kwargs: Any) -> Any:
+    """The derivative of y = function(*args, **kwargs) by one argument: the rule of that argument applied to one.
+
+    Of a function that works element by element these are its slopes, of one between single numbers the derivative.
+
+    >>> import tinygrad_vg as tg
+    >>> y = tg.ops.sigmoid(tg.Tensor([0.0, 2.0], requires_grad=True))
+    >>> ((_, _, rule),) = y.node.edges
+    >>> local_derivative(rule, y.data, *y.node.values).round(3)
+    array([0.25 , 0.105])
+    """
+    with np.errstate(over="ignore", invalid="ignore"):  # of a network that has exploded
+        return rule(np.ones_like(y), y, *args, **kwargs)
 
 
 def subscripted(letter: str, number: int) -> str:
