@@ -98,12 +98,13 @@ def walk(
         if tensor in keep:
             kept[tensor] = g
         values, kwargs = node.values, node.kwargs
-        arguments = (tensor, *node.checked_inputs(tensor)) if create_graph else (node.output, *values)
+        seen = (tensor, *node.checked_inputs(tensor)) if create_graph else (node.output, *values)
+        arguments = (g, *seen)
         extended = isinstance(g, ExtendedArray)
         for index, source, rule in node.edges:
             if only is not None and source not in only:
                 continue
-            share = g.through(rule, *arguments, **kwargs) if extended else rule(g, *arguments, **kwargs)
+            share = g.through(rule, *seen, **kwargs) if extended else rule(*arguments, **kwargs)
             value = values[index]
             try:
                 if share.shape != value.shape or share.dtype is not value.dtype:

@@ -42,7 +42,7 @@ class Linear(Module):
     def forward(self, x: Any) -> Any:
         if not isinstance(x, Tensor):
             x = np.asarray(x)
-        if x.ndim == 1 and self.weight.ndim == 3:
+        if self.weight.data.ndim == 3 and x.ndim == 1:
             raise ValueError("an ensemble takes batches: x[None] is a batch of this one sample")
         try:
             return ops.linear(x, self.weight, self.bias)

@@ -49,9 +49,10 @@ def like(target: Any, input: Any) -> Any:
     """
     if not (isinstance(target, Tensor) and target.requires_grad):
         target = target.data if isinstance(target, Tensor) else target
-        target = np.asarray(target, input.dtype if input.dtype.kind == "f" else None)
-    ends_it = target.ndim >= 2 and target.shape == input.shape[max(0, input.ndim - target.ndim) :]
-    if not (ends_it or target.shape == input.shape):
+        dtype = input.dtype
+        target = np.asarray(target, dtype if dtype.kind == "f" else None)
+    shape = input.shape
+    if target.shape != shape and (target.ndim < 2 or target.shape != shape[max(0, len(shape) - target.ndim) :]):
         raise ValueError(
             f"a target of shape {target.shape} does not go with an input of shape {input.shape}; "
             "class indices (integers) become rows by np.eye(classes)[indices]; an ensemble's output keeps its last axis"
