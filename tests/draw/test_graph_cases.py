@@ -159,6 +159,26 @@ def test_300_layers_in_float32_show_gains_all_the_way():
     assert "float32" in picture.nodes[picture.key("0.bias")].attributes["tooltip"]
 
 
+def test_leaves_beside_the_way_have_figures_and_no_colour():
+    w, x = leaf(np.full((3, 3), 40.0), "w"), leaf(np.ones((4, 3)), "x")
+    cost = np.sum(np.matmul(np.tanh(0.01 * x), w))
+    picture = drawn(cost)
+    (branch, *_), way = picture.up(picture.key("w")), list(picture.up(picture.key("x")))
+    assert float(branch.factor) < 0.1
+    assert branch.colour == style.WHITE
+    assert style.line(0.0).items() <= branch.attributes.items()
+    assert branch not in way
+    for edge in way:  # from x on, which is the only leaf of its operation
+        assert edge.colour == style.fill(math.log10(edge.factor))
+        assert edge.attributes["weight"] == "20"
+    assert "Edges to leaves beside the way, such as weights, have no colour." in draw.graph(cost).source
+    broken = drawn(np.tanh(x[0, 0]) * leaf(np.nan, "v"))
+    assert {edge.colour for edge in broken.up(broken.key("x"))} >= {style.BROKEN}
+    broken = drawn((np.tanh(x[0, 0]) * np.nan) * leaf(1.0, "v"))
+    (edge,) = broken.up(broken.key("v"))
+    assert edge.colour == edge.attributes["color"] == style.BROKEN
+
+
 # Size.
 
 

@@ -1,6 +1,5 @@
 """The picture by layers: its edges add up to the whole way, folded or not, from a cost as from a ledger."""
 
-import importlib
 import math
 import re
 from xml.etree import ElementTree
@@ -13,8 +12,6 @@ from tests.draw.reading import SVG, Picture, assert_svg_says_the_same, read
 from tinygrad_vg import draw, nn
 from tinygrad_vg.draw import style
 from tinygrad_vg.instruments import Ledger, diagnose
-
-STATES = importlib.import_module("tinygrad_vg.draw.layers")._STATES
 
 
 def steps(picture: Picture) -> list[tuple[int, float, float, float]]:
@@ -141,9 +138,9 @@ def test_50_layers_are_a_picture_that_can_be_read(units, expand, most, engine, t
 # Verdicts.
 
 
-@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("state", style.VERDICTS)
 def test_the_verdict_has_its_word_and_its_colour(state):
-    assert len(set(STATES.values())) == len(STATES)
+    assert len(set(style.VERDICTS.values())) == len(style.VERDICTS)
     net = fate(state)
     cost, ledger = trained_once(net)
     digraph = draw.layers(net, cost, expand=True)
@@ -153,9 +150,11 @@ def test_the_verdict_has_its_word_and_its_colour(state):
     for i, each in enumerate(states, 1):
         node = picture.nodes[f"layer {i}"]
         assert node.lines[-1] == each
-        assert node.colour == STATES[each]
+        assert node.colour == style.VERDICTS[each]
     assert picture.nodes["layer 6"].colour == style.PAPER
-    assert f"Layers are coloured by their verdict: {', '.join(s for s in STATES if s in states)}." in digraph.source
+    named = [verdict for verdict in style.VERDICTS if verdict in states]
+    assert f"Layers are coloured by their verdict: {', '.join(named)}." in digraph.source
+    assert re.findall(r">(\w+): [^<]*(?:0\.1|arrives)[^<]*\.<", digraph.source) == named  # by what measure
 
 
 def test_a_dead_layer_takes_everything():

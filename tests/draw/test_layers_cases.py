@@ -94,24 +94,49 @@ def test_blocks_behind_the_last_layer_have_no_account():
 # Before a backward.
 
 
+def figures(digraph):
+    """The lines with figures of a picture's nodes, but for the cost's: those of the forward, and the others."""
+    nodes = [node for key, node in read(digraph).nodes.items() if key != "C"]
+    lines = [line for node in nodes for line in node.lines if " = " in line or re.search("–$|decades", line)]
+    forward = [line for line in lines if line.startswith(("z = ", "mean "))]
+    return forward, [line for line in lines if line not in forward]
+
+
 @pytest.mark.parametrize("kind", NETS)
-def test_before_a_backward_all_figures_are_dashes(kind):
+def test_before_a_backward_only_the_forward_has_figures(kind):
     net = NETS[kind]()
-    cost = np.sum(net(np.ones((2, next(net.parameters()).shape[-1]))))
-    pictures = [draw.layers(net, source, expand=True) for source in (cost, Ledger(net))]
-    for digraph in pictures:
-        picture = read(digraph)
-        for edge in picture.edges:
-            assert edge.lines in ([], ["–"], ["×1"])
-        for key, node in picture.nodes.items():
-            for line in node.lines:
-                assert key == "C" or not re.search(r"=(?! –$)|decades", line), line
+    ledger = Ledger(net)
+    fresh = draw.layers(net, ledger, expand=True)
+    with ledger:
+        cost = np.sum(net(np.ones((2, next(net.parameters()).shape[-1]))))
+    before = draw.layers(net, cost, expand=True)
+    assert figures(draw.layers(net, ledger, expand=True)) == figures(before)
+    for digraph in (fresh, before):
+        assert all(edge.lines in ([], ["–"], ["×1"]) for edge in read(digraph).edges)
+        assert all(line.endswith("–") for line in figures(digraph)[1])
         assert "not computed: no parameter has a .grad" in digraph.source
-    assert read(pictures[0]).edges == read(pictures[1]).edges
+    assert all(line.endswith("–") for line in figures(fresh)[0])
     cost.backward()
-    assert "–" not in draw.layers(net, cost, expand=True).source
+    after = draw.layers(net, cost, expand=True)
+    assert "–" not in after.source
+    assert figures(after)[0] == figures(before)[0]
     net.zero_grad()
-    assert draw.layers(net, cost, expand=True).source == pictures[0].source
+    assert draw.layers(net, cost, expand=True).source == before.source
+
+
+def test_layers_that_a_backward_did_not_reach_have_dashes():
+    net = network([5, 4, 4, 4, 3], nn.Tanh)
+    with Ledger(net) as ledger:
+        hidden = net[:3](np.ones((2, 5)))
+        net[3:](hidden)
+        np.sum(hidden).backward()
+    picture = read(draw.layers(net, ledger))
+    for layer in (2, 3):
+        z, _, size, state = picture.nodes[f"layer {layer}"].lines[1:]
+        assert not z.endswith("–")
+        assert (size, state) == ("log₁₀‖δ‖ = –", "not computed")
+        (step,) = (edge for edge in picture.edges if edge.tail == f"layer {layer}")
+        assert step.lines == ["–"]
 
 
 # Networks that have broken down, and places where nothing is recorded.
@@ -129,6 +154,7 @@ def test_a_broken_network_is_drawn(value):
     assert ("NaN" in figures) == (not np.isfinite(value))
     norms = [node.lines[-2] for key, node in picture.nodes.items() if key.startswith("layer ") and len(node.lines) > 3]
     assert not any("–" in norm for norm in norms)  # they were computed, whatever came of it
+    assert any("NaN" in norm for norm in norms) == (not np.isfinite(value))
     if np.isfinite(value):
         assert "+200" in figures or "+19" in figures
 

@@ -228,7 +228,10 @@ def test_what_cannot_be_drawn():
     for value in (True, 1.5, "1"):
         with pytest.raises(TypeError, match=f"sample is a number of neurons or samples, counted from 0, not {value!r}"):
             draw.neurons(net, cost, sample=value)
-    assert read(draw.neurons(net, cost, sample=np.int64(7))) == read(draw.neurons(net, cost, sample=7))
+        with pytest.raises(TypeError, match=f"first is a number of neurons .*, not {value!r}"):
+            draw.neurons(net, cost, first=value)
+    numbers = {"sample": np.int64(7), "first": np.int64(2)}
+    assert read(draw.neurons(net, cost, **numbers)) == read(draw.neurons(net, cost, sample=7, first=2))
     with pytest.raises(ValueError, match="first counts neurons, 0 or more, not -1"):
         draw.neurons(net, cost, first=-1)
     with pytest.raises(ValueError, match="only a tensor of one element has a gradient"):

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ class _Edge:
     symbol: str = ""  # what the book calls the factor
     pair: tuple[str, float] | None = None  # w_j σ′(z_j) with its value, and the decades of that
     silent: bool = False  # no gradient arrives at the upper end, so its norm has nothing to change by
+    is_branch: bool = False  # to a leaf beside the way, such as a weight
 
     @property
     def value(self) -> str:
@@ -55,8 +56,9 @@ def graph(
     leaf to the cost multiply to the leaf's gradient (Eq. 122 of Nielsen's chapter 5); a σ behind a weight also tells
     their pair, w_j σ′(z_j). Elsewhere the factor is a matrix, and the edge shows its gain: by how much the norm of the
     gradient changes on this edge. Gains are computed in extended range: nothing vanishes below the floats. Before a
-    backward, that is as long as no leaf has a `.grad`, all of them are "–". Nothing is changed and no hook is called;
-    the graph is walked and not recursed into, 5,000 operations in less than a second.
+    backward, that is as long as no leaf has a `.grad`, all of them are "–". Colour and width follow the way down; an
+    edge to a leaf that stands beside it, such as a weight, has its figure only. Nothing is changed and no hook is
+    called; the graph is walked and not recursed into, 5,000 operations in less than a second.
 
     Args:
         cost: a Tensor with its graph; of one element, or give `gradient`.
@@ -103,7 +105,7 @@ def graph(
             _operation(picture, ids, tensor, tensor.node, size, is_cost=tensor is cost)
             for edge in edges[tensor]:
                 _draw_edge(picture, ids[id(edge.source)], ids[id(tensor)], edge, computed)
-    style.legend(picture, *_notes(computed, any(e.factor is None for group in edges.values() for e in group)))
+    style.legend(picture, *_notes(computed, [edge for group in edges.values() for edge in group]))
     return picture
 
 
@@ -113,16 +115,18 @@ def _edges(tensor: Tensor, g: ExtendedArray, norms: Mapping[Tensor, float], uses
     assert node is not None
     edges = []
     for index, source, rule in node.edges:
+        is_branch = source.node is None and len(node.edges) > 1
         if tensor.size == source.size == 1:
             factor = float(np.sum(local_derivative(rule, node.output, *node.values, **node.kwargs)))
-            edges.append(_Edge(source, factor, math.log10(abs(factor)) if factor else -math.inf))
+            gain = math.log10(abs(factor)) if factor else -math.inf
+            edges.append(_Edge(source, factor, gain, is_branch=is_branch))
         else:
             if uses[source] == 1:  # then its gradient is what comes along this edge
                 arrived = norms[source]
             else:
                 share = g.through(rule, node.output, *node.values, **node.kwargs)
                 arrived = _log10(fit(share, node.values[index]))
-            edges.append(_Edge(source, None, arrived - norm, silent=norm == -math.inf))
+            edges.append(_Edge(source, None, arrived - norm, silent=norm == -math.inf, is_branch=is_branch))
     return edges
 
 
@@ -170,8 +174,8 @@ def _leaf(picture: "Digraph", key: str, tensor: Tensor, name: str | None, size: 
     lines = [title, what, f"log₁₀‖∂C/∂·‖ = {size}"]
     if value is not None:
         lines.insert(2, f"∂C/∂· = {value}")
-    style.node(picture, key, style.box(lines, "#fff8e1", "#bf8700", bold=0), tooltip=style.tooltip(
-        f"{title}: {tensor.dtype} of shape {tensor.shape}, log₁₀‖∂C/∂·‖ = {size}"))  # fmt: skip
+    tip = style.tooltip(f"{title}: {tensor.dtype} of shape {tensor.shape}, log₁₀‖∂C/∂·‖ = {size}")
+    style.node(picture, key, style.box(lines, style.HIGHLIGHT, style.HIGHLIGHT_FRAME, bold=0), tooltip=tip)
 
 
 def _operation(picture: "Digraph", ids: dict[int, str], tensor: Tensor, node: Node, size: str, is_cost: bool) -> None:
@@ -204,7 +208,7 @@ def _constant(picture: "Digraph", key: str, argument: Any, value: Any) -> None:
     what = f"{style.number(float(value))}" if np.shape(value) == () else f"data {np.shape(value)}"
     lines = [*([name] if name else []), what]
     tip = f"{name or 'data'}: {value.dtype} of shape {np.shape(value)}, no gradient is asked for"
-    style.node(picture, key, style.box(lines, "#eaeef2", bold=0 if name else None), tooltip=style.tooltip(tip))
+    style.node(picture, key, style.box(lines, style.DATA, bold=0 if name else None), tooltip=style.tooltip(tip))
 
 
 def _short(value: Any) -> str:
@@ -214,24 +218,28 @@ def _short(value: Any) -> str:
 
 def _draw_edge(picture: "Digraph", tail: str, head: str, edge: _Edge, computed: bool) -> None:
     if not computed or edge.silent:
-        tip = "no gradient arrives here" if computed else "not computed: call backward first"
-        style.edge(picture, tail, head, style.box([style.NOT_COMPUTED], "#ffffff"), tooltip=tip, labeltooltip=tip)
+        why = "no gradient arrives here" if computed else "not computed: call backward first"
+        style.edge(picture, tail, head, **style.unknown(why))
         return
     lines = [f"{edge.symbol} = {edge.value}" if edge.symbol else edge.value]
     what = "factor" if edge.factor is not None else "gain of the gradient's norm"
     tip = style.tooltip(f"{what} {edge.value.removeprefix('gain ')}, {style.decades(edge.gain)} decades")
-    label = style.box(lines, style.fill(edge.gain))
+    # Branches are as thin and white as a gain of 1, so that the eye follows the way; but NaN is never hidden.
+    shown = 0.0 if edge.is_branch and not math.isnan(edge.gain) else edge.gain
+    label = style.box(lines, style.fill(shown))
     if edge.pair:
         words, gain = edge.pair
-        label = style.box([*lines, words], style.fill(edge.gain), bold=1, under_bold=style.fill(gain))
-    spine = "20" if edge.source.node is not None else ""  # heavy edges are straight: leaves stand beside the way
-    style.edge(picture, tail, head, label, tooltip=tip, labeltooltip=tip, weight=spine, **style.line(edge.gain))
+        label = style.box([*lines, words], style.fill(shown), bold=1, under_bold=style.fill(gain))
+    weight = "" if edge.is_branch else "20"  # heavy edges are straight: leaves stand beside the way
+    style.edge(picture, tail, head, label, tooltip=tip, labeltooltip=tip, weight=weight, **style.line(shown))
 
 
-def _notes(computed: bool, has_gains: bool) -> list[str]:
+def _notes(computed: bool, edges: Sequence[_Edge]) -> list[str]:
     if not computed:
         return ["Arrows: the way of the data. –: not computed: no leaf has a .grad, call backward."]
     notes = ["Arrows: the way of the data. On an edge: what multiplies the gradient on its way back."]
-    if has_gains:
+    if any(edge.factor is None for edge in edges):
         notes.append("gain: how the norm of the gradient changes where the factor is a matrix.")
+    if any(edge.is_branch for edge in edges):
+        notes.append("Edges to leaves beside the way, such as weights, have no colour.")
     return notes

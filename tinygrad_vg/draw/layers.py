@@ -11,10 +11,10 @@ import numpy as np
 from tinygrad_vg import ops
 from tinygrad_vg.draw import style
 from tinygrad_vg.instruments.chain import units_of
-from tinygrad_vg.instruments.factors import local_derivative
+from tinygrad_vg.instruments.factors import ACTIVATIONS, local_derivative
 from tinygrad_vg.instruments.ledger import Ledger
 from tinygrad_vg.instruments.ledger_table import Part, Row, median
-from tinygrad_vg.instruments.verdict import diagnose
+from tinygrad_vg.instruments.verdict import SATURATED, STEADY, diagnose
 from tinygrad_vg.nn import Linear, Module, ReLU, Residual, Sigmoid, Tanh
 from tinygrad_vg.rules import TABLE
 from tinygrad_vg.tensor import Tensor
@@ -22,11 +22,14 @@ from tinygrad_vg.tensor import Tensor
 if TYPE_CHECKING:
     from graphviz import Digraph
 
-_STATES = {
-    "vanishing": "#d3e8fa", "saturated": "#ddd6fb", "exploding": "#fddcd3", "stable": "#dcf2e0", "dead": "#c9d1d9",
-}  # fmt: skip
-_SLOPES = {Sigmoid: "σ′", Tanh: "tanh′", ReLU: "relu′"}
 _FUNCTIONS: dict[type[Module], Any] = {Sigmoid: ops.sigmoid, Tanh: np.tanh, ReLU: ops.relu}
+_MEANINGS = {
+    "vanishing": f"the gradient's step to the layer loses more than {STEADY} decades",
+    "saturated": f"it loses more than {STEADY}, by slopes more than {SATURATED:g} decade below their largest",
+    "exploding": f"it gains more than {STEADY} decades",
+    "stable": f"it changes by {STEADY} decades at most",
+    "dead": "no gradient arrives",
+}
 _FOLDED = 3  # so many identical neighbours, or more, are drawn as one
 
 
@@ -38,14 +41,13 @@ class _Layer:
     module: Linear
     units: tuple[Module, ...]  # what lies between it and the next layer
     row: Row | None
-    z: Any
-    log10_norm: float
+    z: Any  # None if the layer has not run
+    log10_norm: float | None  # None if no backward came here; NaN is the gradient itself
     state: str
 
     @property
-    def is_computed(self) -> bool:
-        """Whether the last backward came here; of one that was, NaN is the gradient itself."""
-        return self.z is not None and self.state != "not computed"
+    def size(self) -> str:
+        return style.NOT_COMPUTED if self.log10_norm is None else style.magnitude(self.log10_norm)
 
     @property
     def kind(self) -> tuple[Any, ...]:
@@ -71,8 +73,8 @@ def layers(
 
     Args:
         model: a chain of Linears and modules between them, as for `Ledger`.
-        source: the cost of one call of the model, or a Ledger that has heard a backward. Figures are "–" for a cost
-            before its backward (no parameter of the model has a `.grad`), and for a ledger that has heard none.
+        source: the cost of one call of the model, or a Ledger that has heard a backward. What a backward tells is "–"
+            for a cost before its own (no parameter of the model has a `.grad`), and for a ledger that has heard none.
         expand: True to fold nothing, or the number or numbers of layers that are drawn for themselves.
         rankdir: where the data flows: "TB" down, "LR" to the right, "BT", "RL". A page is wide enough for many layers
             only from top to bottom.
@@ -94,16 +96,15 @@ def layers(
     >>> "layers 1 to 49" in tg.draw.layers(net, cost).source
     True
     """
-    ledger = source
-    if isinstance(source, Tensor):
-        ledger = Ledger.of(model, source)
-        if all(parameter.grad is None for parameter in model.parameters()):
-            ledger = Ledger(model)
+    ledger = Ledger.of(model, source) if isinstance(source, Tensor) else source
     if not isinstance(ledger, Ledger):
         raise TypeError(f"layers draws the cost of a model or a Ledger, not {type(source).__name__}")
+    computed = ledger.heard
+    if isinstance(source, Tensor):  # its ledger could tell what a backward would find
+        computed = any(parameter.grad is not None for parameter in model.parameters())
     picture = style.canvas(rankdir)
-    chain = _chain(model, ledger)
-    picture.node("x", style.box([f"x: {chain[0].module.in_features} inputs"], "#eaeef2"), tooltip="the data")
+    chain = _chain(model, ledger, computed)
+    picture.node("x", style.box([f"x: {chain[0].module.in_features} inputs"], style.DATA), tooltip="the data")
     tail = "x"
     below: list[_Layer] = []
     for group in _folded(chain, expand):
@@ -116,21 +117,19 @@ def layers(
     value = f" = {style.number(source.item())}" if isinstance(source, Tensor) else ""
     picture.node("C", style.box([f"cost C{value}"], frame=style.INK, bold=0), tooltip="the cost")
     picture.edge(tail, "C", tooltip="from the last layer's z to the cost")
-    notes = _notes(chain)
-    if ledger.heard and ledger.log10_norm.ndim > 1:
+    notes = _notes(chain, computed)
+    if computed and ledger.log10_norm.ndim > 1:
         notes.append(f"An ensemble: medians of {ledger.log10_norm.shape[1]} networks, and C is the sum of their costs.")
     style.legend(picture, *notes)
     return picture
 
 
-def _chain(model: Module, ledger: Ledger) -> list[_Layer]:
+def _chain(model: Module, ledger: Ledger, computed: bool) -> list[_Layer]:
     units = list(units_of(model))
     ends = [i for i, (_, unit) in enumerate(units) if isinstance(unit, Linear)]
     if [unit for _, unit in units] != [unit for _, unit in units_of(ledger.model)]:
         raise ValueError("this ledger keeps the accounts of another model")
-    heard = ledger.heard
-    rows = ledger.rows if heard else ()
-    norms = ledger.log10_norm if heard else np.full(len(ends), np.nan)
+    rows = ledger.rows if computed else ()
     try:
         states = [verdict.state for verdict in diagnose(ledger).layers] if rows else []
     except RuntimeError as error:
@@ -142,15 +141,16 @@ def _chain(model: Module, ledger: Ledger) -> list[_Layer]:
     for i, end in enumerate(ends):
         until = ends[i + 1] if i + 1 < len(ends) else len(units)
         layer: Any = units[end][1]
+        state = _state(states[i], rows[i]) if i < len(rows) else ""
         chain.append(
             _Layer(
                 number=i + 1,
                 module=layer,
                 units=tuple(unit for _, unit in units[end + 1 : until]),
                 row=rows[i] if i < len(rows) else None,
-                z=ledger.outputs[i] if heard else None,
-                log10_norm=median(norms[i]),
-                state=_state(states[i], rows[i]) if i < len(states) else "",
+                z=ledger.outputs[i],
+                log10_norm=median(ledger.log10_norm[i]) if computed and state != "not computed" else None,
+                state=state,
             )
         )
     return chain
@@ -182,17 +182,17 @@ def _node(group: Sequence[_Layer]) -> dict[str, str]:
     shape = f"Linear {first.module.in_features} → {first.module.out_features}"
     title = f"layer {first.number}" if first is last else f"layers {first.number} to {last.number}"
     lines = [f"{title}: {shape}", f"z = {_spread(group)}"]
-    if slopes := _SLOPES.get(type(first.units[0])) if first.units else None:
-        lines.append(f"mean {slopes} = {_mean_slope(group)}")
-    size = " … ".join(style.magnitude(layer.log10_norm) if layer.is_computed else style.NOT_COMPUTED
-                      for layer in ([first] if first is last else [first, last]))  # fmt: skip
+    if first.units and type(first.units[0]) in _FUNCTIONS:
+        lines.append(f"mean {_symbol(first.units[0])} = {_mean_slope(group)}")
+    size = " … ".join(dict.fromkeys([first.size, last.size]))
     lines.append(f"log₁₀‖δ‖ = {size}")
     if first.state:
         lines.append(first.state)
     if first is not last and any(isinstance(unit, Residual) for unit in first.units):
         lines.append("around each block: ×1")
     tip = f"{title}: {shape}; log₁₀‖δ‖ = {size}; {first.state or 'no step to judge'}"
-    return {"label": style.box(lines, _STATES.get(first.state, style.PAPER), bold=0), "tooltip": style.tooltip(tip)}
+    colour = style.VERDICTS.get(first.state, style.PAPER)
+    return {"label": style.box(lines, colour, bold=0), "tooltip": style.tooltip(tip)}
 
 
 def _spread(group: Sequence[_Layer]) -> str:
@@ -201,7 +201,7 @@ def _spread(group: Sequence[_Layer]) -> str:
         return style.NOT_COMPUTED
     z = np.concatenate([np.ravel(layer.z).astype(np.float64) for layer in group])
     with np.errstate(over="ignore", invalid="ignore"):  # of an exploded network
-        return f"{style.number(z.mean())} ± {style.number(z.std())}".replace("-", "−")
+        return style.with_minus(f"{style.number(z.mean())} ± {style.number(z.std())}")
 
 
 def _mean_slope(group: Sequence[_Layer]) -> str:
@@ -216,20 +216,26 @@ def _mean_slope(group: Sequence[_Layer]) -> str:
     return style.number(float(np.mean(means)))
 
 
+def _symbol(unit: Module) -> str:
+    """What a module between two layers multiplies the gradient by: "σ′", or in general its name."""
+    function = _FUNCTIONS.get(type(unit))
+    return f"{ACTIVATIONS[function]}′" if function else type(unit).__name__
+
+
 def _edge(group: Sequence[_Layer]) -> dict[str, str]:
     """The edge to the next layer: the decades of the gradient's way back along it, and through all of the group."""
     rows = [layer.row for layer in group if layer.row is not None]
     count = f"×{len(group)}: " if len(group) > 1 else ""
-    silent = all(np.max(row.log10_norm) == -math.inf and median(row.total) == 0 for row in rows)
-    if not rows or silent:
-        tip = "no gradient arrives here" if rows else "not computed"
-        return {"label": style.box([f"{count}{style.NOT_COMPUTED}"], "#ffffff"), "tooltip": tip, "labeltooltip": tip}
+    if not rows or group[0].state == "not computed":
+        return style.unknown("not computed", count)
+    if all(np.max(row.log10_norm) == -math.inf and median(row.total) == 0 for row in rows):
+        return style.unknown("no gradient arrives here", count)
     total, weights, between = (
         sum(median(getattr(row, name)) for row in rows) for name in ("total", "weights", "activation")
     )
     shares: dict[str, float] = {} if group[0].units else {"between": between}
     for i, unit in enumerate(group[0].units):
-        name = _SLOPES.get(type(unit)) or type(unit).__name__
+        name = _symbol(unit)
         # A row has the parts in the order in which the gradient meets them.
         shares[name] = shares.get(name, 0.0) + sum(median(row.parts[::-1][i].decades) for row in rows)
     split = ", ".join(f"{name} {style.decades(share)}" for name, share in {**shares, "W": weights}.items())
@@ -258,11 +264,12 @@ def _residuals(picture: "Digraph", key: str, layer: _Layer, fold: bool) -> str:
             colour = style.fill(sum(gains) / len(gains)) if gains else style.PAPER
             picture.node(block, style.box([inside]), tooltip=style.tooltip(f"x + {inside}"))
             # Behind the last layer there is no step, so no account.
-            lines = ["x + block"] if layer.row is None and layer.z is not None else ["x + block", f"{count}{size}"]
+            is_last = layer.row is None and layer.log10_norm is not None
+            lines = ["x + block"] if is_last else ["x + block", f"{count}{size}"]
             picture.node(end, style.box(lines, colour), tooltip="both ways together")
             picture.edge(tail, block, tooltip="through the block")
             picture.edge(block, end, tooltip="through the block")
-            picture.edge(tail, end, style.box(["×1"], "#ffffff"), tooltip="around it: the gradient as it is")
+            picture.edge(tail, end, style.box(["×1"], style.WHITE), tooltip="around it: the gradient as it is")
             tail = end
     return tail
 
@@ -278,12 +285,14 @@ def _summary(module: Module) -> str:
     return type(module).__name__ + (f"({', '.join(map(_summary, inner))})" if inner else "")
 
 
-def _notes(chain: Sequence[_Layer]) -> list[str]:
+def _notes(chain: Sequence[_Layer], computed: bool) -> list[str]:
     notes = ["Edges: decades (log₁₀) that the gradient gains or loses on its way back,"]
     notes.append("split into what lies between the layers (σ′) and the weights (W).")
-    states = [state for state in _STATES if any(layer.state == state for layer in chain)]
-    if all(layer.z is None for layer in chain):
+    notes.append("Their colour: the decades of a step; of layers drawn as one, the mean of their steps.")
+    states = [state for state in style.VERDICTS if any(layer.state == state for layer in chain)]
+    if not computed:
         notes.append("–: not computed: no parameter has a .grad, call backward.")
     elif states:
         notes.append(f"Layers are coloured by their verdict: {', '.join(states)}.")
+        notes += [f"{state}: {_MEANINGS[state]}." for state in states]
     return notes

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from graphviz import Digraph
 
 _BAR = 60  # points, the longest
+_SIDES = {"TB": ("s", "n"), "BT": ("n", "s"), "LR": ("e", "w"), "RL": ("w", "e")}  # where a line leaves and arrives
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def neurons(
     else:
         picture.node("C", style.box(["cost C"], frame=style.INK, bold=0), tooltip="the cost")
         for tail, head in pairwise([*(f"layer {layer}" for layer in range(1, len(z) + 1)), "C"]):
-            picture.edge(tail, head, style.box([style.NOT_COMPUTED], "#ffffff"), tooltip="not computed")
+            picture.edge(tail, head, **style.unknown("not computed"))
         notes = ["–: not computed: no parameter has a .grad, call backward."]
     style.legend(picture, *notes)
     return picture
@@ -181,37 +182,36 @@ def _size(gradient: ExtendedArray | None) -> Any:
 
 def _draw_layers(picture: "Digraph", widths: list[int], path: _Path | None, sizes: list[Any], first: int) -> None:
     """A box for each layer with the neurons that are shown, and faint lines between those of neighbours."""
-    finite = [float(np.max(size[np.isfinite(size)], initial=0.0)) for size in sizes if size is not None]
-    longest = max(finite, default=0.0) or 1.0
-    upright = picture.graph_attr["rankdir"] in ("LR", "RL")
-    before: list[int] = []
-    for layer, (width, size) in enumerate(zip(widths, sizes, strict=True), 1):
-        on_path = path.neurons[layer - 1] if path else None
-        shown = sorted({*range(min(first, width)), *([] if on_path is None else [on_path])})
-        cells = [f'<td width="{8 * len(f"layer {layer}")}"><b>layer {layer}</b></td>']
-        for i in shown:
-            cells.append(_neuron(i, None if size is None else float(size[i]), longest, i == on_path))
-        if rest := width - len(shown):
-            cells.append(f'<td width="{7 * len(str(rest)) + 10}">+{rest}</td>')
-        rows = [f"<tr>{cell}</tr>" for cell in cells] if upright else ["<tr>", *cells, "</tr>"]
-        label = (
-            '<<table border="1" cellborder="0" cellspacing="3" cellpadding="2" style="rounded" '
-            f'bgcolor="{style.PAPER}" color="{style.FRAME}">{"".join(rows)}</table>>'
-        )
+    route = path.neurons if path else []
+    shown = [sorted({*range(min(first, width)), *route[i : i + 1]}) for i, width in enumerate(widths)]
+    longest = _longest(sizes)
+    for layer, (width, size, some) in enumerate(zip(widths, sizes, shown, strict=True), 1):
+        on_path = route[layer - 1 : layer]
+        cells = [_neuron(i, None if size is None else float(size[i]), longest, i in on_path) for i in some]
         largest = style.NOT_COMPUTED if size is None else style.number(float(np.max(size)))
-        picture.node(
-            f"layer {layer}", label, tooltip=f"layer {layer}: {width} neurons, the largest |∂C/∂b| is {largest}"
-        )
-        for tail in before:
-            for head in shown:
-                if path is None or (tail, head) != tuple(path.neurons[layer - 2 : layer]):
-                    # Not for the layout to regard: so many lines would push the path's labels aside.
-                    picture.edge(*_ends(picture, layer, tail, head), arrowhead="none", color="#8c959f66",
-                                 tooltip=" ", constraint="false")  # fmt: skip
-        before = shown
+        tip = f"layer {layer}: {width} neurons, the largest |∂C/∂b| is {largest}"
+        label = _layer(layer, cells, width - len(cells), upright=picture.graph_attr["rankdir"] in ("LR", "RL"))
+        picture.node(f"layer {layer}", label, tooltip=tip)
+    for layer, (tails, heads) in enumerate(pairwise(shown), 2):
+        for tail, head in product(tails, heads):
+            if [tail, head] != route[layer - 2 : layer]:
+                # Not for the layout to regard: so many lines would push the path's labels aside.
+                picture.edge(*_ends(picture, layer, tail, head), arrowhead="none", color=style.FAINT,
+                             tooltip=" ", constraint="false")  # fmt: skip
 
 
-_SIDES = {"TB": ("s", "n"), "BT": ("n", "s"), "LR": ("e", "w"), "RL": ("w", "e")}
+def _longest(sizes: list[Any]) -> float:
+    """The |∂C/∂b| that has the longest bar."""
+    finite = [float(np.max(size[np.isfinite(size)], initial=0.0)) for size in sizes if size is not None]
+    return max(finite, default=0.0) or 1.0
+
+
+def _layer(layer: int, neurons: list[str], rest: int, upright: bool) -> str:
+    """A layer's box: its name, the cells of its neurons, and how many more there are."""
+    cells = [f'<td width="{8 * len(f"layer {layer}")}"><b>layer {layer}</b></td>', *neurons]
+    if rest:
+        cells.append(f'<td width="{7 * len(str(rest)) + 10}">+{rest}</td>')
+    return style.table([f"<tr>{cell}</tr>" for cell in cells] if upright else ["<tr>", *cells, "</tr>"], spacing=3)
 
 
 def _ends(picture: "Digraph", layer: int, tail: int, head: int) -> tuple[str, str]:
@@ -224,9 +224,9 @@ def _neuron(i: int, value: float | None, longest: float, on_path: bool) -> str:
     """A neuron's cell: its number, its bar and its |∂C/∂b|."""
     size = style.NOT_COMPUTED if value is None else style.number(value)
     length = 0 if value is None or not math.isfinite(value) else round(_BAR * value / longest)
-    bar = f'<td width="{length}" height="7" fixedsize="true" bgcolor="#2f7fc4"></td>' if length else ""
+    bar = f'<td width="{length}" height="7" fixedsize="true" bgcolor="{style.BAR}"></td>' if length else ""
     rest = f'<td width="{_BAR - length}" height="7" fixedsize="true"></td>' if length < _BAR else ""
-    frame, background = ("#bf8700", "#fff8e1") if on_path else (style.FRAME, "#ffffff")
+    background, frame = (style.HIGHLIGHT, style.HIGHLIGHT_FRAME) if on_path else (style.WHITE, style.FRAME)
     return (
         f'<td port="{i}" border="1" style="rounded" bgcolor="{background}" color="{frame}">'
         '<table border="0" cellborder="0" cellspacing="0" cellpadding="1">'
@@ -240,7 +240,7 @@ def _draw_path(picture: "Digraph", path: _Path) -> None:
     """The path's edges with their factors, from b of its first neuron to the cost."""
     depth = len(path.neurons)
     bias = f"{subscripted('b', 1)} of neuron {path.neurons[0] + 1}"
-    picture.node("b", style.box([bias], "#fff8e1", "#bf8700"), tooltip="where the path begins")
+    picture.node("b", style.box([bias], style.HIGHLIGHT, style.HIGHLIGHT_FRAME), tooltip="where the path begins")
     ends = [("b", f"layer 1:{path.neurons[0]}"),
             *(_ends(picture, layer, *path.neurons[layer - 2 : layer]) for layer in range(2, depth + 1))]  # fmt: skip
     sign, log10 = path.end

@@ -147,7 +147,7 @@ def box(
         letters, width = (f"<b>{text(line)}</b>", 8.0) if i == bold else (text(line), 6.6)
         colour = f' bgcolor="{under_bold}"' if under_bold and i == bold else ""
         rows.append(f'<tr><td width="{round(width * len(line)) + 8}"{colour}>{letters}</td></tr>')
-    return table(rows, background, frame)
+    return table(rows, background, frame, spacing=2 if under_bold else 0)  # a square cell keeps off the round corners
 
 
 def table(rows: Sequence[str], background: str = PAPER, frame: str = FRAME, spacing: int = 0) -> str:
