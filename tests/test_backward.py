@@ -2,6 +2,7 @@
 
 import gc
 import threading
+import tracemalloc
 import weakref
 
 import numpy as np
@@ -128,6 +129,22 @@ def test_graphs_are_freed_without_the_cycle_collector():
         assert [ref() for ref in tensors] == [None, None]
     finally:
         gc.enable()
+
+
+def test_to_add_to_gradients_takes_the_memory_of_one_more():
+    x, weights = np.ones((1, 200)), [leaf(100, 200) for _ in range(8)]
+
+    def backward():
+        np.sum(sum(tg.ops.linear(x, weight) for weight in weights)).backward()
+
+    tracemalloc.start()
+    try:
+        backward()
+        backward()
+        peak = tracemalloc.get_traced_memory()[1] / weights[0].data.nbytes
+    finally:
+        tracemalloc.stop()
+    assert peak < 2 * len(weights) + 2  # the old gradients, the new ones, and a sum
 
 
 # grad().

@@ -169,10 +169,9 @@ def call_hooks(tensor: "Tensor", hooks: dict[int, Hook], g: Gradient) -> Gradien
     return g
 
 
-def owned(gradients: Iterable[Gradient], given: Iterable[Gradient]) -> list[Gradient]:
+def owned(gradients: Iterable[Gradient], given: Iterable[Gradient]) -> Iterator[Gradient]:
     """Gradients that their receivers may change in place: rules share arrays, return views and what they are given."""
     seen = {id(g): g for g in given}
-    result = []
     for g in gradients:
         if isinstance(g, np.ndarray):
             if g.base is not None or id(g) in seen:
@@ -180,8 +179,7 @@ def owned(gradients: Iterable[Gradient], given: Iterable[Gradient]) -> list[Grad
             seen[id(g)] = g
         elif isinstance(g, np.generic):
             g = np.array(g)
-        result.append(g)
-    return result
+        yield g
 
 
 def backward(tensor: "Tensor", gradient: Any, create_graph: bool, extended_range: bool) -> None:
@@ -190,7 +188,7 @@ def backward(tensor: "Tensor", gradient: Any, create_graph: bool, extended_range
         raise ValueError("backward cannot be recorded and have extended range at once; choose one")
     seed = tensor.seed(gradient, create_graph)
     totals = walk({tensor: ExtendedArray(seed) if extended_range else seed}, create_graph)
-    sums = [g if leaf.grad is None else leaf.grad + g for leaf, g in totals.items()]
+    sums = (g if leaf.grad is None else leaf.grad + g for leaf, g in totals.items())  # one at a time: the old one goes
     for leaf, g in zip(totals, owned(sums, [gradient]), strict=True):
         leaf.grad = g
 
