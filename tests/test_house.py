@@ -11,7 +11,6 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "tinygrad_vg"
-ENGINE = {"tensor", "rules", "backward", "extended", "ops", "spelled", "gradcheck"}
 REQUIRED = {"numpy", "graphviz"}
 
 
@@ -41,7 +40,7 @@ def part(name):
         return "examples"
     if names[0] != "tinygrad_vg" or len(names) == 1:
         return None
-    return "engine" if names[1] in ENGINE else names[1]
+    return names[1]
 
 
 def dotted(path):

@@ -3,20 +3,21 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from tinygrad_vg import engine as engine
 from tinygrad_vg import nn as nn
-from tinygrad_vg import ops as ops
 from tinygrad_vg import optim as optim
-from tinygrad_vg import spelled as spelled
-from tinygrad_vg.backward import grad as grad
-from tinygrad_vg.backward import jvp as jvp
-from tinygrad_vg.backward import no_grad as no_grad
-from tinygrad_vg.gradcheck import GradcheckError as GradcheckError
-from tinygrad_vg.gradcheck import gradcheck as gradcheck
-from tinygrad_vg.rules import defvjp as defvjp
+from tinygrad_vg.engine import ExtendedArray as ExtendedArray
+from tinygrad_vg.engine import GradcheckError as GradcheckError
+from tinygrad_vg.engine import Tensor as Tensor
+from tinygrad_vg.engine import defvjp as defvjp
+from tinygrad_vg.engine import differentiable as differentiable
+from tinygrad_vg.engine import grad as grad
+from tinygrad_vg.engine import gradcheck as gradcheck
+from tinygrad_vg.engine import jvp as jvp
+from tinygrad_vg.engine import no_grad as no_grad
+from tinygrad_vg.engine import ops as ops
 from tinygrad_vg.storage import load as load
 from tinygrad_vg.storage import save as save
-from tinygrad_vg.tensor import Tensor as Tensor
-from tinygrad_vg.tensor import differentiable as differentiable
 
 if TYPE_CHECKING:  # for type checkers and editors; see __getattr__ below
     from tinygrad_vg import datasets as datasets

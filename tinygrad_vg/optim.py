@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_vg.engine import Tensor
 from tinygrad_vg.nn.module import Module, Parameter
-from tinygrad_vg.tensor import Tensor
 
 Params = Iterable[Parameter] | Iterable[dict[str, Any]]
 

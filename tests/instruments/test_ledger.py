@@ -432,7 +432,7 @@ def test_hooks_are_gone_after_the_block_also_when_it_raises() -> None:
     tensors[0].backward(g)
     net(x).backward(g)
     assert not any(module._forward_hooks for _, module in net.named_modules())
-    assert not tensors[0]._hooks
+    assert not tensors[0].hooks
     with pytest.raises(RuntimeError, match="has heard no backward"):
         _ = ledger.rows
     assert str(ledger).endswith("3 layers; no backward heard yet")

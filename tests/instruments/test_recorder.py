@@ -95,9 +95,9 @@ def test_hooks_are_gone_after_the_block_also_when_it_raises(net):
         train(net, 2, after_each=lambda: len(recorder.history.steps) < 2 or fail())
     train(net, 2)
     assert len(recorder.history.steps) == 2
-    assert not any(p._hooks for p in net.parameters())
+    assert not any(p.hooks for p in net.parameters())
     assert [len(module._forward_hooks or ()) for _, module in net.named_modules()] == [0] * 5 + [1]
-    assert not any(tensor._hooks for pair in graph for tensor in pair)
+    assert not any(tensor.hooks for pair in graph for tensor in pair)
 
 
 def test_a_recorder_cannot_be_entered_twice_at_once_but_again(net):
@@ -154,7 +154,7 @@ def test_chosen_layers_keep_their_numbers(net, layers):
         train(net, 3)
     assert (some.history.layers, some.history.names) == ((1, 3), ("0", "4"))
     assert np.array_equal(some.history.log10_norm, full.history.log10_norm[:, [0, 2]])
-    assert not net[2].bias._hooks
+    assert not net[2].bias.hooks
 
 
 def test_values_are_the_gradients(net):
@@ -401,7 +401,7 @@ def test_a_full_history_keeps_every_second_step(net, steps):
 
 
 def hooks_of(recorder):
-    return [hook for bias in recorder.biases for hook in bias._hooks.values()]
+    return [hook for bias in recorder.biases for hook in bias.hooks.values()]
 
 
 def test_memory_does_not_grow_with_the_length_of_a_run():
@@ -501,7 +501,7 @@ def test_raise_names_the_layer_and_the_step(value, what):
                 output.backward(np.full((1, 2), value))
     assert recorder.history.steps.tolist() == [0, 1, 2, 3]
     assert recorder.history.first_nonfinite == 3
-    assert not any(p._hooks for p in net.parameters())
+    assert not any(p.hooks for p in net.parameters())
 
 
 # --- Ensembles --------------------------------------------------------------------------------------------

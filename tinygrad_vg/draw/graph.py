@@ -8,14 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_vg import ops
-from tinygrad_vg.backward import below, fit, walk
 from tinygrad_vg.draw import style
-from tinygrad_vg.extended import ExtendedArray
-from tinygrad_vg.instruments.factors import ACTIVATIONS, local_derivative, subscripted
+from tinygrad_vg.engine import ExtendedArray, Node, Tensor, cotangents, local_derivative, name_of, ops, share
+from tinygrad_vg.instruments.factors import ACTIVATIONS, subscripted
 from tinygrad_vg.instruments.magnitude import log10_norm
 from tinygrad_vg.nn import Module
-from tinygrad_vg.tensor import Node, Tensor, name_of
 
 if TYPE_CHECKING:
     from graphviz import Digraph
@@ -86,7 +83,7 @@ def graph(
     if isinstance(params, Module):
         raise TypeError("params are names with their tensors: write net.named_parameters() in place of the module")
     picture = style.canvas(rankdir)
-    totals = walk({cost: ExtendedArray(cost.seed(gradient))}, keep=set(below([cost])), hooks=False)
+    totals = cotangents(cost, gradient)
     computed = any(tensor.node is None and tensor.grad is not None for tensor in totals)
     norms = {tensor: _log10(g) for tensor, g in totals.items()}
     uses = Counter(source for tensor in totals if tensor.node is not None for _, source, _ in tensor.node.edges)
@@ -117,15 +114,12 @@ def _edges(tensor: Tensor, g: ExtendedArray, norms: Mapping[Tensor, float], uses
     for index, source, rule in node.edges:
         is_branch = source.node is None and len(node.edges) > 1
         if tensor.size == source.size == 1:
-            factor = float(np.sum(local_derivative(rule, node.output, *node.values, **node.kwargs)))
+            factor = float(np.sum(local_derivative(node, rule)))
             gain = math.log10(abs(factor)) if factor else -math.inf
             edges.append(_Edge(source, factor, gain, is_branch=is_branch))
         else:
-            if uses[source] == 1:  # then its gradient is what comes along this edge
-                arrived = norms[source]
-            else:
-                share = g.through(rule, node.output, *node.values, **node.kwargs)
-                arrived = _log10(fit(share, node.values[index]))
+            # If nobody else uses the source, its gradient is what comes along this edge.
+            arrived = norms[source] if uses[source] == 1 else _log10(share(node, (index, source, rule), g))
             edges.append(_Edge(source, None, arrived - norm, silent=norm == -math.inf, is_branch=is_branch))
     return edges
 

@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_vg import ops
 from tinygrad_vg.draw import style
+from tinygrad_vg.engine import Tensor, ops
+from tinygrad_vg.engine.operations import OPERATIONS
 from tinygrad_vg.instruments.chain import units_of
-from tinygrad_vg.instruments.factors import ACTIVATIONS, local_derivative
+from tinygrad_vg.instruments.factors import ACTIVATIONS
 from tinygrad_vg.instruments.ledger import Ledger
 from tinygrad_vg.instruments.ledger_table import Part, Row, median
 from tinygrad_vg.instruments.verdict import SATURATED, STEADY, diagnose
 from tinygrad_vg.nn import Linear, Module, ReLU, Residual, Sigmoid, Tanh
-from tinygrad_vg.rules import TABLE
-from tinygrad_vg.tensor import Tensor
 
 if TYPE_CHECKING:
     from graphviz import Digraph
@@ -209,9 +208,8 @@ def _mean_slope(group: Sequence[_Layer]) -> str:
     if any(layer.z is None for layer in group):
         return style.NOT_COMPUTED
     function = _FUNCTIONS[type(group[0].units[0])]
-    (rule,) = TABLE[function].rules
-    assert rule is not None
-    slopes = [local_derivative(rule, function(layer.z), layer.z) for layer in group]
+    rule: Any = OPERATIONS[function].rules[0]
+    slopes = [rule(np.ones_like(layer.z), function(layer.z), layer.z) for layer in group]
     means = [float(np.mean(slope, dtype=np.float64)) for slope in slopes]
     return style.number(float(np.mean(means)))
 

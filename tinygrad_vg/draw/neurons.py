@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_vg.backward import below, walk
 from tinygrad_vg.draw import style
-from tinygrad_vg.extended import ExtendedArray, shifted
+from tinygrad_vg.engine import ExtendedArray, Tensor, cotangents, local_derivative
 from tinygrad_vg.instruments.chain import outputs_in_graph, units_of
-from tinygrad_vg.instruments.factors import ACTIVATIONS, local_derivative, subscripted
+from tinygrad_vg.instruments.factors import ACTIVATIONS, subscripted
 from tinygrad_vg.instruments.magnitude import log10_norm
 from tinygrad_vg.nn import Linear, Module
-from tinygrad_vg.tensor import Tensor
 
 if TYPE_CHECKING:
     from graphviz import Digraph
@@ -94,7 +92,7 @@ def neurons(
         raise ValueError(f"there is no sample {sample} in a batch of {batch}")
     picture = style.canvas(rankdir, splines="line")
     computed = any(parameter.grad is not None for parameter in model.parameters())
-    totals = walk({cost: ExtendedArray(cost.seed())}, keep=set(below([cost])), hooks=False) if computed else {}
+    totals = cotangents(cost) if computed else {}
     path = _strongest(z, totals, sample) if computed else None
     sizes = [_size(totals.get(units[place].bias)) for place in ends]  # type: ignore[attr-defined]
     _draw_layers(picture, [t.shape[-1] for t in z], path, sizes, first if path else max(first, 1))
@@ -162,7 +160,7 @@ def _slope(z: Tensor, following: Tensor) -> tuple[str, Any]:
     if node is None or node.function not in ACTIVATIONS or node.inputs[0] is not z:
         raise ValueError("a path needs one activation between two layers, such as Sigmoid, or none")
     ((_, _, rule),) = node.edges
-    return ACTIVATIONS[node.function], local_derivative(rule, node.output, *node.values)
+    return ACTIVATIONS[node.function], local_derivative(node, rule)
 
 
 def _weight(z: Tensor) -> Any:
@@ -177,7 +175,7 @@ def _row(batch: Any, sample: int) -> Any:
 
 def _size(gradient: ExtendedArray | None) -> Any:
     """|∂C/∂b| of a layer, (out,); None where no gradient was asked for, or none computed."""
-    return None if gradient is None else np.abs(shifted(gradient.mantissa.astype(np.float64), gradient.exponent))
+    return None if gradient is None else np.abs(np.asarray(gradient, np.float64))
 
 
 def _draw_layers(picture: "Digraph", widths: list[int], path: _Path | None, sizes: list[Any], first: int) -> None:

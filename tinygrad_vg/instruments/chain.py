@@ -3,10 +3,8 @@
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from tinygrad_vg import ops
-from tinygrad_vg.backward import below
+from tinygrad_vg.engine import Tensor, ancestors, ops
 from tinygrad_vg.nn import Identity, LayerNorm, Linear, Module, ReLU, Residual, Sequential, Sigmoid, Tanh
-from tinygrad_vg.tensor import Tensor
 
 # How many operations, each the first argument of the one before, lead from a module's output to its input.
 _DEPTH = {Sigmoid: 1, Tanh: 1, ReLU: 1, Identity: 0, Residual: 1, LayerNorm: 4}
@@ -50,7 +48,7 @@ def outputs_in_graph(units: Sequence[Module], cost: Tensor) -> dict[int, Tensor]
         whole = units[0] if len(units) == 1 else Sequential(*units)
         raise ValueError(why_no_layers(whole, [("", unit) for unit in units]))
     found: dict[int, Tensor] = {}
-    for tensor in below([cost]):
+    for tensor in ancestors([cost]):
         if tensor.node is not None and tensor.node.function is ops.linear:
             place = layers.get(tensor.node.inputs[1])
             if place in found:

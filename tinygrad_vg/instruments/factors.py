@@ -13,10 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_vg import ops
-from tinygrad_vg.backward import grad, jvp, on_the_way
-from tinygrad_vg.rules import Rule
-from tinygrad_vg.tensor import Node, Tensor, name_of
+from tinygrad_vg.engine import Node, Tensor, between, grad, jvp, local_derivative, name_of, ops
 
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 ACTIVATIONS = {ops.sigmoid: "σ", np.tanh: "tanh", ops.relu: "relu", ops.softplus: "softplus"}
@@ -93,7 +90,7 @@ def chain_factors(cost: Tensor, bias: Tensor) -> list[Factor]:
     steps = chain(cost, bias)
     factors = []
     for step in steps:
-        value = float(np.sum(local_derivative(step.rule, step.node.output, *step.node.values, **step.node.kwargs)))
+        value = float(np.sum(local_derivative(step.node, step.rule)))
         if step.is_activation:
             factors.append(Factor(f"{ACTIVATIONS[step.node.function]}′({subscripted('z', step.layer)})", value))
         elif step.is_weight:
@@ -126,21 +123,6 @@ def cascade(cost: Tensor, bias: Tensor) -> list[Change]:
     return [Change("Δb₁", 1.0), *changes]
 
 
-def local_derivative(rule: Rule, y: Any, *args: Any, **kwargs: Any) -> Any:
-    """The derivative of y = function(*args, **kwargs) by one argument: the rule of that argument applied to one.
-
-    Of a function that works element by element these are its slopes, of one between single numbers the derivative.
-
-    >>> import tinygrad_vg as tg
-    >>> y = tg.ops.sigmoid(tg.Tensor([0.0, 2.0], requires_grad=True))
-    >>> ((_, _, rule),) = y.node.edges
-    >>> local_derivative(rule, y.data, *y.node.values).round(3)
-    array([0.25 , 0.105])
-    """
-    with np.errstate(over="ignore", invalid="ignore"):  # of a network that has exploded
-        return rule(np.ones_like(y), y, *args, **kwargs)
-
-
 def subscripted(letter: str, number: int) -> str:
     return f"{letter}{number}".translate(_SUBSCRIPTS)
 
@@ -168,14 +150,14 @@ def path(cost: Tensor, bias: Tensor) -> Iterator[_Step]:
 
     It may stop before the cost where the way forks; a fork below an activation is refused.
     """
-    between = on_the_way([cost], [bias])
-    if cost not in between or cost.size != 1:
+    on_the_way = between([cost], [bias])
+    if cost not in on_the_way or cost.size != 1:
         raise ValueError(f"there is no path from {bias.label} to a cost of one element")
     users: dict[Tensor, list[tuple[Tensor, Node, int, Any]]] = {}
-    for tensor in between:
+    for tensor in on_the_way:
         if tensor.node is not None:
             for index, source, rule in tensor.node.edges:
-                if source in between:
+                if source in on_the_way:
                     users.setdefault(source, []).append((tensor, tensor.node, index, rule))
     tensor, layer = bias, 1
     while tensor is not cost:

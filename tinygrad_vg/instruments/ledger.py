@@ -19,14 +19,12 @@ from typing import Any, Self
 
 import numpy as np
 
-from tinygrad_vg.backward import HookHandle, walk
-from tinygrad_vg.extended import ExtendedArray
+from tinygrad_vg.engine import ExtendedArray, HookHandle, Tensor, cotangents
 from tinygrad_vg.instruments.chain import outputs_in_graph, units_of, why_no_layers
 from tinygrad_vg.instruments.ledger_table import LedgerTable, Part, Split, cause_of
 from tinygrad_vg.instruments.ledger_table import Row as Row
 from tinygrad_vg.instruments.magnitude import log10_norm
 from tinygrad_vg.nn import Identity, Linear, Module, Parameter, ReLU, Sigmoid, Tanh
-from tinygrad_vg.tensor import Tensor
 
 _CAPS = {Sigmoid: math.log10(1 / 4), Tanh: 0.0, ReLU: 0.0, Identity: 0.0}  # decades of the largest slope
 _SEALED = (Sigmoid, Tanh, ReLU)  # no gradient of a batch goes through these to a leaf as it is
@@ -124,7 +122,7 @@ class Ledger:
             if ledger._is_layer[place] and tensor.node is not None:
                 call.outputs[place] = tensor.data
                 call.weights[place] = tensor.node.values[1]
-        totals = walk({cost: ExtendedArray(cost.seed())}, keep=places, hooks=False)
+        totals = cotangents(cost, keep=places)
         for tensor, where in places.items():
             for place in where:
                 call.gradients[place] = totals[tensor]

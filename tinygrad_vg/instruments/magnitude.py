@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_vg.extended import ExtendedArray
-from tinygrad_vg.tensor import Tensor
+from tinygrad_vg.engine import ExtendedArray, Tensor
 
 
 def log10_norm(array: Any, axis: int | tuple[int, ...] | None = None) -> Any:

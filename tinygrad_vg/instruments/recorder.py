@@ -6,8 +6,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from tinygrad_vg.backward import HookHandle
-from tinygrad_vg.extended import ExtendedArray
+from tinygrad_vg.engine import ExtendedArray, HookHandle
 from tinygrad_vg.instruments.history import FRAMES, History, Kept, positions, wanted
 from tinygrad_vg.instruments.magnitude import log10_norm
 from tinygrad_vg.instruments.statistics import Statistics, array_of

@@ -9,12 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_vg.backward import HookHandle
-from tinygrad_vg.extended import ExtendedArray
+from tinygrad_vg.engine import ExtendedArray, HookHandle, Tensor
 from tinygrad_vg.instruments.magnitude import log10_norm
 from tinygrad_vg.nn import Module, Parameter, ReLU, Sigmoid, Tanh
 from tinygrad_vg.nn.module import ForwardHook
-from tinygrad_vg.tensor import Tensor
 
 # When an activation with output y is saturated: its slope is below 1 − 0.97² = 6 % of its largest.
 _SATURATED: dict[type[Module], Callable[[Any], Any]] = {

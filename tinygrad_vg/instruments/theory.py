@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tinygrad_vg.backward import grad
+from tinygrad_vg.engine import Tensor, grad
 from tinygrad_vg.instruments.chain import units_of
 from tinygrad_vg.nn import Linear, Module
-from tinygrad_vg.tensor import Tensor
 
 Function = Callable[[Any], Any]
 Activation = Module | type[Module] | Function

@@ -13,7 +13,7 @@ from typing import TypeAlias, TypeVar, Union
 
 import numpy as np
 
-from tinygrad_vg.tensor import Tensor
+from tinygrad_vg.engine import Tensor
 
 Rng: TypeAlias = Union["np.random.Generator", int, None]  # a string: np.random is loaded on first use, and large
 T = TypeVar("T", bound=Tensor)

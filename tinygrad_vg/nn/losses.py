@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_vg import ops
+from tinygrad_vg.engine import Tensor, differentiable, ops
+from tinygrad_vg.engine.kernels import number
 from tinygrad_vg.nn.module import Module
-from tinygrad_vg.tensor import Tensor
 
 _REDUCTIONS = ("none", "sum", "mean", "batchmean")
 
@@ -35,7 +35,7 @@ class Loss(Module):
 
     def reduce(self, values: Any, counted: tuple[int, ...]) -> Any:
         """Reduce values of shape (..., *counted)."""
-        return values if self.reduction == "none" else ops.divided_sum(values, self.divisor(counted))
+        return values if self.reduction == "none" else divided_sum(values, self.divisor(counted))
 
     def extra_repr(self) -> str:
         return f"reduction={self.reduction!r}"
@@ -47,10 +47,11 @@ def like(target: Any, input: Any) -> Any:
     Raises:
         ValueError: if it is not. Labels (10,) do not pass for a row of (10, 10), though they would broadcast.
     """
-    if not (isinstance(target, Tensor) and target.requires_grad):
-        target = target.data if isinstance(target, Tensor) else target
-        dtype = input.dtype
-        target = np.asarray(target, dtype if dtype.kind == "f" else None)
+    dtype = input.dtype if input.dtype.kind == "f" else None
+    if not isinstance(target, Tensor):
+        target = np.asarray(target, dtype)
+    elif not target.requires_grad and dtype not in (None, target.dtype):
+        target = target.astype(dtype)
     shape = input.shape
     if target.shape != shape and (target.ndim < 2 or target.shape != shape[max(0, len(shape) - target.ndim) :]):
         raise ValueError(
@@ -87,7 +88,7 @@ class BCEWithLogitsLoss(Loss):
         target = like(target, input)
         if self.reduction == "none":
             return ops.binary_cross_entropy_with_logits(input, target)
-        return ops.mean_binary_cross_entropy_with_logits(input, target, self.divisor(target.shape))
+        return divided_binary_cross_entropy(input, target, self.divisor(target.shape))
 
 
 class CrossEntropyLoss(Loss):
@@ -102,11 +103,12 @@ class CrossEntropyLoss(Loss):
     """
 
     def forward(self, input: Any, target: Any) -> Any:
-        indices = target.data if isinstance(target, Tensor) else np.asarray(target)
-        if indices.dtype.kind not in "iu":
+        if not isinstance(target, Tensor):
+            target = np.asarray(target)
+        if target.dtype.kind not in "iu":
             target = like(target, input)
             return self.reduce(ops.cross_entropy(input, target), target.shape[:-1])
-        classes = input.shape[-1]
+        classes, indices = input.shape[-1], target.data if isinstance(target, Tensor) else target
         if indices.shape != input.shape[input.ndim - 1 - indices.ndim : -1]:
             raise ValueError(
                 f"class indices of shape {indices.shape} do not go with an input of shape {input.shape}; "
@@ -114,4 +116,20 @@ class CrossEntropyLoss(Loss):
             )
         if indices.size and not 0 <= indices.min() <= indices.max() < classes:
             raise ValueError(f"class indices run from 0 to {classes - 1}; found {indices.min()} to {indices.max()}")
-        return self.reduce(ops.cross_entropy(input, indices), indices.shape)
+        return self.reduce(ops.cross_entropy(input, target), target.shape)
+
+
+@differentiable(lambda g, y, a, n: np.zeros(np.shape(a), g.dtype) + g / n, None)
+def divided_sum(a: Any, n: int) -> Any:
+    """Σa / n over all elements: n need not be their number."""
+    return np.add.reduce(a, axis=None) / n
+
+
+@differentiable(
+    lambda g, y, z, target, n: g / number(n, g.dtype) * ops.sigmoid_error(z, target),
+    lambda g, y, z, target, n: -g / n * z,
+    None,
+)
+def divided_binary_cross_entropy(z: Any, target: Any, n: int) -> Any:
+    """`divided_sum` of the binary cross-entropy as one operation: two would take longer on a small layer."""
+    return np.add.reduce(ops.binary_cross_entropy_with_logits(z, target), axis=None) / n

@@ -5,8 +5,7 @@ from typing import Any, Self, overload
 
 import numpy as np
 
-from tinygrad_vg.backward import HookHandle
-from tinygrad_vg.tensor import Tensor
+from tinygrad_vg.engine import Call, HookHandle, Tensor
 
 
 class Parameter(Tensor):
@@ -59,6 +58,12 @@ class Module:
             for hook in tuple(self._forward_hooks.values()):
                 replacement = hook(self, args, output)
                 output = output if replacement is None else replacement
+        if isinstance(output, Tensor) and output.node is not None:  # the output knows what has put it out
+            inputs = (*args, *kwargs.values()) if kwargs else args
+            for given in inputs:
+                if given is output:  # as from Identity: a call that held its own output would be a cycle
+                    inputs = ()
+            output.call = Call(self, inputs, output.call)
         return output
 
     def register_forward_hook(self, hook: ForwardHook) -> HookHandle:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import tinygrad_vg as tg
 from tinygrad_vg import nn
-from tinygrad_vg.extended import ExtendedArray
+from tinygrad_vg.engine import ExtendedArray
 from tinygrad_vg.instruments import log10_norm
 
 

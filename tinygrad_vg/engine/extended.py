@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_vg.engine.graph import Plain, fit
+from tinygrad_vg.engine.operations import Rule
+
 
 class ExtendedArray:
     """The array `mantissa · 2**exponent`, one exponent for all its elements.
@@ -42,7 +45,8 @@ class ExtendedArray:
         return self.mantissa.dtype
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
-        return np.asarray(shifted(self.mantissa, self.exponent), dtype or self.dtype)
+        wide = self.mantissa if dtype is None else self.mantissa.astype(dtype)  # first, for more may fit in then
+        return np.asarray(shifted(wide, self.exponent), wide.dtype)
 
     def __float__(self) -> float:
         return float(np.asarray(self))
@@ -93,3 +97,20 @@ def largest_exponent(array: Any) -> int | None:
     """The power of two above the largest magnitude; None if there is none, or it is 0 or not finite."""
     largest = np.max(np.abs(array), initial=0.0)
     return int(np.frexp(largest)[1]) if 0 < largest < np.inf else None
+
+
+class Extended(Plain):
+    """The way to walk in extended range: every gradient is an ExtendedArray."""
+
+    def apply(self, rule: Rule, arguments: tuple[Any, ...], kwargs: dict[str, Any]) -> ExtendedArray:
+        g, *seen = arguments
+        return g.through(rule, *seen, **kwargs)  # type: ignore[no-any-return]
+
+    def fit(self, g: ExtendedArray, value: Any) -> ExtendedArray:
+        return ExtendedArray(fit(g.mantissa, value), g.exponent).rescaled()
+
+    def replaced(self, replacement: Any, vertex: Any) -> ExtendedArray:
+        return replacement if isinstance(replacement, ExtendedArray) else ExtendedArray(replacement)
+
+
+EXTENDED = Extended()

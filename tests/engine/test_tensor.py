@@ -98,7 +98,7 @@ def test_copies_carry_data_but_not_gradients_and_hooks(t):
     for other in (copy.deepcopy(t), pickle.loads(pickle.dumps(t))):
         assert np.array_equal(other.data, t.data)
         assert not np.shares_memory(other.data, t.data)
-        assert (other.grad, other.name, other.requires_grad, other._hooks) == (None, "t", True, None)
+        assert (other.grad, other.name, other.requires_grad, other.hooks) == (None, "t", True, None)
 
 
 def test_a_history_cannot_be_copied(t):

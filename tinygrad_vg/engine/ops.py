@@ -5,25 +5,26 @@ a composition of NumPy's functions would lose precision. Slopes are exact at eve
 gradients must not add its own.
 """
 
-import functools
-import operator
 from typing import Any
 
 import numpy as np
 
-from tinygrad_vg.rules import defvjp
-from tinygrad_vg.tensor import differentiable
+from tinygrad_vg.engine.kernels import ONE_PRODUCT, number, sum_of_outer, sum_of_rows
+from tinygrad_vg.engine.operations import differentiable
 
-
-@functools.lru_cache(64)
-def number(value: float, dtype: Any) -> Any:
-    """A number as an array without axes, of the type that it has beside an array of `dtype`.
-
-    NumPy makes such an array of every Python number that it meets; on a small layer that takes as long as the sum.
-    """
-    array = np.asarray(value, np.result_type(dtype, value))
-    array.flags.writeable = False
-    return array
+__all__ = [
+    "binary_cross_entropy_with_logits",
+    "cross_entropy",
+    "linear",
+    "log_softmax",
+    "relu",
+    "scatter",
+    "sigmoid",
+    "sigmoid_error",
+    "sigmoid_slope",
+    "softmax_error",
+    "softplus",
+]
 
 
 @differentiable(lambda g, y, z: -g * y * np.tanh(0.5 * z))
@@ -58,10 +59,6 @@ def sigmoid(z: Any) -> Any:
     np.exp(e, out=e)
     e /= e + number(1, e.dtype)
     return e
-
-
-# tanh z = 2σ(2z) − 1; NumPy has the function, and the slope 4σ′(2z) is exact where 1 − y² is 0.
-defvjp(np.tanh, lambda g, y, z: 4 * g * sigmoid_slope(2 * z))
 
 
 @differentiable(lambda g, y, z: g * sigmoid(z))
@@ -102,40 +99,6 @@ def log_softmax(z: Any) -> Any:
     return shifted - np.log1p(np.sum(others, axis=-1, keepdims=True))  # the largest is the 1 of log1p
 
 
-# From this many samples on, an ensemble's members that share an input are served by one matrix product: measured twice
-# as fast as R products for 1,000 samples, but three times slower for 10, where BLAS has faster ways for each.
-_ONE_PRODUCT = 64
-
-
-@differentiable(lambda g, y, a, b: np.matmul(b, g.mT), lambda g, y, a, b: np.matmul(a, g))
-def sum_of_outer(a: Any, b: Any) -> Any:
-    """Σ over the batch of the outer products a bᵀ: (..., B, m), (..., B, n) → (..., m, n); the gradient of a weight."""
-    if a.ndim == 3 and b.ndim == 2 and len(b) >= _ONE_PRODUCT:
-        members, batch, m = a.shape
-        out = np.empty((members, m, b.shape[-1]), np.result_type(a, b))
-        np.matmul(a.mT.reshape(members * m, batch), b, out=out.reshape(members * m, -1))
-        return out
-    return np.matmul(a.mT, b)
-
-
-@differentiable(lambda g, y, a: np.expand_dims(g, -2) + np.zeros(np.shape(a), g.dtype))
-def sum_of_rows(a: Any) -> Any:
-    """Σ over the batch: (..., B, n) → (..., n), as a product with ones: np.sum takes up to four times as long."""
-    ones = _ones(a.shape[-2], a.dtype)
-    return ones.dot(a) if a.ndim == 2 else np.matmul(ones, a)
-
-
-@functools.lru_cache(16)
-def _ones(n: int, dtype: Any) -> Any:
-    return np.ones(n, dtype)
-
-
-@differentiable(lambda g, y, a, n: np.zeros(np.shape(a), g.dtype) + g / n, None)
-def divided_sum(a: Any, n: int) -> Any:
-    """Σa / n over all elements, for a mean over only some of the axes."""
-    return np.add.reduce(a, axis=None) / n
-
-
 # For two matrices np.dot does what np.matmul does. It begins in half the time, but first fills its result with zeros.
 
 
@@ -171,7 +134,7 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
     """
     if x.ndim == 2 == weight.ndim:
         y = x.dot(weight.T)
-    elif x.ndim == 2 and weight.ndim == 3 and len(x) >= _ONE_PRODUCT:
+    elif x.ndim == 2 and weight.ndim == 3 and len(x) >= ONE_PRODUCT:
         members, out, features = weight.shape
         y = np.matmul(x, weight.reshape(members * out, features).T)
         y = np.ascontiguousarray(y.reshape(-1, members, out).swapaxes(0, 1))  # what follows runs over its rows
@@ -218,16 +181,6 @@ def binary_cross_entropy_with_logits(z: Any, target: Any) -> Any:
     """
     z = np.asarray(z)
     return np.maximum(z, number(0, z.dtype)) - z * target + np.log1p(np.exp(-np.abs(z)))
-
-
-@differentiable(
-    lambda g, y, z, target, n: g / number(n, g.dtype) * sigmoid_error(z, target),
-    lambda g, y, z, target, n: -g / n * z,
-    None,
-)
-def mean_binary_cross_entropy_with_logits(z: Any, target: Any, n: int) -> Any:
-    """The sum of `binary_cross_entropy_with_logits` over all elements, divided by n, as one operation."""
-    return np.add.reduce(binary_cross_entropy_with_logits(z, target), axis=None) / n
 
 
 def _softmax_error_slope(g: Any, y: Any, z: Any, target: Any) -> Any:
@@ -283,9 +236,3 @@ def scatter(a: Any, index: Any, shape: tuple[int, ...]) -> Any:
     out = np.zeros(shape, a.dtype)
     np.add.at(out, index, a)
     return out
-
-
-# t[index] is Python's own function; casting is the array's method. The engine casts the gradient back.
-getitem = operator.getitem
-defvjp(getitem, lambda g, y, a, index: scatter(g, index, np.shape(a)))
-defvjp(np.ndarray.astype, lambda g, y, a, dtype: g)

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_vg.backward import grad
-from tinygrad_vg.tensor import Tensor
+from tinygrad_vg.engine.grad import grad
+from tinygrad_vg.engine.tensor import Tensor
 
 
 class GradcheckError(AssertionError):

@@ -7,7 +7,7 @@ import pytest
 import scipy.special
 
 import tinygrad_vg as tg
-from tinygrad_vg.rules import TABLE
+from tinygrad_vg.engine.operations import OPERATIONS
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def expit():
     """SciPy's sigmoid, in the table for the time of a test."""
     tg.defvjp(scipy.special.expit, lambda g, y, a: g * y * (1 - y))
     yield scipy.special.expit
-    del TABLE[scipy.special.expit]
+    del OPERATIONS[scipy.special.expit]
 
 
 def leaf(*numbers, dtype=np.float64):
@@ -50,7 +50,7 @@ def test_without_a_rule_the_same_ufunc_is_refused():
 
 
 def test_defvjp_replaces_a_rule(monkeypatch):
-    monkeypatch.setitem(TABLE, np.sin, TABLE[np.sin])  # put back after the test
+    monkeypatch.setitem(OPERATIONS, np.sin, OPERATIONS[np.sin])  # put back after the test
     tg.defvjp(np.sin, lambda g, y, a: 7 * g)
     t = leaf(0.3)
     assert tg.grad(np.sin(t), t)[0] == 7
@@ -97,10 +97,10 @@ def test_a_rule_is_any_callable():
 
 @pytest.mark.parametrize("rule", [3, "cos", np.ones(2)], ids=str)
 def test_a_rule_that_cannot_be_called_is_refused(rule):
-    before = TABLE[np.sin]
+    before = OPERATIONS[np.sin]
     with pytest.raises(TypeError, match="a rule is a function"):
         tg.defvjp(np.sin, rule)
-    assert TABLE[np.sin] is before
+    assert OPERATIONS[np.sin] is before
 
 
 @pytest.mark.parametrize("rule", [3, "cos", np.ones(2)], ids=str)

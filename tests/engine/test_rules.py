@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import tinygrad_vg as tg
-from tinygrad_vg import ops, spelled
-from tinygrad_vg.rules import TABLE
-from tinygrad_vg.tensor import name_of
+from tinygrad_vg import ops
+from tinygrad_vg.engine import composites, kernels, name_of, record_everything
+from tinygrad_vg.engine.operations import OPERATIONS, ForEach
+from tinygrad_vg.nn import losses
 
 
 def is_real(value):
@@ -46,18 +47,18 @@ class Case(NamedTuple):
         return function(*args, **self.kwargs)
 
     def on_arrays(self):
-        return np.asarray(TABLE[self.function].function(*self.args, **self.kwargs))
+        return np.asarray(OPERATIONS[self.function].kernel(*self.args, **self.kwargs))
 
     def shares(self, g, y):
         """What the rule of each checked argument answers, before the engine fits it to the argument."""
-        return [TABLE[self.function].rules[i](g, y, *self.args, **self.kwargs) for i in self.checked]
+        return [OPERATIONS[self.function].rules[i](g, y, *self.args, **self.kwargs) for i in self.checked]
 
     def gradcheck(self, order):
         tg.gradcheck(self.on_tensors, self.leaves(), order=order)
 
 
 def case(function, *args, **kwargs):
-    rules = TABLE[function].rules
+    rules = OPERATIONS[function].rules
     checked = tuple(i for i, (a, rule) in enumerate(zip(args, rules, strict=False)) if rule and is_real(a))
     assert checked, "a case has an array to differentiate in"
     return Case(function, args, kwargs, checked)
@@ -157,15 +158,15 @@ CASES = [
     *(case(operator.getitem, ANY, index) for index in INDICES),
     case(ops.scatter, ANY, slice(1, 3), (4, 3)), case(ops.scatter, ANY, np.array([2, 0]), (3, 3)),
     case(ops.scatter, ROW, np.array([1, 0, 1]), (2,)), case(ops.scatter, POINT, (0, 1), (1, 2)),
-    case(spelled.concatenation(1), ROW), case(spelled.concatenation(2), ANY, OTHER[:1]),
-    case(spelled.concatenation(3), ANY, COLUMN, OTHER, axis=1),
-    case(spelled.concatenation(3), COLUMN, ANY, OTHER, axis=-1),
+    case(composites.join, ROW, axis=0, ends=(0, 3)), case(composites.join, ANY, OTHER[:1], axis=0, ends=(0, 2, 3)),
+    case(composites.join, ANY, COLUMN, OTHER, axis=1, ends=(0, 3, 4, 7)),
+    case(composites.join, COLUMN, ANY, OTHER, axis=-1, ends=(0, 1, 4, 7)),
 
     *(case(ops.linear, *(numbers(*shape) for shape in shapes)) for shapes in LAYERS),
-    *(case(ops.sum_of_outer, numbers(*a), numbers(*b)) for a, b in OUTER),
-    case(ops.sum_of_rows, ANY), case(ops.sum_of_rows, CUBE),
-    *(case(ops.divided_sum, a, n) for a, n in ((ANY, 1), (CUBE, 4), (POINT, 3))),
-    *(case(ops.mean_binary_cross_entropy_with_logits, z, target, n)
+    *(case(kernels.sum_of_outer, numbers(*a), numbers(*b)) for a, b in OUTER),
+    case(kernels.sum_of_rows, ANY), case(kernels.sum_of_rows, CUBE),
+    *(case(losses.divided_sum, a, n) for a, n in ((ANY, 1), (CUBE, 4), (POINT, 3))),
+    *(case(losses.divided_binary_cross_entropy, z, target, n)
       for z, target, n in ((ANY, UNIT, 1), (numbers(2, 2, 3), UNIT, 2), (ANY, SMALL_INTEGERS > 1, 5))),
     *(case(ops.log_softmax, a) for a in (ROW, ANY, CUBE)),
     *(case(f, z, target) for f in (ops.binary_cross_entropy_with_logits, ops.sigmoid_error)
@@ -177,8 +178,14 @@ CASES = [
 # fmt: on
 
 OWNERS = {"numpy", "_operator", "tinygrad_vg"}  # what other tests enter in the table is their own affair
-FUNCTIONS = [f for f in TABLE if (getattr(f, "__module__", None) or "numpy").split(".")[0] in OWNERS]
-RULES = [(f, i) for f in FUNCTIONS for i, rule in enumerate(TABLE[f].rules) if rule is not None]
+FUNCTIONS = [
+    f for f, operation in OPERATIONS.items()
+    if operation.kind == "differentiable" and (getattr(f, "__module__", None) or "numpy").split(".")[0] in OWNERS
+]  # fmt: skip
+RULES = [
+    (f, i) for f in FUNCTIONS
+    for i, rule in enumerate([1] if isinstance(OPERATIONS[f].rules, ForEach) else OPERATIONS[f].rules) if rule
+]  # fmt: skip
 
 
 def rule_id(value):
@@ -218,9 +225,10 @@ MUTATIONS = {
 @pytest.mark.parametrize(("function", "i"), RULES, ids=rule_id)
 def test_a_wrong_rule_is_noticed(function, i, mutation, monkeypatch):
     """The tester is tested: were a case too tame to tell a wrong rule from a right one, this would fail."""
-    rules = list(TABLE[function].rules)
-    rules[i] = MUTATIONS[mutation](rules[i])
-    monkeypatch.setattr(TABLE[function], "rules", tuple(rules))
+    rules = OPERATIONS[function].rules
+    if isinstance(rules, ForEach):
+        rules = tuple(rules[index] for index in range(max(len(case.args) for case in cases_of(function))))
+    monkeypatch.setattr(OPERATIONS[function], "rules", (*rules[:i], MUTATIONS[mutation](rules[i]), *rules[i + 1 :]))
     with pytest.raises(tg.GradcheckError):
         [case.gradcheck(order=1) for case in cases_of(function)]
 
@@ -268,6 +276,20 @@ def test_rules_are_linear_in_g_to_the_last_bit(case):
     g = cotangent(y)
     for share, scaled in zip(case.shares(g, y), case.shares(g * 2.0**-60, y), strict=True):
         assert np.array_equal(share, scaled * 2.0**60)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_no_rule_looks_at_the_numbers(case, monkeypatch):
+    """A branch on data would be baked into a recorded backward, and be wrong when that is run on other numbers."""
+
+    def looked_at(tensor):
+        raise AssertionError(f"the rule asked whether {tensor.label} is true")
+
+    with record_everything():
+        leaves = case.leaves()
+        y = case.on_tensors(*leaves)
+        monkeypatch.setattr(tg.Tensor, "__bool__", looked_at)
+        tg.grad(y, [leaves[i] for i in case.checked], np.ones(y.shape), create_graph=True)
 
 
 KINKS = [  # where the derivative jumps, the table takes a side, or the middle

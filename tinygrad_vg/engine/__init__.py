@@ -1,0 +1,57 @@
+"""The engine: automatic differentiation on NumPy. It knows nothing of networks.
+
+What stands in `__all__` is public: the part that users import from `tinygrad_vg` itself, and below it what instruments
+and pictures are built on.
+"""
+
+from tinygrad_vg.engine import ops as ops
+from tinygrad_vg.engine.extended import ExtendedArray as ExtendedArray
+from tinygrad_vg.engine.grad import grad as grad
+from tinygrad_vg.engine.grad import jvp as jvp
+from tinygrad_vg.engine.gradcheck import GradcheckError as GradcheckError
+from tinygrad_vg.engine.gradcheck import gradcheck as gradcheck
+from tinygrad_vg.engine.graph import Call as Call
+from tinygrad_vg.engine.graph import Hook as Hook
+from tinygrad_vg.engine.graph import HookHandle as HookHandle
+from tinygrad_vg.engine.graph import Node as Node
+from tinygrad_vg.engine.graph import Walk as Walk
+from tinygrad_vg.engine.graph import current_walk as current_walk
+from tinygrad_vg.engine.operations import Operation as Operation
+from tinygrad_vg.engine.operations import defvjp as defvjp
+from tinygrad_vg.engine.operations import differentiable as differentiable
+from tinygrad_vg.engine.operations import name_of as name_of
+from tinygrad_vg.engine.reading import ancestors as ancestors
+from tinygrad_vg.engine.reading import between as between
+from tinygrad_vg.engine.reading import cotangents as cotangents
+from tinygrad_vg.engine.reading import local_derivative as local_derivative
+from tinygrad_vg.engine.reading import share as share
+from tinygrad_vg.engine.tensor import Tensor as Tensor
+from tinygrad_vg.engine.tensor import no_grad as no_grad
+from tinygrad_vg.engine.tensor import record_everything as record_everything
+
+__all__ = [
+    "Call",
+    "ExtendedArray",
+    "GradcheckError",
+    "Hook",
+    "HookHandle",
+    "Node",
+    "Operation",
+    "Tensor",
+    "Walk",
+    "ancestors",
+    "between",
+    "cotangents",
+    "current_walk",
+    "defvjp",
+    "differentiable",
+    "grad",
+    "gradcheck",
+    "jvp",
+    "local_derivative",
+    "name_of",
+    "no_grad",
+    "ops",
+    "record_everything",
+    "share",
+]

@@ -1,0 +1,116 @@
+"""What arrays have: operators and methods, each of them a call of the NumPy function of its name."""
+
+import operator
+from collections.abc import Iterator
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+from tinygrad_vg.engine.operations import Recordable, name_of
+
+Result = TypeVar("Result")
+
+
+class Arithmetic(Recordable, Generic[Result]):
+    """The operators, methods and protocols of a Tensor; all of them lead to `record`.
+
+    There are no in-place operators: Python then rebinds `t += 1` to `t = t + 1`.
+    """
+
+    __slots__ = ()
+    data: Any
+
+    # NumPy's two protocols.
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if method != "__call__":
+            raise TypeError(
+                f"{name_of(ufunc)}.{method} of a Tensor is not supported; "
+                "write it with np.sum, np.prod, np.cumsum, broadcasting or indexing"
+            )
+        return self.record(ufunc, inputs, kwargs)
+
+    def __array_function__(self, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return self.record(function, args, kwargs)
+
+    # Properties.
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.data.shape
+
+    @property
+    def ndim(self) -> int:
+        return self.data.ndim
+
+    @property
+    def size(self) -> int:
+        return self.data.size
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.data.dtype
+
+    @property
+    def T(self) -> Result:
+        return self.record(np.transpose, (self,), {})
+
+    @property
+    def mT(self) -> Result:
+        return self.record(np.swapaxes, (self, -1, -2), {})
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __iter__(self) -> Iterator[Result]:
+        return (self[i] for i in range(len(self)))
+
+    def __bool__(self) -> bool:
+        return bool(self.data)
+
+    __hash__ = object.__hash__
+
+    # fmt: off
+    def __pos__(self) -> Result: return self.record(np.positive, (self,), {})
+    def __neg__(self) -> Result: return self.record(np.negative, (self,), {})
+    def __abs__(self) -> Result: return self.record(np.absolute, (self,), {})
+    def __add__(self, other: Any) -> Result: return self.record(np.add, (self, other), {})
+    def __radd__(self, other: Any) -> Result: return self.record(np.add, (other, self), {})
+    def __sub__(self, other: Any) -> Result: return self.record(np.subtract, (self, other), {})
+    def __rsub__(self, other: Any) -> Result: return self.record(np.subtract, (other, self), {})
+    def __mul__(self, other: Any) -> Result: return self.record(np.multiply, (self, other), {})
+    def __rmul__(self, other: Any) -> Result: return self.record(np.multiply, (other, self), {})
+    def __truediv__(self, other: Any) -> Result: return self.record(np.divide, (self, other), {})
+    def __rtruediv__(self, other: Any) -> Result: return self.record(np.divide, (other, self), {})
+    def __mod__(self, other: Any) -> Result: return self.record(np.remainder, (self, other), {})
+    def __rmod__(self, other: Any) -> Result: return self.record(np.remainder, (other, self), {})
+    def __pow__(self, other: Any) -> Result: return self.record(np.power, (self, other), {})
+    def __rpow__(self, other: Any) -> Result: return self.record(np.power, (other, self), {})
+    def __matmul__(self, other: Any) -> Result: return self.record(np.matmul, (self, other), {})
+    def __rmatmul__(self, other: Any) -> Result: return self.record(np.matmul, (other, self), {})
+    def __floordiv__(self, other: Any) -> Any: return self.record(np.floor_divide, (self, other), {})
+    def __rfloordiv__(self, other: Any) -> Any: return self.record(np.floor_divide, (other, self), {})
+    def __eq__(self, other: object) -> Any: return self.record(np.equal, (self, other), {})
+    def __ne__(self, other: object) -> Any: return self.record(np.not_equal, (self, other), {})
+    def __lt__(self, other: Any) -> Any: return self.record(np.less, (self, other), {})
+    def __le__(self, other: Any) -> Any: return self.record(np.less_equal, (self, other), {})
+    def __gt__(self, other: Any) -> Any: return self.record(np.greater, (self, other), {})
+    def __ge__(self, other: Any) -> Any: return self.record(np.greater_equal, (self, other), {})
+    def __getitem__(self, index: Any) -> Result: return self.record(operator.getitem, (self, index), {})
+
+    def sum(self, axis: Any = None, **kw: Any) -> Result: return self.record(np.sum, (self,), {"axis": axis, **kw})
+    def mean(self, axis: Any = None, **kw: Any) -> Result: return self.record(np.mean, (self,), {"axis": axis, **kw})
+    def max(self, axis: Any = None, **kw: Any) -> Result: return self.record(np.max, (self,), {"axis": axis, **kw})
+    def min(self, axis: Any = None, **kw: Any) -> Result: return self.record(np.min, (self,), {"axis": axis, **kw})
+    def prod(self, axis: Any = None, **kw: Any) -> Result: return self.record(np.prod, (self,), {"axis": axis, **kw})
+    def var(self, axis: Any = None, **kw: Any) -> Result: return self.record(np.var, (self,), {"axis": axis, **kw})
+    def std(self, axis: Any = None, **kw: Any) -> Result: return self.record(np.std, (self,), {"axis": axis, **kw})
+    def astype(self, dtype: Any) -> Result: return self.record(np.ndarray.astype, (self, dtype), {})
+    # fmt: on
+
+    def reshape(self, *shape: Any) -> Result:
+        return self.record(np.reshape, (self, shape[0] if len(shape) == 1 else shape), {})
+
+    def transpose(self, *axes: Any) -> Result:
+        order = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes or None
+        return self.record(np.transpose, (self, order), {})

@@ -1,0 +1,66 @@
+"""NumPy's functions that are compositions of others: a call of one is a call of those, with the Tensors as arguments.
+
+Most of them take a list of arrays, where the engine would not find the Tensors.
+"""
+
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+
+from tinygrad_vg.engine.operations import ForEach, enter, operation
+
+
+def _join(*arrays: Any, axis: int, ends: tuple[int, ...]) -> Any:
+    """np.concatenate of arrays as arguments; `ends` are where each ends along the axis, after a 0."""
+    return np.concatenate(arrays, axis=axis)
+
+
+def _join_vjp(index: int, g: Any, y: Any, *arrays: Any, axis: int, ends: tuple[int, ...]) -> Any:
+    """Each array's own part of the gradient."""
+    cut = [slice(None)] * np.ndim(y)
+    cut[axis] = slice(ends[index], ends[index + 1])
+    return g[tuple(cut)]
+
+
+join = operation(_join, ForEach(_join_vjp))
+
+
+def concatenate(arrays: Any, axis: int | None = 0) -> Any:
+    if axis is None:
+        arrays, axis = [np.ravel(a) for a in arrays], 0
+    lengths = [np.shape(a)[axis] for a in arrays]
+    return join(*arrays, axis=axis, ends=tuple(accumulate(lengths, initial=0)))
+
+
+def stack(arrays: Any, axis: int = 0) -> Any:
+    return concatenate([np.expand_dims(a, axis) for a in arrays], axis)
+
+
+def vstack(tup: Any) -> Any:
+    return concatenate([np.reshape(a, (1, -1)) if np.ndim(a) < 2 else a for a in tup])
+
+
+def hstack(tup: Any) -> Any:
+    rows = [np.reshape(a, (-1,)) if np.ndim(a) < 1 else a for a in tup]
+    return concatenate(rows, 0 if np.ndim(rows[0]) == 1 else 1)
+
+
+def dot(a: Any, b: Any) -> Any:
+    if np.ndim(a) == 0 or np.ndim(b) == 0:
+        return np.multiply(a, b)
+    if np.ndim(b) > 2:
+        raise TypeError(f"np.dot of a Tensor with {np.ndim(b)} axes is not supported; write np.matmul or np.sum")
+    return np.matmul(a, b)
+
+
+def outer(a: Any, b: Any) -> Any:
+    return np.multiply(np.reshape(a, (-1, 1)), np.reshape(b, (1, -1)))
+
+
+enter(np.concatenate, kind="composite", kernel=concatenate)
+enter(np.stack, kind="composite", kernel=stack)
+enter(np.vstack, kind="composite", kernel=vstack)
+enter(np.hstack, kind="composite", kernel=hstack)
+enter(np.dot, kind="composite", kernel=dot)
+enter(np.outer, kind="composite", kernel=outer)

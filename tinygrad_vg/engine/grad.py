@@ -1,0 +1,96 @@
+"""Gradients as pure functions of a recorded graph: `grad` backward, `jvp` forward. No `.grad` is touched."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from tinygrad_vg.engine.graph import PLAIN, owned, walk
+from tinygrad_vg.engine.reading import between
+from tinygrad_vg.engine.tensor import RECORDED, Tensor, cotangent
+
+
+def grad(
+    outputs: Tensor | Sequence[Tensor],
+    inputs: Tensor | Sequence[Tensor],
+    grad_outputs: Any = None,
+    create_graph: bool = False,
+) -> tuple[Any, ...]:
+    """The gradients of the sum of `outputs` with respect to each of `inputs`, touching no `.grad`.
+
+    Only the part of the graph between the two is visited. Inputs may be leaves or anything on the way.
+
+    Args:
+        outputs: a Tensor or a sequence of them.
+        inputs: a Tensor or a sequence of them; each must ask for gradients and be used by the outputs.
+        grad_outputs: for each output the cotangent to start from, of its shape; may be left out for outputs
+            of one element, where it is 1.
+        create_graph: record the gradients, so that they can be differentiated in their turn.
+
+    Returns:
+        A tuple with one gradient per input, of its shape and dtype: arrays, or with `create_graph` Tensors.
+
+    Raises:
+        TypeError: if an output or input is no Tensor.
+        ValueError: if an input is not part of the outputs' graph, or a cotangent is missing or of wrong shape.
+
+    >>> import tinygrad_vg as tg
+    >>> x = tg.Tensor(3.0, requires_grad=True)
+    >>> (slope,) = tg.grad(x**3, x, create_graph=True)
+    >>> slope.item(), tg.grad(slope, x)[0].item()
+    (27.0, 18.0)
+    """
+    roots = tuple(outputs) if isinstance(outputs, list | tuple) else (outputs,)
+    targets = tuple(inputs) if isinstance(inputs, list | tuple) else (inputs,)
+    for kind, tensors in (("output", roots), ("input", targets)):
+        for i, tensor in enumerate(tensors):
+            if not isinstance(tensor, Tensor):
+                raise TypeError(
+                    f"{kind} {i} is no Tensor but {type(tensor).__name__}; "
+                    "a gradient that is to be differentiated again needs create_graph=True"
+                )
+    given = tuple(grad_outputs) if isinstance(grad_outputs, list | tuple) else (grad_outputs,) * len(roots)
+    if len(given) != len(roots):
+        raise ValueError(f"grad got {len(roots)} outputs and {len(given)} grad_outputs; it needs one for each")
+    seeds: dict[Tensor, Any] = {}
+    for root, gradient in zip(roots, given, strict=True):
+        seed = cotangent(root, gradient, create_graph)
+        seeds[root] = seeds[root] + seed if root in seeds else seed
+    found = walk(seeds, RECORDED if create_graph else PLAIN, only=between(seeds, targets), keep=set(targets))
+    for i, target in enumerate(targets):
+        if target not in found:
+            raise ValueError(
+                f"input {i} ({target.label}) does not take part in the outputs: "
+                "its gradient would be 0 everywhere; was it made with requires_grad=True, and used?"
+            )
+    return tuple(owned((found[target] for target in targets), given))
+
+
+def jvp(outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor], tangents: Any) -> tuple[Any, ...]:
+    """How the outputs of a recorded graph move when its inputs move along `tangents`: forward-mode products J v.
+
+    The gradient g = Jᵀu is linear in the cotangent u, and its own gradient in u, with v as cotangent, is J v: so the
+    table of vector-Jacobian products serves for forward mode too, and nothing is perturbed.
+
+    Args:
+        outputs: a Tensor or a sequence of them.
+        inputs: a Tensor or a sequence of them.
+        tangents: for each input an array of its shape.
+
+    Returns:
+        A tuple with one array per output, of its shape.
+
+    Raises:
+        ValueError: as `grad` does; also if a tangent is missing.
+
+    >>> import tinygrad_vg as tg
+    >>> x = tg.Tensor([1.0, 2.0], requires_grad=True)
+    >>> tg.jvp(x * x, x, [1.0, 10.0])
+    (array([ 2., 40.]),)
+    """
+    roots = tuple(outputs) if isinstance(outputs, list | tuple) else (outputs,)
+    targets = tuple(inputs) if isinstance(inputs, list | tuple) else (inputs,)
+    given = tuple(tangents) if isinstance(inputs, list | tuple) else (tangents,)
+    if len(given) != len(targets):
+        raise ValueError(f"jvp got {len(targets)} inputs and {len(given)} tangents; it needs one for each")
+    any_values = [Tensor(root.data, requires_grad=True) for root in roots]
+    gradients = grad(roots, targets, any_values, create_graph=True)
+    return grad(gradients, any_values, list(given))

@@ -1,0 +1,310 @@
+"""The graph: how arrays came about, and the walk back over it, consumers first.
+
+A vertex's gradient is the *sum* over its consumers, so a vertex may be visited only when all of them have been: in
+`b = a + a; c = b + b`, visiting b after only one of c's two terms would hand on a half of its gradient. So the walk
+goes from the youngest operation to the oldest: whoever consumes a vertex is younger than it. Nothing recurses: a graph
+may be 200,000 operations deep, and a vertex reached along 2⁶⁰ paths is still visited once.
+
+This module knows no Tensor, only what a graph needs of one: `Vertex`.
+"""
+
+import itertools
+import threading
+from collections.abc import Callable, Container, Iterable, Iterator
+from heapq import heapify, heappop, heappush
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+
+from tinygrad_vg.engine.operations import Operation, Rule
+
+Gradient = Any  # an array; in a recorded walk a Tensor, in one of extended range an ExtendedArray
+Hook = Callable[[Gradient], Gradient | None]
+Edge = tuple[int, Any, Rule]  # which argument of the operation, the vertex that it is, the rule that leads there
+
+
+class Call:
+    """A call of a module: what a vertex was put out by.
+
+    Attributes:
+        module: the module.
+        inputs: its arguments.
+        inner: the call inside that put out the same vertex before, as that of a Sequential's last module; or None.
+    """
+
+    __slots__ = ("module", "inputs", "inner")
+
+    def __init__(self, module: Any, inputs: tuple[Any, ...], inner: "Call | None") -> None:
+        self.module = module
+        self.inputs = inputs
+        self.inner = inner
+
+
+class Vertex(Protocol):
+    """What a graph needs of a Tensor."""
+
+    data: Any
+    node: "Node | None"
+    hooks: "dict[int, Hook] | None"
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def label(self) -> str: ...
+
+
+V = TypeVar("V", bound=Vertex)
+
+_orders = itertools.count()
+
+
+class Node:
+    """How a vertex was computed: `output = operation.kernel(*values, **kwargs)`.
+
+    A Node keeps the arrays that the forward pass saw, so a weight that is rebound later does not disturb its
+    gradients. It does not refer to the vertex it made, only to that vertex's array: there is no reference cycle, and
+    a graph is freed the moment its last vertex is dropped.
+
+    Attributes:
+        operation: the function's `Operation`.
+        inputs: the arguments as they were given: Tensors, arrays, numbers ...
+        values: the same with an array in place of each Tensor.
+        kwargs: the options.
+        output: the array that was made.
+        edges: an (index, vertex, rule) for each argument that asks for gradients.
+        order: how many nodes had been made before: an operation's is larger than those of its arguments.
+    """
+
+    __slots__ = ("operation", "inputs", "values", "kwargs", "output", "edges", "order")
+
+    def __init__(
+        self,
+        operation: Operation,
+        inputs: tuple[Any, ...],
+        values: list[Any],
+        kwargs: dict[str, Any],
+        output: Any,
+        edges: list[Edge],
+    ) -> None:
+        self.operation = operation
+        self.inputs = inputs
+        self.values = values
+        self.kwargs = kwargs
+        self.output = output
+        self.edges = edges
+        self.order = next(_orders)
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """The function that was called."""
+        return self.operation.function
+
+
+# Hooks, and what a walk tells those who listen.
+
+_keys = itertools.count()
+
+
+class HookHandle:
+    """Takes a hook off again: call `remove()`, or use the handle as a context manager."""
+
+    __slots__ = ("_hooks", "_key")
+
+    def __init__(self, hooks: dict[int, Any], hook: Callable[..., Any]) -> None:
+        if not callable(hook):
+            raise TypeError(f"a hook is a function, not {hook!r}")
+        self._hooks = hooks
+        self._key = next(_keys)  # a number: the handle as key would be a cycle, and the hook outlive its tensor
+        hooks[self._key] = hook
+
+    def remove(self) -> None:
+        """Take the hook off; doing so twice is harmless."""
+        self._hooks.pop(self._key, None)
+
+    def __enter__(self) -> "HookHandle":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.remove()
+
+
+class Walk:
+    """One walk back under way: what hooks are called by. A hook that meets another Walk knows that a new one began."""
+
+    __slots__ = ("_at_end",)
+
+    def __init__(self) -> None:
+        self._at_end: list[Callable[[], None]] = []
+
+    def at_end(self, callback: Callable[[], None]) -> None:
+        """Call `callback()` when this walk has ended, be it by an exception."""
+        self._at_end.append(callback)
+
+    def end(self) -> None:
+        """Tell all who asked."""
+        for callback in self._at_end:
+            callback()
+
+
+class _Current(threading.local):
+    walk: Walk | None = None
+
+
+_current = _Current()
+
+
+def current_walk() -> Walk | None:
+    """The walk back that this thread is in, for hooks; None outside of one.
+
+    >>> import tinygrad_vg as tg
+    >>> t = tg.Tensor(2.0, requires_grad=True)
+    >>> def hook(gradient):
+    ...     print("gradient", gradient)
+    ...     tg.engine.current_walk().at_end(lambda: print("end"))
+    >>> with t.register_hook(hook):
+    ...     (t * t).backward()
+    gradient 4.0
+    end
+    """
+    return _current.walk
+
+
+# The walk.
+
+
+class Plain:
+    """The plain way to walk: gradients are arrays, and rules are called on the arrays that the forward pass saw.
+
+    A walk asks its mode for everything that depends on what a gradient is; other modes override what differs.
+
+    Attributes:
+        seen: `seen(vertex, node)` are output and arguments as the rules shall see them; None: the node's arrays.
+        apply: `apply(rule, arguments, kwargs)` is the rule's answer; None: the rule is simply called.
+    """
+
+    seen: Callable[[Any, Node], tuple[Any, ...]] | None = None
+    apply: Callable[[Rule, tuple[Any, ...], dict[str, Any]], Gradient] | None = None
+
+    def fit(self, g: Gradient, value: Any) -> Gradient:
+        """The gradient in the shape and dtype of the argument that it belongs to."""
+        return fit(g, value)
+
+    def replaced(self, replacement: Any, vertex: Any) -> Gradient:
+        """What a hook has returned, as a gradient."""
+        return replacement
+
+
+PLAIN = Plain()
+
+
+def walk(
+    seeds: dict[V, Gradient],
+    mode: Plain = PLAIN,
+    only: Container[V] | None = None,
+    keep: Container[V] = (),
+    hooks: bool = True,
+) -> dict[V, Gradient]:
+    """The total gradient of each leaf below the seeds, and of the vertices in `keep`: consumers before sources.
+
+    Args:
+        seeds: the gradients to start from.
+        mode: what a gradient is, and so how rules are applied.
+        only: the vertices to visit; all if None.
+        keep: vertices whose gradients are wanted although they are no leaves.
+        hooks: False if nobody shall be told: a picture of a graph must not be recorded.
+
+    Raises:
+        TypeError: if a rule answers with what is no gradient.
+        ValueError: if a hook returns a gradient of another shape.
+    """
+    if not hooks:
+        return _visit(seeds, mode, only, keep, False)
+    outer, _current.walk = _current.walk, Walk()
+    under_way = _current.walk
+    try:
+        return _visit(seeds, mode, only, keep, True)
+    finally:
+        _current.walk = outer
+        under_way.end()
+
+
+def _visit(
+    seeds: dict[V, Gradient], mode: Plain, only: Container[V] | None, keep: Container[V], hooks: bool
+) -> dict[V, Gradient]:
+    gradients: dict[Any, Gradient] = dict(seeds)  # the sums so far, of what has not been visited yet
+    kept: dict[Any, Gradient] = {}
+    apply, seen = mode.apply, mode.seen
+    youngest_first = [(-vertex.node.order, vertex, vertex.node) for vertex in gradients if vertex.node is not None]
+    heapify(youngest_first)
+    while youngest_first:
+        _, vertex, node = heappop(youngest_first)
+        g = gradients.pop(vertex)
+        if hooks and vertex.hooks:
+            g = call_hooks(vertex, g, mode)
+        if vertex in keep:
+            kept[vertex] = g
+        values, kwargs = node.values, node.kwargs
+        arguments = (g, node.output, *values) if seen is None else (g, *seen(vertex, node))
+        for index, source, rule in node.edges:
+            if only is not None and source not in only:
+                continue
+            share = rule(*arguments, **kwargs) if apply is None else apply(rule, arguments, kwargs)
+            value = values[index]
+            try:
+                if share.shape != value.shape or share.dtype is not value.dtype:
+                    share = mode.fit(share, value)
+            except AttributeError as error:
+                raise TypeError(f"the rule that gives {source.label} its gradient answered {share!r}") from error
+            if source in gradients:
+                gradients[source] = gradients[source] + share
+            else:
+                gradients[source] = share
+                made_by = source.node
+                if made_by is not None:
+                    heappush(youngest_first, (-made_by.order, source, made_by))
+    for leaf, g in gradients.items():  # what no operation made
+        if hooks and leaf.hooks:
+            gradients[leaf] = call_hooks(leaf, g, mode)
+    return kept | gradients
+
+
+def call_hooks(vertex: Vertex, g: Gradient, mode: Plain = PLAIN) -> Gradient:
+    """Hand the total gradient to the vertex's hooks, in the order of their registration."""
+    if isinstance(g, np.generic):
+        g = np.asarray(g)
+    for hook in tuple((vertex.hooks or {}).values()):
+        replacement = hook(g)
+        if replacement is not None:
+            if np.shape(replacement) != vertex.shape:
+                raise ValueError(
+                    f"a hook on {vertex.label} returned a gradient of shape {np.shape(replacement)}; "
+                    f"the tensor has shape {vertex.shape}"
+                )
+            g = mode.replaced(replacement, vertex)
+    return g
+
+
+def fit(g: Any, value: Any) -> Any:
+    """Sum a gradient over the axes along which its argument was broadcast; give it the argument's dtype.
+
+    A value used n times along an axis receives n shares, and its gradient is their sum.
+    """
+    if g.shape != value.shape:
+        lead = g.ndim - value.ndim
+        axes = tuple(range(lead)) + tuple(i + lead for i, n in enumerate(value.shape) if n == 1)
+        g = np.reshape(np.sum(g, axis=axes), value.shape) if lead >= 0 else g
+        g = np.broadcast_to(g, value.shape)  # a rule may answer with less than the full shape
+    return g if g.dtype == value.dtype else g.astype(value.dtype)
+
+
+def owned(gradients: Iterable[Gradient], given: Iterable[Gradient]) -> Iterator[Gradient]:
+    """Each gradient as an array of its own: copies those that are views, or stand here or among the given before."""
+    seen = {id(g): g for g in given}
+    for g in gradients:
+        if isinstance(g, np.ndarray):
+            if g.base is not None or id(g) in seen:
+                g = np.array(g)
+            seen[id(g)] = g
+        elif isinstance(g, np.generic):
+            g = np.array(g)
+        yield g

@@ -1,0 +1,322 @@
+"""Tensor: an array that remembers how it was computed.
+
+NumPy hands every call that holds a Tensor to `record(function, args, kwargs)`, through its two protocols
+`__array_ufunc__` and `__array_function__`. `record` runs the function on the arrays and, if a Tensor asks for
+gradients, keeps a `Node`. Nothing else is needed to know how an output came about.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from tinygrad_vg.engine import composites as composites  # composites and rules fill the registry
+from tinygrad_vg.engine import rules as rules
+from tinygrad_vg.engine.arithmetic import Arithmetic
+from tinygrad_vg.engine.extended import EXTENDED, ExtendedArray
+from tinygrad_vg.engine.graph import PLAIN, Call, Edge, Hook, HookHandle, Node, Plain, owned, walk
+from tinygrad_vg.engine.operations import OPERATIONS, why_undefined
+
+
+class _Recording(threading.local):
+    enabled = True  # whether calls are recorded for the sake of gradients
+    everything = False  # whether calls without a gradient are recorded too
+
+
+_recording = _Recording()
+
+
+def record(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run a function on the arrays of its arguments, and remember the call if gradients are asked for.
+
+    Returns:
+        A Tensor. A function whose value has no derivative, such as a comparison, gives a plain array instead.
+
+    Raises:
+        TypeError: if the function has no rule, or its rule does not cover the call.
+    """
+    operation = OPERATIONS.get(function)
+    if operation is None:
+        raise TypeError(why_undefined(function))
+    rules = operation.rules
+    if kwargs or len(args) > len(rules):
+        kwargs = operation.checked(args, kwargs)
+    if operation.kind == "composite":
+        return operation.kernel(*args, **kwargs)
+    values: list[Any] = []
+    edges: list[Edge] = []
+    found = not rules
+    for index, argument in enumerate(args):
+        if isinstance(argument, Tensor):
+            found = True
+            values.append(argument.data)
+            if argument.requires_grad and rules:
+                rule = rules[index]
+                if rule is not None:
+                    edges.append((index, argument, rule))
+        else:
+            values.append(argument)
+    if not found:  # the function was called with a list of them
+        raise TypeError(f"{operation.name} takes Tensors as arguments, not in a list; put them together by np.stack")
+    output = operation.kernel(*values, **kwargs)
+    if not rules and not (operation.kind == "constant" and _recording.everything):
+        return output
+    if not isinstance(output, np.ndarray):
+        output = np.asarray(output)
+    node = None
+    asks = bool(edges) and _recording.enabled
+    if asks and output.dtype.kind != "f":
+        raise TypeError(
+            f"{operation.name} makes {output.dtype} of a Tensor that requires gradients, which only real "
+            "floating-point numbers have; pass its .data if it is a constant"
+        )
+    if asks or _recording.everything:
+        node = Node(operation, args, values, kwargs, output, edges if asks else [])
+    tensor = Tensor.__new__(Tensor)  # as the constructor does, without its checks
+    tensor.data = output
+    tensor.grad = None
+    tensor.requires_grad = asks
+    tensor.name = None
+    tensor.node = node
+    tensor.call = None
+    tensor.hooks = None
+    return tensor
+
+
+@contextmanager
+def no_grad() -> Iterator[None]:
+    """Inside this context (or a function it decorates) nothing is recorded in this thread.
+
+    >>> import tinygrad_vg as tg
+    >>> t = tg.Tensor([1.0, 2.0], requires_grad=True)
+    >>> with tg.no_grad():
+    ...     (t * t).requires_grad
+    False
+    """
+    before, _recording.enabled = _recording.enabled, False
+    try:
+        yield
+    finally:
+        _recording.enabled = before
+
+
+@contextmanager
+def record_everything() -> Iterator[None]:
+    """Inside this context calls that have no gradient are recorded too, comparisons and data among them.
+
+    A graph that is recorded so holds every array that depends on a Tensor: it can be run again on other numbers.
+
+    >>> import tinygrad_vg as tg
+    >>> with record_everything():
+    ...     positive = tg.Tensor([-1.0, 2.0]) > 0
+    >>> positive.node.operation.kernel(np.array([3.0, -4.0]), *positive.node.values[1:])
+    array([ True, False])
+    """
+    before, _recording.everything = _recording.everything, True
+    try:
+        yield
+    finally:
+        _recording.everything = before
+
+
+class Tensor(Arithmetic["Tensor"]):
+    """An array that remembers how it was computed, and can be differentiated.
+
+    Args:
+        array: anything `np.asarray` takes. An array is not copied and keeps its dtype; Python floats become
+            float64.
+        requires_grad: ask for the gradient of what is computed from this tensor. Only real floating-point
+            arrays have one.
+        name: shown in messages and drawings.
+
+    Attributes:
+        data: the array. It may be rebound, as optimizers do; do not change it in place between a forward and
+            its backward.
+        grad: None, or on a leaf the sum of the gradients of all backwards so far, an array of the shape and
+            dtype of `data` (after `backward(create_graph=True)` a Tensor, after `backward(extended_range=True)`
+            an ExtendedArray).
+        node: how the tensor was computed, a `Node`; None for a leaf.
+        call: the module call that put the tensor out, a `Call`; None if there was none.
+        hooks: what `register_hook` has registered; None or empty if there is nothing.
+
+    Raises:
+        TypeError: if gradients are asked for an array that is not of real floating-point numbers.
+
+    >>> import numpy as np, tinygrad_vg as tg
+    >>> t = tg.Tensor([1.0, 2.0], requires_grad=True)
+    >>> np.sum(np.exp(t) * t).backward()
+    >>> t.grad.round(4)
+    array([ 5.4366, 22.1672])
+    """
+
+    __slots__ = ("data", "grad", "requires_grad", "name", "node", "call", "hooks", "__weakref__")
+
+    record = staticmethod(record)
+    data: Any
+    grad: Any
+    requires_grad: bool
+    name: str | None
+    node: Node | None
+    call: Call | None
+    hooks: dict[int, Hook] | None
+
+    def __init__(self, array: Any, requires_grad: bool = False, name: str | None = None) -> None:
+        data = np.asarray(array)
+        if requires_grad and data.dtype.kind != "f":
+            raise TypeError(f"only arrays of real floating-point numbers have gradients, not {data.dtype}")
+        self.data = data
+        self.grad = None
+        self.requires_grad = requires_grad
+        self.name = name
+        self.node = None
+        self.call = None
+        self.hooks = None
+
+    def backward(self, gradient: Any = None, create_graph: bool = False, extended_range: bool = False) -> None:
+        """Add the gradient of this tensor to the `.grad` of every leaf it was computed from.
+
+        Args:
+            gradient: the cotangent to start from, an array of this tensor's shape; 1 for one element.
+            create_graph: record the backward pass itself, so that gradients can be differentiated again.
+            extended_range: give every gradient a power of two beside its array, so that none is too small or
+                too large for its float type; `.grad` and hooks then get an ExtendedArray.
+
+        Raises:
+            ValueError: if this tensor has no graph, `gradient` is missing or of the wrong shape, or both options
+                are asked for.
+        """
+        if create_graph and extended_range:
+            raise ValueError("backward cannot be recorded and have extended range at once; choose one")
+        seed = cotangent(self, gradient, create_graph)
+        if extended_range:
+            totals = walk({self: ExtendedArray(seed)}, EXTENDED)
+        else:
+            totals = walk({self: seed}, RECORDED if create_graph else PLAIN)
+        # Lazily, so that only one old gradient is alive beside its new sum.
+        sums = (g if leaf.grad is None else leaf.grad + g for leaf, g in totals.items())
+        for leaf, g in zip(totals, owned(sums, [gradient]), strict=True):
+            leaf.grad = g
+
+    def register_hook(self, hook: Hook) -> HookHandle:
+        """Call `hook(gradient)` with this tensor's total gradient in every backward that reaches it.
+
+        The hook gets an array (with `create_graph` a Tensor), not to be changed in place. It returns None, or
+        a replacement of the same shape, which is what the walk then goes on with.
+
+        Returns:
+            A handle: `handle.remove()`, or use it as a context manager.
+
+        Raises:
+            ValueError: if this tensor does not ask for gradients: the hook would never be called.
+
+        >>> import tinygrad_vg as tg
+        >>> t = tg.Tensor(2.0, requires_grad=True)
+        >>> with t.register_hook(lambda g: print("gradient", g)):
+        ...     (t * t).backward()
+        gradient 4.0
+        """
+        if not self.requires_grad:
+            raise ValueError(f"{self.label} does not require gradients, so a hook on it would never be called")
+        if self.hooks is None:
+            self.hooks = {}
+        return HookHandle(self.hooks, hook)
+
+    def detach(self) -> "Tensor":
+        """A tensor with the same array and no history."""
+        return Tensor(self.data, name=self.name)
+
+    def item(self) -> float:
+        """The one element, as a Python number."""
+        return self.data.item()  # type: ignore[no-any-return]
+
+    @property
+    def label(self) -> str:
+        """How messages speak of this tensor."""
+        if self.name:
+            return f"tensor '{self.name}'"
+        return f"the output of {self.node.operation.name}" if self.node else "a tensor"
+
+    def __repr__(self) -> str:
+        kind = type(self).__name__
+        rows = np.array2string(self.data, separator=", ", prefix=f"{kind}(")
+        name = f", name={self.name!r}" if self.name else ""
+        return f"{kind}({rows}{', requires_grad=True' if self.requires_grad else ''}{name})"
+
+    def __format__(self, spec: str) -> str:
+        return format(self.data, spec) if spec else repr(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copying and pickling carry the data; gradients and hooks stay behind, a history cannot come along."""
+        if self.node is not None:
+            raise TypeError(f"{self.label} has a history, which cannot be copied; copy its .detach()")
+        return type(self), (self.data, self.requires_grad, self.name)
+
+    # Where a gradient would be lost without a word, an error says what to write.
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError(
+            "turning a Tensor into an array would drop its gradient; "
+            "write .data for the array, or np.stack([...]) to put Tensors together"
+        )
+
+    def __float__(self) -> float:
+        raise TypeError("turning a Tensor into a number would drop its gradient; write .item()")
+
+    def __index__(self) -> int:
+        raise TypeError("a Tensor cannot be an index; write .item() or .data")
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise TypeError(
+            "a Tensor cannot be changed in place: the graph keeps the arrays of the forward pass; "
+            "write t = np.where(mask, value, t), or change .data before it is used"
+        )
+
+
+def cotangent(tensor: Tensor, gradient: Any = None, recorded: bool = False) -> Any:
+    """The gradient that a walk from this tensor starts with: the given one, checked, or 1 for a single element.
+
+    Raises:
+        ValueError: if the tensor has no graph, or `gradient` is missing or of another shape than the tensor.
+    """
+    if not tensor.requires_grad:
+        raise ValueError(f"{tensor.label} has no gradient: nothing it was computed from requires one")
+    if gradient is None:
+        if tensor.data.size != 1:
+            raise ValueError(
+                f"{tensor.label} has shape {tensor.shape}: only a tensor of one element has a gradient by itself; "
+                "sum it, or pass the cotangent of each element as gradient"
+            )
+        seed = np.asarray(1, tensor.data.dtype).reshape(tensor.data.shape)
+    else:
+        seed = gradient.data if isinstance(gradient, Tensor) else np.asarray(gradient, tensor.data.dtype)
+        if seed.shape != tensor.data.shape:
+            raise ValueError(f"the gradient of {tensor.label} must have shape {tensor.shape}, not {seed.shape}")
+    if not recorded:
+        return seed
+    return gradient if isinstance(gradient, Tensor) else Tensor(seed)
+
+
+class Recorded(Plain):
+    """The way to walk that is recorded in its turn: rules are called on Tensors."""
+
+    def seen(self, vertex: Any, node: Node) -> tuple[Any, ...]:
+        """The output and the arguments, as Tensors.
+
+        Raises:
+            RuntimeError: if the data of one is no longer the array that the forward pass saw.
+        """
+        for now, then in ((vertex, node.output), *zip(node.inputs, node.values, strict=True)):
+            if isinstance(now, Tensor) and now.data is not then:
+                raise RuntimeError(
+                    f"{now.label} was given new data after {node.operation.name} had used it; "
+                    "backward(create_graph=True) has to come before the update"
+                )
+        return (vertex, *node.inputs)
+
+    def replaced(self, replacement: Any, vertex: Any) -> Any:
+        return replacement if isinstance(replacement, Tensor) else super().replaced(replacement, vertex)
+
+
+RECORDED = Recorded()
