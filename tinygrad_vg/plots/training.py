@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_vg.instruments.history import History
-from tinygrad_vg.instruments.plots.axes import (
+from tinygrad_vg.plots.axes import (
     BROKEN,
     DECADES,
     Floats,

@@ -9,7 +9,8 @@ import numpy as np
 
 from tinygrad_vg.instruments.history import History
 from tinygrad_vg.instruments.ledger import Row
-from tinygrad_vg.instruments.plots.axes import (
+from tinygrad_vg.instruments.theory import MeanField
+from tinygrad_vg.plots.axes import (
     DECADES,
     Floats,
     beside,
@@ -22,7 +23,6 @@ from tinygrad_vg.instruments.plots.axes import (
     quantiles,
     signed,
 )
-from tinygrad_vg.instruments.theory import MeanField
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
