@@ -50,7 +50,8 @@ def dotted(path):
 
 
 FORBIDDEN = {
-    "engine": {"nn", "optim", "datasets", "storage", "instruments", "draw", "plots", "study", "examples"},
+    "notation": {"engine", "nn", "optim", "datasets", "storage", "instruments", "draw", "plots", "study", "examples"},
+    "engine": {"notation", "nn", "optim", "datasets", "storage", "instruments", "draw", "plots", "study", "examples"},
     "storage": {"nn", "optim", "datasets", "instruments", "draw", "plots", "study", "examples"},
     "datasets": {"engine", "nn", "optim", "instruments", "draw", "plots", "study", "examples"},
     "nn": {"optim", "datasets", "instruments", "draw", "plots", "study", "examples"},

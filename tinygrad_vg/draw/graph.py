@@ -12,9 +12,10 @@ from tinygrad_vg import ops
 from tinygrad_vg.backward import below, fit, walk
 from tinygrad_vg.draw import style
 from tinygrad_vg.extended import ExtendedArray
-from tinygrad_vg.instruments.factors import ACTIVATIONS, local_derivative, subscripted
+from tinygrad_vg.instruments.factors import ACTIVATIONS, local_derivative
 from tinygrad_vg.instruments.magnitude import log10_norm
 from tinygrad_vg.nn import Module
+from tinygrad_vg.notation import subscripted
 from tinygrad_vg.tensor import Node, Tensor, name_of
 
 if TYPE_CHECKING:

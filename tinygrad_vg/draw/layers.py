@@ -13,9 +13,10 @@ from tinygrad_vg.draw import style
 from tinygrad_vg.instruments.chain import units_of
 from tinygrad_vg.instruments.factors import ACTIVATIONS, local_derivative
 from tinygrad_vg.instruments.ledger import Ledger
-from tinygrad_vg.instruments.ledger_table import Part, Row, median
+from tinygrad_vg.instruments.ledger_table import Part, Row
 from tinygrad_vg.instruments.verdict import SATURATED, STEADY, diagnose
 from tinygrad_vg.nn import Linear, Module, ReLU, Residual, Sigmoid, Tanh
+from tinygrad_vg.notation import median
 from tinygrad_vg.rules import TABLE
 from tinygrad_vg.tensor import Tensor
 

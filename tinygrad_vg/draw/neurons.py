@@ -13,9 +13,10 @@ from tinygrad_vg.backward import below, walk
 from tinygrad_vg.draw import style
 from tinygrad_vg.extended import ExtendedArray, shifted
 from tinygrad_vg.instruments.chain import outputs_in_graph, units_of
-from tinygrad_vg.instruments.factors import ACTIVATIONS, local_derivative, subscripted
+from tinygrad_vg.instruments.factors import ACTIVATIONS, local_derivative
 from tinygrad_vg.instruments.magnitude import log10_norm
 from tinygrad_vg.nn import Linear, Module
+from tinygrad_vg.notation import subscripted
 from tinygrad_vg.tensor import Tensor
 
 if TYPE_CHECKING:

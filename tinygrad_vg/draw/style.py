@@ -11,6 +11,11 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from tinygrad_vg.draw.engine import point_graphviz_at_an_engine
+from tinygrad_vg.notation import BROKEN as BROKEN
+from tinygrad_vg.notation import NOT_COMPUTED as NOT_COMPUTED
+from tinygrad_vg.notation import decades as decades
+from tinygrad_vg.notation import magnitude as magnitude
+from tinygrad_vg.notation import with_minus as with_minus
 
 if TYPE_CHECKING:
     from graphviz import Digraph
@@ -21,11 +26,9 @@ FAINT = FRAME + "66"  # of the lines between neurons
 DATA = "#eaeef2"  # under what asks for no gradient
 HIGHLIGHT, HIGHLIGHT_FRAME = "#fff8e1", "#bf8700"  # what the reader looks for: leaves, the strongest path
 BAR = "#2f7fc4"
-BROKEN = "#e879e8"  # NaN and infinity, magenta as in all pictures here
 VERDICTS = {
     "vanishing": "#d3e8fa", "saturated": "#ddd6fb", "exploding": "#fddcd3", "stable": "#dcf2e0", "dead": "#c9d1d9",
 }  # fmt: skip
-NOT_COMPUTED = "–"
 
 _SHRINKS, _KEEPS, _GROWS = "#5aa9e6", WHITE, "#f4795b"  # fills, under dark text
 _LINE_SHRINKS, _LINE_KEEPS, _LINE_GROWS = "#2f7fc4", FRAME, "#d8492c"  # lines, on any page
@@ -71,23 +74,8 @@ def _attributes(**attributes: str) -> str:
 
 def number(x: float) -> str:
     """A number with three digits: "0.242", "-25", "3.05e-07", "NaN", "-∞"."""
+    # Factors keep the "-" of a program, here and in `power`: they can be copied into one.
     return "NaN" if math.isnan(x) else f"{x + 0.0:.3g}".replace("inf", "∞")  # + 0.0: there is no −0
-
-
-def with_minus(words: str) -> str:
-    """Numbers with the minus sign of print, which is as wide as the plus beside it."""
-    # Factors keep the "-" of `number` and `power` on purpose: they can be copied into a program.
-    return words.replace("-", "−")
-
-
-def decades(x: float) -> str:
-    """A difference of logarithms with its sign: "−0.67"."""
-    return "NaN" if math.isnan(x) else with_minus(f"{round(x, 2) + 0.0:+.2f}").replace("inf", "∞")
-
-
-def magnitude(log10: float) -> str:
-    """A logarithm: "−2.31"; −∞ is that of 0."""
-    return "NaN" if math.isnan(log10) else with_minus(f"{round(log10, 2) + 0.0:.2f}").replace("inf", "∞")
 
 
 def power(sign: float, log10: float) -> str:

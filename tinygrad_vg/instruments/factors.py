@@ -15,10 +15,10 @@ import numpy as np
 
 from tinygrad_vg import ops
 from tinygrad_vg.backward import grad, jvp, on_the_way
+from tinygrad_vg.notation import subscripted
 from tinygrad_vg.rules import Rule
 from tinygrad_vg.tensor import Node, Tensor, name_of
 
-_SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 ACTIVATIONS = {ops.sigmoid: "σ", np.tanh: "tanh", ops.relu: "relu", ops.softplus: "softplus"}
 
 
@@ -139,10 +139,6 @@ def local_derivative(rule: Rule, y: Any, *args: Any, **kwargs: Any) -> Any:
     """
     with np.errstate(over="ignore", invalid="ignore"):  # of a network that has exploded
         return rule(np.ones_like(y), y, *args, **kwargs)
-
-
-def subscripted(letter: str, number: int) -> str:
-    return f"{letter}{number}".translate(_SUBSCRIPTS)
 
 
 def top_name(steps: list[_Step]) -> str:

@@ -10,19 +10,8 @@ import numpy as np
 from tinygrad_vg.instruments.history import History
 from tinygrad_vg.instruments.ledger import Row
 from tinygrad_vg.instruments.theory import MeanField
-from tinygrad_vg.plots.axes import (
-    DECADES,
-    Floats,
-    beside,
-    finite,
-    layer_ticks,
-    legend_below,
-    mark_lost,
-    new_axes,
-    norms_of,
-    quantiles,
-    signed,
-)
+from tinygrad_vg.notation import Floats, decades, quantiles
+from tinygrad_vg.plots.axes import DECADES, beside, finite, layer_ticks, legend_below, mark_lost, new_axes, norms_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -85,7 +74,7 @@ def ladder(
     if len(known) > 1:
         first, last = known[0], known[-1]
         slope = (median[first] - median[last]) / (layers[last] - layers[first])
-        ax.set_title(f"{label + ': ' if label else ''}{signed(slope)} decades per layer, towards the input")
+        ax.set_title(f"{label + ': ' if label else ''}{decades(slope)} decades per layer, towards the input")
     elif not len(known):
         ax.set_title("no gradient here is a finite number other than 0")
     ax.set_xlabel("layer (1 = input side)")
@@ -191,7 +180,7 @@ def blame(ledger: Iterable[Row], ax: "Axes | None" = None) -> "Axes":
     ax.set_ylabel("step from layer to layer")
     if np.isfinite(weights).all():
         w, a = weights.sum(), activation.sum()
-        ax.set_title(f"activations {signed(a)}, weights {signed(w)}: {signed(w + a)} decades")
+        ax.set_title(f"activations {decades(a)}, weights {decades(w)}: {decades(w + a)} decades")
     legend_below(ax, handles=[*bars, *dots])
     return ax
 

@@ -9,7 +9,8 @@ import numpy as np
 from tinygrad_vg.backward import grad
 from tinygrad_vg.instruments.theory import Activation
 from tinygrad_vg.nn import Module
-from tinygrad_vg.plots.axes import BROKEN, beside, layer_ticks, legend_below, new_axes
+from tinygrad_vg.notation import BROKEN
+from tinygrad_vg.plots.axes import beside, layer_ticks, legend_below, new_axes
 from tinygrad_vg.tensor import Tensor
 
 if TYPE_CHECKING:

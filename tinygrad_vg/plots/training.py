@@ -7,17 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_vg.instruments.history import History
-from tinygrad_vg.plots.axes import (
-    BROKEN,
-    DECADES,
-    Floats,
-    layer_ticks,
-    legend_below,
-    mark_lost,
-    new_axes,
-    norms_of,
-    quantiles,
-)
+from tinygrad_vg.notation import BROKEN, Floats, quantiles
+from tinygrad_vg.plots.axes import DECADES, layer_ticks, legend_below, mark_lost, new_axes, norms_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
