@@ -95,7 +95,9 @@ def test_there_are_no_import_cycles():
 @pytest.mark.parametrize("path", modules(), ids=dotted)
 def test_what_an_extra_brings_is_imported_only_where_it_is_used(path):
     top = {name.split(".")[0] for name in imports(path, everywhere=False)}
-    assert top <= set(sys.stdlib_module_names) | {"numpy", "tinygrad_vg"}
+    # A subclass needs its base at the top; `canvas` imports that module when the first picture is drawn.
+    own = {"graphviz"} if dotted(path) == "tinygrad_vg.draw.picture" else set()
+    assert top <= set(sys.stdlib_module_names) | {"numpy", "tinygrad_vg"} | own
 
 
 def test_importing_costs_numpy_only():

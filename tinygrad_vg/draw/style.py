@@ -2,6 +2,8 @@
 
 Text never stands on the background, only in boxes that bring their own: so a picture is legible on light and dark
 pages alike. Colour diverges about gain 1: blue shrinks, white keeps, red grows, full after one decade.
+
+This module is internal: `draw` uses its names, nobody else should.
 """
 
 import functools
@@ -10,7 +12,6 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from tinygrad_vg.draw.engine import point_graphviz_at_an_engine
 from tinygrad_vg.notation import BROKEN as BROKEN
 from tinygrad_vg.notation import NOT_COMPUTED as NOT_COMPUTED
 from tinygrad_vg.notation import decades as decades
@@ -46,11 +47,10 @@ def canvas(rankdir: str, **attributes: str) -> "Digraph":
     if rankdir not in _DIRECTIONS:
         raise ValueError(f"rankdir is one of {', '.join(_DIRECTIONS)}, not {rankdir!r}")
     try:
-        import graphviz
+        from tinygrad_vg.draw.picture import Picture
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("pictures of graphs need the package graphviz: pip install graphviz") from error
-    point_graphviz_at_an_engine()
-    return graphviz.Digraph(
+    return Picture(
         graph_attr={"rankdir": rankdir, "bgcolor": "transparent", "fontname": FONT, "ranksep": "0.25", "nodesep": "0.2",
                     "pad": "0.1", "tooltip": " ", **attributes},
         node_attr={"shape": "plain", "fontname": FONT, "fontsize": "12", "fontcolor": INK},
@@ -59,12 +59,15 @@ def canvas(rankdir: str, **attributes: str) -> "Digraph":
 
 
 def node(picture: "Digraph", key: str, label: str, **attributes: str) -> None:
-    """A node from parts that are quoted already; `picture.node` would take longer to look at them than all the rest."""
+    """A node whose key and attributes are quoted already.
+
+    Appends the DOT line itself: graphviz re-quotes every attribute, which would dominate the run time.
+    """
     picture.body.append(f"\t{key} [{_attributes(label=label, **attributes)}]\n")
 
 
 def edge(picture: "Digraph", tail: str, head: str, label: str = "", **attributes: str) -> None:
-    """An edge from parts that are quoted already."""
+    """An edge whose ends and attributes are quoted already; appends the line itself, as `node` does."""
     picture.body.append(f"\t{tail} -> {head} [{_attributes(label=label, **attributes)}]\n")
 
 
