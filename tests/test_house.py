@@ -1,6 +1,7 @@
 """The house itself: who may import whom, what importing costs, and that README, CI and pyproject agree."""
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -98,6 +99,47 @@ def test_what_an_extra_brings_is_imported_only_where_it_is_used(path):
     # A subclass needs its base at the top; `canvas` imports that module when the first picture is drawn.
     own = {"graphviz"} if dotted(path) == "tinygrad_vg.draw.picture" else set()
     assert top <= set(sys.stdlib_module_names) | {"numpy", "tinygrad_vg"} | own
+
+
+@pytest.mark.parametrize("name", ["datasets", "draw", "instruments", "plots", "study"])
+def test_all_names_what_a_package_offers(name):
+    """In alphabetical order, and nothing is public that is not in it."""
+    tree = ast.parse((PACKAGE / name / "__init__.py").read_text(encoding="utf-8"))
+    imported = [alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names]
+    assert importlib.import_module(f"tinygrad_vg.{name}").__all__ == sorted(imported)
+
+
+MOST_LINES_OF_A_FILE, MOST_LINES_OF_A_BODY = 330, 40
+# What is longer today. These lists only shrink: who is no longer too long must be taken off.
+LONG_FILES = {"tinygrad_vg.instruments.ledger", "tinygrad_vg.tensor"}
+LONG_BODIES = {"tinygrad_vg.draw.neurons.neurons"}
+
+
+def test_files_are_short():
+    long = {dotted(path) for path in modules() if len(path.read_text("utf-8").splitlines()) > MOST_LINES_OF_A_FILE}
+    assert long == LONG_FILES
+
+
+def bodies(path):
+    """The functions of a file with the number of their lines, without docstring and blank lines."""
+    text = path.read_text(encoding="utf-8")
+    lines = text.splitlines()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            begin = node.body[0].end_lineno if ast.get_docstring(node) else node.body[0].lineno - 1
+            yield f"{dotted(path)}.{node.name}", sum(map(bool, map(str.strip, lines[begin : node.end_lineno])))
+
+
+def test_bodies_are_short():
+    long = {name for path in modules() for name, lines in bodies(path) if lines > MOST_LINES_OF_A_BODY}
+    assert long == LONG_BODIES
+
+
+def test_signature_docstring_and_blank_lines_are_not_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+    body = '    """D\n\n    D."""\n\n    # why\n    a = 1\n\n    return a\n'
+    (tmp_path / "some.py").write_text(f"def f(\n    a,\n):\n{body}\n\ndef g(): return 2\n")
+    assert [*bodies(tmp_path / "some.py")] == [("some.f", 3), ("some.g", 1)]
 
 
 def test_importing_costs_numpy_only():
