@@ -49,6 +49,11 @@ def ladder(
     Raises:
         ValueError: if the history is empty, or the theory lacks layers of it.
         ModuleNotFoundError: if there is no `ax` and no Matplotlib.
+
+    >>> from matplotlib.figure import Figure
+    >>> history = History(np.arange(1), (1, 2, 3), ("0", "2", "4"), np.array([[-2.4, -1.7, -1.0]]))
+    >>> ladder(history, Figure().subplots()).get_title()
+    '−0.70 decades per layer, towards the input'
     """
     norms = norms_of(history)
     layers = np.array(history.layers)
@@ -152,6 +157,11 @@ def blame(ledger: Iterable[Row], ax: "Axes | None" = None) -> "Axes":
         ValueError: if there is no step: the network has one layer.
         RuntimeError: if the ledger has heard no backward.
         ModuleNotFoundError: if there is no `ax` and no Matplotlib.
+
+    >>> from matplotlib.figure import Figure
+    >>> row = Row(1, "0", log10_norm=-1.7, weights=-0.1, activation=-0.6, total=-0.7, parts=(), cause=None)
+    >>> blame([row], Figure().subplots()).get_title()
+    'activations −0.60, weights −0.10: −0.70 decades'
     """
     rows = list(ledger)
     if not rows:
