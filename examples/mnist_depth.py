@@ -25,7 +25,8 @@ from pathlib import Path
 import numpy as np
 
 import tinygrad_vg as tg
-from tinygrad_vg.instruments import GradientRecorder, Ledger, diagnose, mean_field_of, plots
+from tinygrad_vg import plots
+from tinygrad_vg.instruments import GradientRecorder, Ledger, diagnose, mean_field_of
 from tinygrad_vg.storage import replacing
 from tinygrad_vg.study import run_tasks
 

@@ -23,11 +23,12 @@ if TYPE_CHECKING:  # for type checkers and editors; see __getattr__ below
     from tinygrad_vg import datasets as datasets
     from tinygrad_vg import draw as draw
     from tinygrad_vg import instruments as instruments
+    from tinygrad_vg import plots as plots
     from tinygrad_vg import study as study
 
 __version__ = "0.1.0"
 
-_ON_FIRST_USE = ("datasets", "draw", "instruments", "study")  # so that importing costs little more than NumPy
+_ON_FIRST_USE = ("datasets", "draw", "instruments", "plots", "study")  # so that importing costs little more than NumPy
 
 
 def __getattr__(name: str) -> Any:

@@ -14,7 +14,8 @@ import tinygrad_vg as tg
 from tests.draw.conftest import ENGINES, SAVE, path_of
 from tests.draw.reading import SVG, read, read_svg
 from tinygrad_vg import draw
-from tinygrad_vg.draw import engine as engines
+from tinygrad_vg.draw import dot as engines
+from tinygrad_vg.draw import picture as pictures
 
 LINK = "{http://www.w3.org/1999/xlink}"
 STARTS = {"svg": b"<?xml", "png": b"\x89PNG\r\n", "pdf": b"%PDF", "dot": b"digraph {"}
@@ -176,28 +177,72 @@ def test_without_any_program_both_remedies_are_named(digraph, tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("name", ENGINES)
-def test_jupyter_s_own_way_finds_the_program(name, tmp_path):
-    """In a process of its own, for the package graphviz is pointed at it once and for all."""
+def test_the_ways_of_the_package_graphviz_find_the_program_and_change_nothing_of_it(name, tmp_path):
+    """In a process of its own, whose PATH has no other program."""
     (tmp_path / name).symlink_to(path_of(name))
     code = """
+import pathlib, pickle
+import graphviz
 import graphviz.backend.dot_command as command
 import tinygrad_vg as tg
+before = {key: dict(vars(part)) for key, part in (("package", graphviz), ("command", command))}
 b = tg.Tensor(0.5, requires_grad=True, name="b")
 digraph = tg.draw.graph(tg.ops.sigmoid(b))
-print(command.DOT_BINARY)
-assert "sigmoid" in digraph.pipe("svg", encoding="utf-8")
-assert "sigmoid" in digraph._repr_mimebundle_()["image/svg+xml"]
+assert isinstance(digraph, graphviz.Digraph)
+for picture in (digraph, digraph.copy(), pickle.loads(pickle.dumps(digraph))):
+    assert picture.source == digraph.source
+    assert "sigmoid" in picture.pipe("svg", encoding="utf-8")
+    assert picture.pipe("png")[1:4] == b"PNG"
+    assert "sigmoid" in picture._repr_mimebundle_()["image/svg+xml"]
+path = digraph.render("graph", "out", format="svg", cleanup=True)
+assert pathlib.Path(path) == pathlib.Path("out/graph.svg") and "sigmoid" in pathlib.Path(path).read_text("utf-8")
+assert [file.name for file in pathlib.Path("out").iterdir()] == ["graph.svg"]
+assert before == {key: dict(vars(part)) for key, part in (("package", graphviz), ("command", command))}
 """
     environment = {**os.environ, "PATH": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
-    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    result = subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    assert Path(result.stdout.strip()).name == name
 
 
-def test_a_program_chosen_by_the_user_stays(monkeypatch):
+@pytest.fixture
+def only_pure(tmp_path, monkeypatch):
+    """A graphviz-pure that tells its arguments in place of a picture, and no dot."""
+    path = tmp_path / "graphviz-pure"
+    path.write_text('#!/bin/sh\n[ "$1" = -Kcirco ] && { echo no circles >&2; exit 3; }\necho "$@"\n')
+    path.chmod(0o755)
+    monkeypatch.setattr(pictures, "find_engine", lambda: str(path))
+    monkeypatch.setenv("PATH", "/nonexistent")
+    return path
+
+
+def test_layout_program_and_format_are_those_asked_for(digraph, only_pure):
+    assert digraph.pipe(encoding="ascii").split() == ["-Kdot", "-Tpdf"]
+    assert digraph.pipe("svg", engine="neato").split() == [b"-Kneato", b"-Tsvg"]
+    with pytest.raises(graphviz.CalledProcessError, match=r"exit status 3.*no circles"):
+        digraph.pipe("svg", engine="circo")
+
+
+def test_render_keeps_the_source_and_shows_the_picture(digraph, only_pure, tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(pictures.graphviz, "view", lambda path, quiet: shown.append(str(path)))
+    drawn = digraph.render(tmp_path / "own.gv", format="png")
+    assert drawn == str(tmp_path / "own.gv.png")
+    assert (tmp_path / "own.gv").read_text("utf-8") == digraph.source
+    assert shown == []
+    assert digraph.view(tmp_path / "own.gv") == str(tmp_path / "own.gv.pdf")
+    assert shown == [str(tmp_path / "own.gv.pdf")]
+
+
+def test_what_only_dot_can_do_is_left_to_it(digraph, only_pure, tmp_path):
+    with pytest.raises(graphviz.ExecutableNotFound):
+        digraph.pipe("svg", renderer="cairo")
+    with pytest.raises(graphviz.ExecutableNotFound):
+        digraph.render(outfile=tmp_path / "picture.svg")
+
+
+def test_a_program_chosen_by_the_user_stays(digraph, only_pure, tmp_path, monkeypatch):
     import graphviz.backend.dot_command as command
 
-    monkeypatch.setattr(command, "DOT_BINARY", Path("my-own"))
-    monkeypatch.setattr(engines, "find_engine", lambda: "graphviz-pure")
-    engines.point_graphviz_at_an_engine.__wrapped__()
-    assert Path("my-own") == command.DOT_BINARY
+    monkeypatch.setattr(command, "DOT_BINARY", executable(tmp_path / "own" / "my-dot", "echo mine"))
+    assert digraph.pipe("svg").strip() == b"mine"
+    assert Path(digraph.render(tmp_path / "own.gv", format="svg")).name == "own.gv.svg"

@@ -518,13 +518,12 @@ def test_the_table_holds_the_rows_their_sum_and_a_sentence() -> None:
     assert header.split()[:6] == ["layer", "log10‖δ‖", "total", "weights", "activation", "between"]
     assert [line.split()[0] for line in lines] == ["1", "2", "3", "4"]
     for line, row in zip(lines, ledger, strict=False):
-        assert line.split()[1:6] == [f"{x:+.3f}" for x in (row.log10_norm, row.total, row.weights, row.activation)] + [
-            "Sigmoid"
-        ]
+        figures = (row.log10_norm, row.total, row.weights, row.activation)
+        assert line.split()[1:6] == [*(f"{x:+.3f}".replace("-", "−") for x in figures), "Sigmoid"]
         assert line.count("█") > 10
-    assert total.split()[:2] == ["sum", f"{column(ledger, 'total').sum():+.3f}"]
+    assert total.split()[:2] == ["sum", f"−{-column(ledger, 'total').sum():.3f}"]
     share = 100 * column(ledger, "activation").sum() / column(ledger, "total").sum()
-    assert sentence == f"σ′ takes {share:.0f} % of {column(ledger, 'total').sum():+.2f} decades"
+    assert sentence == f"σ′ takes {share:.0f} % of −{-column(ledger, 'total').sum():.2f} decades"
 
 
 def test_the_sentence_when_both_trade() -> None:
@@ -532,7 +531,7 @@ def test_the_sentence_when_both_trade() -> None:
     for layer in list(net)[2::2]:
         layer.weight.data = layer.weight.data * 4
     assert re.search(
-        r"\n(σ′ takes|W gives) \d\.\d\d decades, (W gives|σ′ takes) \d\.\d\d: [+-]\d\.\d\d in all$", str(ledger_of(net))
+        r"\n(σ′ takes|W gives) \d\.\d\d decades, (W gives|σ′ takes) \d\.\d\d: [+−]\d\.\d\d in all$", str(ledger_of(net))
     )
 
 

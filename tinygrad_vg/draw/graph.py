@@ -10,9 +10,10 @@ import numpy as np
 
 from tinygrad_vg.draw import style
 from tinygrad_vg.engine import ExtendedArray, Node, Tensor, cotangents, local_derivative, name_of, ops, share
-from tinygrad_vg.instruments.factors import ACTIVATIONS, subscripted
+from tinygrad_vg.instruments.factors import ACTIVATIONS
 from tinygrad_vg.instruments.magnitude import log10_norm
 from tinygrad_vg.nn import Module
+from tinygrad_vg.notation import subscripted
 
 if TYPE_CHECKING:
     from graphviz import Digraph

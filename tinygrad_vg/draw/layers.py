@@ -14,9 +14,10 @@ from tinygrad_vg.engine.operations import OPERATIONS
 from tinygrad_vg.instruments.chain import units_of
 from tinygrad_vg.instruments.factors import ACTIVATIONS
 from tinygrad_vg.instruments.ledger import Ledger
-from tinygrad_vg.instruments.ledger_table import Part, Row, median
+from tinygrad_vg.instruments.ledger_table import Part, Row
 from tinygrad_vg.instruments.verdict import SATURATED, STEADY, diagnose
 from tinygrad_vg.nn import Linear, Module, ReLU, Residual, Sigmoid, Tanh
+from tinygrad_vg.notation import median
 
 if TYPE_CHECKING:
     from graphviz import Digraph

@@ -12,9 +12,10 @@ import numpy as np
 from tinygrad_vg.draw import style
 from tinygrad_vg.engine import ExtendedArray, Tensor, cotangents, local_derivative
 from tinygrad_vg.instruments.chain import outputs_in_graph, units_of
-from tinygrad_vg.instruments.factors import ACTIVATIONS, subscripted
+from tinygrad_vg.instruments.factors import ACTIVATIONS
 from tinygrad_vg.instruments.magnitude import log10_norm
 from tinygrad_vg.nn import Linear, Module
+from tinygrad_vg.notation import subscripted
 
 if TYPE_CHECKING:
     from graphviz import Digraph

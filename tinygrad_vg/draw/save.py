@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinygrad_vg.draw.engine import REMEDIES, find_engine
+from tinygrad_vg.draw.dot import REMEDIES, find_engine
 from tinygrad_vg.storage import replacing
 
 if TYPE_CHECKING:

@@ -2,6 +2,8 @@
 
 Text never stands on the background, only in boxes that bring their own: so a picture is legible on light and dark
 pages alike. Colour diverges about gain 1: blue shrinks, white keeps, red grows, full after one decade.
+
+This module is internal: `draw` uses its names, nobody else should.
 """
 
 import functools
@@ -10,7 +12,11 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from tinygrad_vg.draw.engine import point_graphviz_at_an_engine
+from tinygrad_vg.notation import BROKEN as BROKEN
+from tinygrad_vg.notation import NOT_COMPUTED as NOT_COMPUTED
+from tinygrad_vg.notation import decades as decades
+from tinygrad_vg.notation import magnitude as magnitude
+from tinygrad_vg.notation import with_minus as with_minus
 
 if TYPE_CHECKING:
     from graphviz import Digraph
@@ -21,11 +27,9 @@ FAINT = FRAME + "66"  # of the lines between neurons
 DATA = "#eaeef2"  # under what asks for no gradient
 HIGHLIGHT, HIGHLIGHT_FRAME = "#fff8e1", "#bf8700"  # what the reader looks for: leaves, the strongest path
 BAR = "#2f7fc4"
-BROKEN = "#e879e8"  # NaN and infinity, magenta as in all pictures here
 VERDICTS = {
     "vanishing": "#d3e8fa", "saturated": "#ddd6fb", "exploding": "#fddcd3", "stable": "#dcf2e0", "dead": "#c9d1d9",
 }  # fmt: skip
-NOT_COMPUTED = "–"
 
 _SHRINKS, _KEEPS, _GROWS = "#5aa9e6", WHITE, "#f4795b"  # fills, under dark text
 _LINE_SHRINKS, _LINE_KEEPS, _LINE_GROWS = "#2f7fc4", FRAME, "#d8492c"  # lines, on any page
@@ -43,11 +47,10 @@ def canvas(rankdir: str, **attributes: str) -> "Digraph":
     if rankdir not in _DIRECTIONS:
         raise ValueError(f"rankdir is one of {', '.join(_DIRECTIONS)}, not {rankdir!r}")
     try:
-        import graphviz
+        from tinygrad_vg.draw.picture import Picture
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("pictures of graphs need the package graphviz: pip install graphviz") from error
-    point_graphviz_at_an_engine()
-    return graphviz.Digraph(
+    return Picture(
         graph_attr={"rankdir": rankdir, "bgcolor": "transparent", "fontname": FONT, "ranksep": "0.25", "nodesep": "0.2",
                     "pad": "0.1", "tooltip": " ", **attributes},
         node_attr={"shape": "plain", "fontname": FONT, "fontsize": "12", "fontcolor": INK},
@@ -56,12 +59,15 @@ def canvas(rankdir: str, **attributes: str) -> "Digraph":
 
 
 def node(picture: "Digraph", key: str, label: str, **attributes: str) -> None:
-    """A node from parts that are quoted already; `picture.node` would take longer to look at them than all the rest."""
+    """A node whose key and attributes are quoted already.
+
+    Appends the DOT line itself: graphviz re-quotes every attribute, which would dominate the run time.
+    """
     picture.body.append(f"\t{key} [{_attributes(label=label, **attributes)}]\n")
 
 
 def edge(picture: "Digraph", tail: str, head: str, label: str = "", **attributes: str) -> None:
-    """An edge from parts that are quoted already."""
+    """An edge whose ends and attributes are quoted already; appends the line itself, as `node` does."""
     picture.body.append(f"\t{tail} -> {head} [{_attributes(label=label, **attributes)}]\n")
 
 
@@ -71,23 +77,8 @@ def _attributes(**attributes: str) -> str:
 
 def number(x: float) -> str:
     """A number with three digits: "0.242", "-25", "3.05e-07", "NaN", "-∞"."""
+    # Factors keep the "-" of a program, here and in `power`: they can be copied into one.
     return "NaN" if math.isnan(x) else f"{x + 0.0:.3g}".replace("inf", "∞")  # + 0.0: there is no −0
-
-
-def with_minus(words: str) -> str:
-    """Numbers with the minus sign of print, which is as wide as the plus beside it."""
-    # Factors keep the "-" of `number` and `power` on purpose: they can be copied into a program.
-    return words.replace("-", "−")
-
-
-def decades(x: float) -> str:
-    """A difference of logarithms with its sign: "−0.67"."""
-    return "NaN" if math.isnan(x) else with_minus(f"{round(x, 2) + 0.0:+.2f}").replace("inf", "∞")
-
-
-def magnitude(log10: float) -> str:
-    """A logarithm: "−2.31"; −∞ is that of 0."""
-    return "NaN" if math.isnan(log10) else with_minus(f"{round(log10, 2) + 0.0:.2f}").replace("inf", "∞")
 
 
 def power(sign: float, log10: float) -> str:

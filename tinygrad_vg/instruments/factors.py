@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_vg.engine import Node, Tensor, between, grad, jvp, local_derivative, name_of, ops
+from tinygrad_vg.notation import subscripted
 
-_SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 ACTIVATIONS = {ops.sigmoid: "σ", np.tanh: "tanh", ops.relu: "relu", ops.softplus: "softplus"}
 
 
@@ -121,10 +121,6 @@ def cascade(cost: Tensor, bias: Tensor) -> list[Change]:
     moved = jvp([*ends.values(), cost], bias, np.ones(bias.shape, bias.dtype))
     changes = [Change(f"Δ{name}", float(value.item())) for name, value in zip([*ends, "C"], moved, strict=True)]
     return [Change("Δb₁", 1.0), *changes]
-
-
-def subscripted(letter: str, number: int) -> str:
-    return f"{letter}{number}".translate(_SUBSCRIPTS)
 
 
 def top_name(steps: list[_Step]) -> str:

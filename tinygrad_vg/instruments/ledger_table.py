@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_vg.notation import NOT_COMPUTED, decades, median, with_minus
+
 _HEADER = ("layer", "log10‖δ‖", "total", "weights", "activation", "between", "█ σ′ ░ W")
 _FIGURES = 5  # columns of numbers, set right; the others are text
 _SLOPES = {"Sigmoid", "Tanh", "ReLU", "Identity"}
@@ -132,7 +134,7 @@ class LedgerTable:
         from rich.text import Text
 
         for i, cells in enumerate(self._padded()):
-            colours = {"-": "blue", "+": "red"} if i else {}
+            colours = {"−": "blue", "+": "red"} if i else {}
             styled = [
                 Text(cell, colours.get(cell.strip()[:1], "") if k in (2, 3, 4) else "") for k, cell in enumerate(cells)
             ]
@@ -161,17 +163,11 @@ def _taken(row: Row) -> Any:
     return np.where(np.isneginf(row.log10_norm) & (figures[0] == 0), np.nan, figures)
 
 
-def median(values: Any) -> float:
-    """The median of what is not NaN."""
-    known = np.ravel(values)[~np.isnan(np.ravel(values))]
-    return float(np.median(known)) if len(known) else math.nan
-
-
 def _number(x: float, digits: int = 3) -> str:
     """Decades with their sign; a number that the digits would show as 0 shows its size instead."""
     if math.isnan(x):
-        return "–"
-    return f"{x:+.{digits}f}" if x == 0 or abs(x) >= 0.5 * 10.0**-digits else f"{x:+.0e}"
+        return NOT_COMPUTED
+    return decades(x, digits) if x == 0 or abs(x) >= 0.5 * 10.0**-digits else with_minus(f"{x:+.0e}")
 
 
 def _cell(values: Any) -> str:
@@ -180,11 +176,11 @@ def _cell(values: Any) -> str:
         return _number(float(values))
     known = np.sort(values[~np.isnan(values)])
     if not len(known):
-        return "–"
+        return NOT_COMPUTED
     low, high = known[np.rint(np.array([0.05, 0.95]) * (len(known) - 1)).astype(int)].tolist()
     # Five characters a number: three such cells leave room for the rest.
     middle, low, high = (
-        f"{x:+.{2 if abs(x) < 9.995 else 1 if abs(x) < 99.95 else 0}f}" for x in (median(known), low, high)
+        decades(x, 2 if abs(x) < 9.995 else 1 if abs(x) < 99.95 else 0) for x in (median(known), low, high)
     )
     return f"{middle} {low}…{high}"
 
@@ -192,9 +188,9 @@ def _cell(values: Any) -> str:
 def _between(row: Row) -> str:
     """What lies between the layers, with its decades if it has several parts, after what went wrong there."""
     groups = [(label, [part.decades for part in group]) for label, group in groupby(row.parts, lambda part: part.label)]
-    labels = [f"{label} ×{len(decades)}" if len(decades) > 1 else label for label, decades in groups]
+    labels = [f"{label} ×{len(group)}" if len(group) > 1 else label for label, group in groups]
     if len(groups) > 1:
-        labels = [f"{label} {median(sum(decades)):+.2f}" for label, (_, decades) in zip(labels, groups, strict=True)]
+        labels = [f"{label} {decades(median(sum(group)))}" for label, (_, group) in zip(labels, groups, strict=True)]
     causes = _causes(row)
     notes = [f"{causes.count(cause)} {cause}" if len(causes) > 1 else cause for cause in dict.fromkeys(causes) if cause]
     return ": ".join(text for text in (", ".join(notes), ", ".join(labels)) if text)
@@ -238,10 +234,10 @@ def _summary(rows: Sequence[Row], sums: Any) -> str:
             sentences.append("the gradient keeps its size")
         elif abs(total) < abs(most) / 2:
             sentences.append(
-                f"{party} {does} {abs(most):.2f} decades, {other} {undoes} {abs(rest):.2f}: {total:+.2f} in all"
+                f"{party} {does} {abs(most):.2f} decades, {other} {undoes} {abs(rest):.2f}: {decades(total)} in all"
             )
         else:
-            sentences.append(f"{party} {does} {100 * most / total:.0f} % of {total:+.2f} decades")
+            sentences.append(f"{party} {does} {100 * most / total:.0f} % of {decades(total)} decades")
         if sums.ndim > 1:
             sentences[-1] += f" (median of {sums.shape[1]} networks)"
     return "; ".join(sentences) or "one layer: no step"

@@ -12,6 +12,7 @@ import numpy as np
 
 from tinygrad_vg.instruments.history import History
 from tinygrad_vg.instruments.ledger import Ledger
+from tinygrad_vg.notation import decades, median
 
 # Decades a layer that count as keeping the gradient: a factor of 1.26. A network at criticality loses some by its
 # finite width (ReLU at width 10: 0.05), and ten layers at this rate lose one decade.
@@ -66,16 +67,16 @@ class Diagnosis:
             where = ", ".join(str(verdict.layer) for verdict in self.layers if verdict.state == self.state)
             return f"{self.state}: {'no gradient arrives at' if self.state == 'dead' else 'not reached:'} layer {where}"
         low, high = self.interval
-        text = f"{self.state}: {self.rate:+.2f} decades a layer"
+        text = f"{self.state}: {decades(self.rate)} decades a layer"
         if math.isfinite(low + high):
-            text += f" ({low:+.2f} to {high:+.2f})"
+            text += f" ({decades(low)} to {decades(high)})"
         if self.cause is None:
-            return text.replace("-", "−")
+            return text
         name = f"the slopes of {self.between} (σ′)" if self.cause == "activation" else "the weights (w)"
         part, other = (self.activation, self.weights) if self.cause == "activation" else (self.weights, self.activation)
         rest = "the weights" if self.cause == "activation" else "what lies between"
         verb = "take" if part < 0 else "give"
-        return f"{text}: {name} {verb} {part:+.2f}, {rest} {other:+.2f}".replace("-", "−")
+        return f"{text}: {name} {verb} {decades(part)}, {rest} {decades(other)}"
 
 
 def diagnose(source: History | Ledger) -> Diagnosis:
@@ -129,7 +130,7 @@ def _differences(levels: Any) -> Any:
 
 def _judge(layers: tuple[int, ...], steps: Any, weights: Any, dead: Any, saturation: Any, between: str) -> Diagnosis:
     """The verdicts from each step's decades, the weights' part in them, and where δ is 0, all (L−1, samples)."""
-    medians = [_median(step) for step in steps]
+    medians = [median(step) for step in steps]
     verdicts = tuple(
         LayerVerdict(layer, "dead", -math.inf)
         if 2 * dead[i].sum() > dead[i].size
@@ -138,8 +139,8 @@ def _judge(layers: tuple[int, ...], steps: Any, weights: Any, dead: Any, saturat
     )
     finite = np.isfinite(steps).all(axis=0)
     rates = steps[:, finite].mean(axis=0) if finite.any() else np.array([np.nan])
-    rate = _median(rates)
-    own, other = (_median(part[:, finite].mean(axis=0)) for part in (weights, steps - weights))
+    rate = median(rates)
+    own, other = (median(part[:, finite].mean(axis=0)) for part in (weights, steps - weights))
     states = [verdict.state for verdict in verdicts]
     if "dead" in states:
         state = "dead"
@@ -162,12 +163,6 @@ def _state(rate: float, saturation: float) -> str:
     if rate >= -STEADY:
         return "stable"
     return "saturated" if saturation > SATURATED else "vanishing"
-
-
-def _median(values: Any) -> float:
-    """The median, by which −inf counts as the smallest and NaN as missing."""
-    known = np.sort(values[~np.isnan(values)])
-    return float(known[(len(known) - 1) // 2] + known[len(known) // 2]) / 2 if len(known) else math.nan
 
 
 def _interval(rates: Any, steps: list[float]) -> tuple[float, float]:

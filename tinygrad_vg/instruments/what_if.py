@@ -11,6 +11,7 @@ from tinygrad_vg.instruments.ledger import Ledger
 from tinygrad_vg.instruments.theory import mean_field_of
 from tinygrad_vg.nn import Linear, Module, Sequential, stack
 from tinygrad_vg.nn.init import Rng
+from tinygrad_vg.notation import decades
 
 _MEMBERS = 64  # seeds that a measurement takes; the geometric mean's standard error falls with their root
 
@@ -41,9 +42,9 @@ class WhatIf:
 
     def __str__(self) -> str:
         return (
-            f"from {self.measured_before:+.3f} to {self.measured_after:+.3f} decades a layer: "
-            f"a change of {self.measured:+.3f}, predicted {self.predicted:+.3f}"
-        ).replace("-", "−")
+            f"from {decades(self.measured_before, 3)} to {decades(self.measured_after, 3)} decades a layer: "
+            f"a change of {decades(self.measured, 3)}, predicted {decades(self.predicted, 3)}"
+        )
 
 
 def what_if(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
-Report = Callable[[float], bool]
+Report = Callable[[float], bool]  # takes the share that is done, and says whether to end
 Task = tuple[Callable[..., Any], tuple[Any, ...]]
 
 _channel: tuple[Any, Any] | None = None  # in a worker: the queue of reports, and the event that says stop
@@ -34,23 +34,13 @@ def run_tasks(
         ModuleNotFoundError: without Rich, with the name of the extra that brings it.
         Exception: whatever a task raises; the other tasks are asked to end.
     """
-    try:
-        from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeElapsedColumn, TimeRemainingColumn
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("progress bars need Rich: pip install 'tinygrad_vg[examples]'") from error
+    bars = _progress()
     # Started afresh, workers are the same on every system, and no lock is copied while a thread holds it.
     context = multiprocessing.get_context("spawn")
     reports, stop = context.Queue(), context.Event()
     results: dict[Hashable, Any] = {}
     interrupted = False
-    columns: list[Any] = [
-        "{task.description}",
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    ]
-    with ProcessPoolExecutor(workers, context, _start, (reports, stop)) as pool, Progress(*columns) as bars:
+    with ProcessPoolExecutor(workers, context, _start, (reports, stop)) as pool, bars:
         futures = {key: pool.submit(_run, key, *task) for key, task in tasks.items()}
         rows = {key: bars.add_task(_label(key), start=False, total=1) for key in tasks}
         try:
@@ -78,6 +68,16 @@ def run_tasks(
         finally:
             stop.set()
     return results, interrupted
+
+
+def _progress() -> Any:
+    """Rich's display of all tasks: name, bar, share, time so far, time left."""
+    try:
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeElapsedColumn, TimeRemainingColumn
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("progress bars need Rich: pip install 'tinygrad_vg[examples]'") from error
+    columns = BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn()
+    return Progress("{task.description}", *columns)
 
 
 def _label(key: Hashable) -> str:

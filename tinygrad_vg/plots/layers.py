@@ -9,20 +9,9 @@ import numpy as np
 
 from tinygrad_vg.instruments.history import History
 from tinygrad_vg.instruments.ledger import Row
-from tinygrad_vg.instruments.plots.axes import (
-    DECADES,
-    Floats,
-    beside,
-    finite,
-    layer_ticks,
-    legend_below,
-    mark_lost,
-    new_axes,
-    norms_of,
-    quantiles,
-    signed,
-)
 from tinygrad_vg.instruments.theory import MeanField
+from tinygrad_vg.notation import Floats, decades, quantiles
+from tinygrad_vg.plots.axes import DECADES, beside, finite, layer_ticks, legend_below, mark_lost, new_axes, norms_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,6 +49,11 @@ def ladder(
     Raises:
         ValueError: if the history is empty, or the theory lacks layers of it.
         ModuleNotFoundError: if there is no `ax` and no Matplotlib.
+
+    >>> from matplotlib.figure import Figure
+    >>> history = History(np.arange(1), (1, 2, 3), ("0", "2", "4"), np.array([[-2.4, -1.7, -1.0]]))
+    >>> ladder(history, Figure().subplots()).get_title()
+    '−0.70 decades per layer, towards the input'
     """
     norms = norms_of(history)
     layers = np.array(history.layers)
@@ -85,7 +79,7 @@ def ladder(
     if len(known) > 1:
         first, last = known[0], known[-1]
         slope = (median[first] - median[last]) / (layers[last] - layers[first])
-        ax.set_title(f"{label + ': ' if label else ''}{signed(slope)} decades per layer, towards the input")
+        ax.set_title(f"{label + ': ' if label else ''}{decades(slope)} decades per layer, towards the input")
     elif not len(known):
         ax.set_title("no gradient here is a finite number other than 0")
     ax.set_xlabel("layer (1 = input side)")
@@ -163,6 +157,11 @@ def blame(ledger: Iterable[Row], ax: "Axes | None" = None) -> "Axes":
         ValueError: if there is no step: the network has one layer.
         RuntimeError: if the ledger has heard no backward.
         ModuleNotFoundError: if there is no `ax` and no Matplotlib.
+
+    >>> from matplotlib.figure import Figure
+    >>> row = Row(1, "0", log10_norm=-1.7, weights=-0.1, activation=-0.6, total=-0.7, parts=(), cause=None)
+    >>> blame([row], Figure().subplots()).get_title()
+    'activations −0.60, weights −0.10: −0.70 decades'
     """
     rows = list(ledger)
     if not rows:
@@ -191,7 +190,7 @@ def blame(ledger: Iterable[Row], ax: "Axes | None" = None) -> "Axes":
     ax.set_ylabel("step from layer to layer")
     if np.isfinite(weights).all():
         w, a = weights.sum(), activation.sum()
-        ax.set_title(f"activations {signed(a)}, weights {signed(w)}: {signed(w + a)} decades")
+        ax.set_title(f"activations {decades(a)}, weights {decades(w)}: {decades(w + a)} decades")
     legend_below(ax, handles=[*bars, *dots])
     return ax
 

@@ -7,17 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_vg.instruments.history import History
-from tinygrad_vg.instruments.plots.axes import (
-    BROKEN,
-    DECADES,
-    Floats,
-    layer_ticks,
-    legend_below,
-    mark_lost,
-    new_axes,
-    norms_of,
-    quantiles,
-)
+from tinygrad_vg.notation import BROKEN, Floats, quantiles
+from tinygrad_vg.plots.axes import DECADES, layer_ticks, legend_below, mark_lost, new_axes, norms_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,6 +36,11 @@ def learning_speed(history: History, ax: "Axes | None" = None, steps_per_epoch: 
     Raises:
         ValueError: if the history is empty, or `steps_per_epoch` less than 1.
         ModuleNotFoundError: if there is no `ax` and no Matplotlib.
+
+    >>> from matplotlib.figure import Figure
+    >>> history = History(np.arange(3), (1, 2), ("0", "2"), np.array([[-1.7, -1.0], [-1.6, -0.9], [-1.6, -0.8]]))
+    >>> [line.get_label() for line in learning_speed(history, Figure().subplots()).lines]
+    ['layer 2', 'layer 1']
     """
     norms = norms_of(history)
     groups, steps = _groups(len(norms), _POINTS), _epochs(history, steps_per_epoch)
@@ -90,6 +86,11 @@ def heat_map(history: History, ax: "Axes | None" = None, steps_per_epoch: int = 
     Raises:
         ValueError: if the history is empty, or `steps_per_epoch` less than 1.
         ModuleNotFoundError: if there is no `ax` and no Matplotlib.
+
+    >>> from matplotlib.figure import Figure
+    >>> history = History(np.arange(3), (1, 2), ("0", "2"), np.array([[-1.7, -1.0], [-1.6, -0.9], [np.nan, np.inf]]))
+    >>> heat_map(history, Figure().subplots()).get_title()
+    'the first NaN or inf at step 2'
     """
     norms = norms_of(history)
     groups, steps = _groups(len(norms), _COLUMNS), _epochs(history, steps_per_epoch)

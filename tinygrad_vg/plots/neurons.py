@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_vg.engine import Tensor, grad
-from tinygrad_vg.instruments.plots.axes import BROKEN, beside, layer_ticks, legend_below, new_axes
 from tinygrad_vg.instruments.theory import Activation
 from tinygrad_vg.nn import Module
+from tinygrad_vg.notation import BROKEN
+from tinygrad_vg.plots.axes import beside, layer_ticks, legend_below, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,6 +38,10 @@ def neuron_bars(gradients: Iterable[Any], ax: "Axes | None" = None, top: int = 6
     Raises:
         ValueError: if there is no layer, a gradient is not a vector, or `top` is less than 1.
         ModuleNotFoundError: if there is no `ax` and no Matplotlib.
+
+    >>> from matplotlib.figure import Figure
+    >>> neuron_bars([[0.01, -0.02], [0.5, 0.1]], Figure().subplots()).get_title()
+    '|∂C/∂b| of the neurons; the longest bar is 0.5'
     """
     if top < 1:
         raise ValueError(f"top counts neurons, 1 or more, not {top!r}")
@@ -89,6 +94,11 @@ def slope_curve(activation: Activation, ax: "Axes | None" = None) -> "Axes":
     Raises:
         ValueError: if the activation is not elementwise, or has no finite slope there.
         ModuleNotFoundError: if there is no `ax` and no Matplotlib.
+
+    >>> from matplotlib.figure import Figure
+    >>> from tinygrad_vg.nn import Sigmoid
+    >>> slope_curve(Sigmoid, Figure().subplots()).texts[0].get_text()
+    'largest: 1/4'
     """
     function = activation() if isinstance(activation, type) else activation
     z = np.linspace(-_REACH, _REACH, 1601)

@@ -4,17 +4,14 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tinygrad_vg.instruments.history import History
+from tinygrad_vg.notation import BROKEN, Floats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Floats = NDArray[np.float64]
-
 DECADES = "log$_{10}$‖∂C/∂b‖ (decades)"
-BROKEN = "magenta"  # what is NaN or inf: no colormap here and no line has this colour
 
 
 def new_axes() -> "Axes":
@@ -42,22 +39,6 @@ def norms_of(history: History) -> Floats:
     if not norms.size:
         raise ValueError(f"the history is empty: its log10_norm has shape {norms.shape} (step, layer, member)")
     return norms.reshape(*norms.shape[:2], -1)
-
-
-def quantiles(values: Floats, share: float) -> Floats:
-    """The quantiles along the last axis of what is not NaN, by linear interpolation; NaN where nothing is left.
-
-    Infinities are the smallest and the largest of numbers. Where they cannot be interpolated, the nearer value is
-    taken.
-    """
-    ordered = np.sort(values, axis=-1)  # NaN goes last
-    place = share * np.maximum(np.sum(~np.isnan(values), axis=-1, keepdims=True) - 1, 0)
-    low = np.take_along_axis(ordered, np.floor(place).astype(int), axis=-1)
-    high = np.take_along_axis(ordered, np.ceil(place).astype(int), axis=-1)
-    with np.errstate(invalid="ignore"):  # inf − inf is not used
-        between = low + (high - low) * (place % 1)
-    nearest = np.where(place % 1 < 0.5, low, high)
-    return np.where(np.isfinite(low) & np.isfinite(high), between, nearest)[..., 0]
 
 
 def finite(values: Floats) -> Floats:
@@ -98,8 +79,3 @@ def layer_ticks(layers: Sequence[int]) -> list[int]:
     step = next(step for step in (unit * 10**power for power in range(9) for unit in (2, 5, 10))
                 if len(layers) <= 12 * step)  # fmt: skip
     return [layer for layer in layers if layer == layers[0] or (layer % step == 0 and 2 * (layer - layers[0]) >= step)]
-
-
-def signed(value: float) -> str:
-    """With two decimals, a sign unless they are 0, and a minus that is one."""
-    return f"{value:+z.2f}".replace("-", "−").replace("+0.00", "0.00")

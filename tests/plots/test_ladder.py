@@ -1,0 +1,114 @@
+"""The ladder: what is drawn is the data."""
+
+import numpy as np
+import pytest
+
+from tests.plots.samples import history, line, theory, with_norms
+from tinygrad_vg import plots
+from tinygrad_vg.instruments.history import History
+
+pytest.importorskip("matplotlib")
+from matplotlib.colors import to_rgba
+
+
+def test_ladder_draws_median_and_band(ax):
+    whole = history(12, 3)
+    plots.ladder(whole, ax, "label", "tab:green")
+    low, median, high = np.quantile(np.moveaxis(whole.log10_norm, 1, 0).reshape(12, -1), [0.05, 0.5, 0.95], axis=1)
+    drawn = line(ax, "label")
+    assert drawn.get_xdata().tolist() == list(whole.layers)
+    assert np.allclose(drawn.get_ydata(), median, rtol=1e-14)
+    assert drawn.get_color() == "tab:green"
+    band = ax.collections[0].get_paths()[0].vertices
+    for layer, bottom, top in zip(whole.layers, low, high, strict=True):
+        assert np.allclose([band[band[:, 0] == layer, 1].min(), band[band[:, 0] == layer, 1].max()], [bottom, top])
+    slope = (median[0] - median[-1]) / 11
+    assert slope < 0
+    assert ax.get_title() == f"label: −{-slope:.2f} decades per layer, towards the input"
+    assert ax.get_legend().get_title().get_text() == "median and 5-95 % of 3 steps × 50 members"
+
+
+def test_the_slope_of_an_exploding_and_of_a_flat_net(ax):
+    norms = np.array([[2.0, 1.5, 1.0]])
+    exploding = History(np.arange(1), (1, 2, 3), ("a", "b", "c"), norms)
+    assert plots.ladder(exploding, ax).get_title() == "+0.50 decades per layer, towards the input"
+    assert ax.get_legend() is None  # one line of one network, with no name
+    flat = with_norms(exploding, np.array([[1.0, 1.0, 1.001]]))
+    assert plots.ladder(flat, ax).get_title() == "0.00 decades per layer, towards the input"
+
+
+def test_layers_left_out_count_in_the_slope(ax):
+    some = history(9, members=1).select(1, 5, 9)
+    slope = (some.log10_norm[0, 0] - some.log10_norm[0, -1]).item() / 8
+    assert plots.ladder(some, ax).get_title().startswith(f"−{-slope:.2f} ")
+
+
+def test_theory_is_anchored_at_the_highest_layer_shown(ax):
+    whole, prediction = history(6), theory(6)
+    plots.ladder(whole[:, 1:5], ax, theory=prediction)
+    shown = prediction[1:5]
+    median = line(ax, "measured").get_ydata()
+    dashed = line(ax, "theory, 90 % band dotted")
+    assert dashed.get_linestyle() == "--"
+    assert [*dashed.get_xdata()] == [2, 3, 4, 5]
+    assert np.array_equal(dashed.get_ydata(), shown.log10_norm + median[-1])
+    dotted = [line.get_ydata() for line in ax.lines if line.get_linestyle() == ":"]
+    assert np.array_equal(dotted, np.array(shown.band(0.9)) + median[-1])
+
+
+def test_theory_below_a_layer_that_is_lost(ax):
+    whole = history(4)
+    norms = whole.log10_norm.copy()
+    norms[:, 3] = np.nan
+    plots.ladder(with_norms(whole, norms), ax, theory=theory(4))
+    assert [*line(ax, "theory, 90 % band dotted").get_xdata()] == [1, 2, 3]
+    assert line(ax, "theory, 90 % band dotted").get_ydata()[-1] == np.median(norms[0, 2])
+
+
+def test_a_theory_that_lacks_layers_is_refused(ax):
+    with pytest.raises(ValueError, match="the theory is of layers 1 to 3, the history of 1 to 4: slice both alike"):
+        plots.ladder(history(4), ax, theory=theory(3)[:-1])
+    assert not ax.has_data()
+
+
+@pytest.mark.parametrize(
+    ("lowest", "floors"),
+    [(-3, []), (-10, ["float16"]), (-60, ["float16", "float32"]), (-690, ["float16", "float32", "float64"])],
+)
+def test_floors_are_drawn_once_and_only_in_range(lowest, floors, ax):
+    norms = np.array([[lowest, -1.0]])
+    for _ in range(2):
+        plots.ladder(History(np.arange(1), (1, 2), ("a", "b"), norms), ax)
+    assert [text.get_text() for text in ax.texts] == [f"{kind} min normal" for kind in floors]
+    levels = [text.xy[1] for text in ax.texts]
+    assert np.allclose(levels, [np.log10(float(np.finfo(kind).tiny)) for kind in floors])
+
+
+def test_a_gridline_for_each_decade_and_numbers_for_few(ax):
+    plots.ladder(history(50), ax)
+    ax.figure.canvas.draw()
+    low, high = ax.get_ylim()
+    assert {*range(int(np.ceil(low)), int(high) + 1)} <= {*ax.yaxis.get_minorticklocs(), *ax.yaxis.get_majorticklocs()}
+    assert sum(low <= tick <= high for tick in ax.yaxis.get_majorticklocs()) <= 10
+    assert ax.get_xticks().tolist() == [1, *range(5, 51, 5)]
+
+
+def test_a_flat_ladder_spans_a_whole_decade(ax):
+    plots.ladder(history(12, slope=0.0), ax)
+    low, high = ax.get_ylim()
+    assert high - low > 1
+    assert sum(low <= tick <= high for tick in ax.yaxis.get_majorticklocs()) >= 2
+
+
+def test_what_is_lost_is_marked_and_left_out(ax):
+    whole = history(3)
+    norms = whole.log10_norm.copy()
+    norms[0, 0, 0], norms[0, 1, :2], norms[0, 2] = -np.inf, np.nan, np.inf
+    plots.ladder(with_norms(whole, norms), ax)
+    assert line(ax, "exactly 0 for some").get_xdata().tolist() == [1]
+    marks = line(ax, "NaN or inf for some")
+    assert marks.get_xdata().tolist() == [2, 3]
+    assert to_rgba(marks.get_color()) == to_rgba("magenta")
+    median = line(ax, "measured").get_ydata()
+    assert median[1] == pytest.approx(np.median(norms[0, 1, 2:]))
+    assert np.isnan(median[2])
