@@ -13,6 +13,7 @@ from tinygrad_vg.engine import defvjp as defvjp
 from tinygrad_vg.engine import differentiable as differentiable
 from tinygrad_vg.engine import grad as grad
 from tinygrad_vg.engine import gradcheck as gradcheck
+from tinygrad_vg.engine import is_grad_enabled as is_grad_enabled
 from tinygrad_vg.engine import jvp as jvp
 from tinygrad_vg.engine import no_grad as no_grad
 from tinygrad_vg.engine import ops as ops

@@ -26,6 +26,7 @@ from tinygrad_vg.engine.reading import cotangents as cotangents
 from tinygrad_vg.engine.reading import local_derivative as local_derivative
 from tinygrad_vg.engine.reading import share as share
 from tinygrad_vg.engine.tensor import Tensor as Tensor
+from tinygrad_vg.engine.tensor import is_grad_enabled as is_grad_enabled
 from tinygrad_vg.engine.tensor import no_grad as no_grad
 from tinygrad_vg.engine.tensor import record_everything as record_everything
 
@@ -47,6 +48,7 @@ __all__ = [
     "differentiable",
     "grad",
     "gradcheck",
+    "is_grad_enabled",
     "jvp",
     "local_derivative",
     "name_of",

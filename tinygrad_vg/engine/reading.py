@@ -1,6 +1,6 @@
 """Reading a recorded graph: what instruments and pictures ask of it. Nothing here changes a `.grad` or calls a hook."""
 
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -54,18 +54,16 @@ def between(roots: Iterable[V], targets: Iterable[V]) -> set[V]:
     return reached
 
 
-def cotangents(
-    cost: Tensor, gradient: Any = None, keep: Container[Tensor] | None = None
-) -> dict[Tensor, ExtendedArray]:
+def cotangents(cost: Tensor, gradient: Any = None, of: Iterable[Tensor] | None = None) -> dict[Tensor, ExtendedArray]:
     """∂cost/∂t for the tensors t of a recorded graph, in extended range: none of them is lost below the floats.
 
     Args:
         cost: a recorded tensor.
         gradient: the cotangent to start from, of the cost's shape; 1 for a cost of one element.
-        keep: the tensors wanted beside the leaves; all if None.
+        of: the tensors wanted, all of the graph if None. Only what lies between them and the cost is visited.
 
     Returns:
-        The gradients by tensor, youngest first.
+        The gradients by tensor, youngest first; without those in `of` that the cost does not depend on.
 
     Raises:
         ValueError: if the cost has no graph, or `gradient` is missing or of another shape.
@@ -75,8 +73,11 @@ def cotangents(
     >>> float(cotangents(a * a)[a])
     6.0
     """
-    keep = set(ancestors([cost])) if keep is None else keep
-    return walk({cost: ExtendedArray(cotangent(cost, gradient))}, EXTENDED, keep=keep, hooks=False)
+    seeds = {cost: ExtendedArray(cotangent(cost, gradient))}
+    if of is None:
+        return walk(seeds, EXTENDED, keep=set(ancestors([cost])), hooks=False)
+    wanted = set(of)
+    return walk(seeds, EXTENDED, only=between([cost], wanted), keep=wanted, hooks=False)
 
 
 def share(node: Node, edge: tuple[int, Any, Rule], g: ExtendedArray) -> ExtendedArray:

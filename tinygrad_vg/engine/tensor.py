@@ -102,6 +102,11 @@ def no_grad() -> Iterator[None]:
         _recording.enabled = before
 
 
+def is_grad_enabled() -> bool:
+    """Whether this thread records: False inside `no_grad`."""
+    return _recording.enabled
+
+
 @contextmanager
 def record_everything() -> Iterator[None]:
     """Inside this context calls that have no gradient are recorded too, comparisons and data among them.

@@ -3,85 +3,18 @@
 import math
 import textwrap
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from html import escape
 from itertools import groupby
 from typing import Any
 
 import numpy as np
 
+from tinygrad_vg.instruments.accounts import Row
 from tinygrad_vg.notation import NOT_COMPUTED, decades, median, with_minus
 
 _HEADER = ("layer", "log10‖δ‖", "total", "weights", "activation", "between", "█ σ′ ░ W")
 _FIGURES = 5  # columns of numbers, set right; the others are text
-_SLOPES = {"Sigmoid", "Tanh", "ReLU", "Identity"}
 _BAR = 32  # columns at most
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """What one module between two layers takes: `label`, the name of its class, and `decades`."""
-
-    label: str
-    decades: Any
-
-
-@dataclass(frozen=True, eq=False)
-class Row:
-    """The step of the gradient from layer l+1 to layer l, in decades: floats, or (R,) for an ensemble of R members.
-
-    Attributes:
-        layer: l, the layer that the gradient arrives at; 1 is the input side.
-        name: that layer's name in the model.
-        log10_norm: log10‖δ^l‖.
-        weights: log10‖u‖ − log10‖δ^{l+1}‖, what (W^{l+1})ᵀ takes (< 0) or gives.
-        activation: log10‖δ^l‖ − log10‖u‖, what lies between layers l and l+1 takes or gives.
-        total: log10‖δ^l‖ − log10‖δ^{l+1}‖.
-        parts: `activation` in its parts, one for each module, in the order in which the gradient meets them.
-        cause: None, or why the step is no number like others; for an ensemble a tuple of R.
-            "dead": δ^l is 0. Who made it 0 has −inf; further down nothing arrives, so nothing is taken: 0.
-            "underflow": δ^l is 0, but what it was made of lay below the smallest normal number of its type.
-            "not finite": a gradient holds NaN or infinity.
-            "not computed": the backward did not reach both ends of the step: NaN.
-    """
-
-    layer: int
-    name: str
-    log10_norm: Any
-    weights: Any
-    activation: Any
-    total: Any
-    parts: tuple[Part, ...]
-    cause: str | tuple[str | None, ...] | None
-
-
-@dataclass(frozen=True, eq=False)
-class Split:
-    """A row's two halves against their bounds, in decades: floats, or (R,) for an ensemble.
-
-    Attributes:
-        layer: as in the row.
-        spectral: log10‖W^{l+1}‖₂, the most that the weights can give.
-        alignment: weights − spectral, ≤ 0: how far δ^{l+1} is from the direction that the weights stretch most.
-        cap: log10 max|σ′|, −0.602 for a sigmoid; the caps of several activations add. NaN if one has none here.
-        saturation: activation − cap, ≤ 0: how far the slopes are below their bound.
-    """
-
-    layer: int
-    spectral: Any
-    alignment: Any
-    cap: float
-    saturation: Any
-
-
-def cause_of(norms: Sequence[float], step: int, smallest: float) -> str | None:
-    """Why a step is no number like others, from the log10 norms from where it ends up to layer L."""
-    if any(math.isnan(norm) or norm == math.inf for norm in norms[: step + 1]):
-        return "not finite"
-    if norms[0] != -math.inf:
-        return None
-    before = next((norm for norm in norms if norm != -math.inf), math.inf)
-    return "underflow" if before < smallest else "dead"
 
 
 class LedgerTable:
@@ -191,13 +124,9 @@ def _between(row: Row) -> str:
     labels = [f"{label} ×{len(group)}" if len(group) > 1 else label for label, group in groups]
     if len(groups) > 1:
         labels = [f"{label} {decades(median(sum(group)))}" for label, (_, group) in zip(labels, groups, strict=True)]
-    causes = _causes(row)
+    causes = row.causes
     notes = [f"{causes.count(cause)} {cause}" if len(causes) > 1 else cause for cause in dict.fromkeys(causes) if cause]
     return ": ".join(text for text in (", ".join(notes), ", ".join(labels)) if text)
-
-
-def _causes(row: Row) -> tuple[str | None, ...]:
-    return row.cause if isinstance(row.cause, tuple) else (row.cause,)
 
 
 def _bars(steps: Sequence[tuple[float, float]], width: int) -> list[str]:
@@ -219,13 +148,13 @@ def _summary(rows: Sequence[Row], sums: Any) -> str:
     """Who takes how much, in a sentence."""
     sentences = []
     for cause in ("dead", "underflow", "not finite", "not computed"):
-        hit = {row.layer: _causes(row).count(cause) for row in rows if cause in _causes(row)}
+        hit = {row.layer: row.causes.count(cause) for row in rows if cause in row.causes}
         if hit:
             layers = f"layers {min(hit)}-{max(hit)}" if len(hit) > 1 else f"layer {min(hit)}"
             members = f" in {max(hit.values())} of {sums.shape[1]} networks" if sums.ndim > 1 else ""
             sentences.append(f"{layers}: {cause}{members}")
     total, weights, activation = map(median, sums)
-    slopes = {part.label for row in rows for part in row.parts} <= _SLOPES
+    slopes = all(part.is_activation for row in rows for part in row.parts)
     parties = [("W", weights), ("σ′" if slopes else "what lies between the layers", activation)]
     (other, rest), (party, most) = sorted(parties, key=lambda named: abs(named[1]))
     does, undoes = ("takes", "gives") if most < 0 else ("gives", "takes")

@@ -1,0 +1,118 @@
+"""Tracing: what a gradient meets between two layers, found in the recorded graph from the upper layer's input down."""
+
+from collections.abc import Container, Iterator
+from typing import Any
+
+from tinygrad_vg.engine import Call, Tensor, ancestors
+from tinygrad_vg.nn import Module, Sequential
+
+Passed = Module | None  # what was passed: a module, or an operation outside of modules
+Way = list[tuple[Passed, Tensor]]  # from the top down, each with its output
+
+
+def trace(x: Tensor, z: Tensor, layers: Container[Module]) -> tuple[Way, Tensor]:
+    """Go back from x towards z: call by call, and operation by operation where no module was called.
+
+    Args:
+        x: a recorded tensor.
+        z: what a layer put out, before x.
+        layers: the modules that are layers.
+
+    Returns:
+        What was passed, and the tensor where the way ended: z, or one from which no single way leads to z.
+
+    >>> from tinygrad_vg import nn
+    >>> import numpy as np
+    >>> layer = nn.Linear(2, 2, rng=0)
+    >>> z = layer(np.ones((1, 2)))
+    >>> way, end = trace(np.tanh(nn.Sigmoid()(z)), z, {layer})
+    >>> [module for module, _ in way], end is z
+    ([None, Sigmoid()], True)
+    """
+    way: Way = []
+    tensor = x
+    while True:
+        call = tensor.call
+        while call is not None:  # modules that handed their input on as it was
+            if not call.inputs and not isinstance(call.module, Sequential):
+                way.append((call.module, tensor))
+            call = call.inner
+        if tensor is z:
+            return way, tensor
+        step = _by_call(tensor, z) or _by_operation(tensor, z, layers)
+        if step is None:
+            return way, tensor
+        way.append((step[0], tensor))
+        tensor = step[1]
+
+
+def calls(tensor: Tensor) -> list[Call]:
+    """The module calls that put a tensor out, the innermost first."""
+    found, call = [], tensor.call
+    while call is not None:
+        found.append(call)
+        call = call.inner
+    return found[::-1]
+
+
+def source_of(call: Call) -> Tensor | None:
+    """The input that a module's gradient goes on to: the first that is recorded."""
+    return next((given for given in call.inputs if isinstance(given, Tensor) and given.node is not None), None)
+
+
+def depends_on_layers(tensor: Tensor, layers: Container[Module]) -> bool:
+    """Whether a tensor was computed from the output of a layer."""
+    return any(call.module in layers for vertex in ancestors([tensor]) for call in calls(vertex))
+
+
+def _order(tensor: Tensor) -> int:
+    return tensor.node.order if tensor.node is not None else -1
+
+
+def _by_call(tensor: Tensor, z: Tensor) -> tuple[Passed, Tensor] | None:
+    """Over the innermost call whose input is not older than z."""
+    if tensor.call is None:
+        return None
+    oldest = _order(z)
+    for call in calls(tensor):
+        for given in call.inputs:
+            if isinstance(given, Tensor) and _order(given) >= oldest:
+                return call.module, given
+    return None
+
+
+def _by_operation(tensor: Tensor, z: Tensor, layers: Container[Module]) -> tuple[Passed, Tensor] | None:
+    """Over one operation, or if the way forks and joins again, over all from z on."""
+    if tensor.node is None:
+        return None
+    oldest = _order(z)
+    sources = dict.fromkeys(source for _, source, _ in tensor.node.edges)
+    later = [source for source in sources if _order(source) >= oldest]
+    if any(given is operand for call in calls(tensor) for given in call.inputs for operand in _data(tensor, sources)):
+        return None  # the module that put the tensor out adds its own input: a way around what is inside
+    if any(0 <= _order(source) < oldest and depends_on_layers(source, layers) for source in sources):
+        return None  # a way around z
+    if len(later) == 1:
+        return None, later[0]
+    return (None, z) if later and _all_from(later, z, layers) else None
+
+
+def _data(tensor: Tensor, sources: Container[Tensor]) -> Iterator[Any]:
+    """The arguments of a tensor's operation that pass no gradient on."""
+    assert tensor.node is not None
+    return (operand for operand in tensor.node.inputs if not (isinstance(operand, Tensor) and operand in sources))
+
+
+def _all_from(tensors: list[Tensor], z: Tensor, layers: Container[Module]) -> bool:
+    """Whether of all layers only z's is met on the ways down from these tensors, and z is met."""
+    oldest, unseen, seen = _order(z), [*tensors], set()
+    while unseen:
+        tensor = unseen.pop()
+        if tensor in seen or tensor.node is None:
+            continue
+        seen.add(tensor)
+        if _order(tensor) > oldest:
+            unseen += [source for _, source, _ in tensor.node.edges]
+        elif tensor is not z and depends_on_layers(tensor, layers):
+            return False
+    return z in seen
