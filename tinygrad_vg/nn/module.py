@@ -1,7 +1,7 @@
 """Module: a function with parameters, made of other modules."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Self, overload
+from typing import Any, Self
 
 import numpy as np
 
@@ -161,42 +161,3 @@ class Module:
         children = [f"({name}): {child!r}".replace("\n", "\n  ") for name, child in self.named_children()]
         inside = "\n  ".join(["", *children]) + "\n" if children else self.extra_repr()
         return f"{type(self).__name__}({inside})"
-
-
-class Sequential(Module):
-    """Modules one after the other; `net[i]` is the i-th, `net[:i]` the Sequential of those before it.
-
-    >>> from tinygrad_vg import nn
-    >>> nn.Sequential(nn.Linear(784, 30), nn.Sigmoid(), nn.Linear(30, 10))
-    Sequential(
-      (0): Linear(784, 30)
-      (1): Sigmoid()
-      (2): Linear(30, 10)
-    )
-    """
-
-    def __init__(self, *modules: Module) -> None:
-        for i, module in enumerate(modules):
-            if not isinstance(module, Module):
-                raise TypeError(f"Sequential takes modules; argument {i} is {module!r}")
-            setattr(self, str(i), module)
-
-    def __iter__(self) -> Iterator[Module]:
-        return (module for module in vars(self).values() if isinstance(module, Module))
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-    @overload
-    def __getitem__(self, index: int) -> Module: ...
-    @overload
-    def __getitem__(self, index: slice) -> "Sequential": ...
-    def __getitem__(self, index: int | slice) -> Module:
-        modules = list(self)
-        return Sequential(*modules[index]) if isinstance(index, slice) else modules[index]
-
-    def forward(self, x: Any) -> Any:
-        for module in vars(self).values():  # as __iter__ does, whose generator would take longer than the modules
-            if isinstance(module, Module):
-                x = module(x)
-        return x
