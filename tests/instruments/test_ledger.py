@@ -7,7 +7,6 @@ import math
 import re
 import weakref
 from dataclasses import astuple
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -25,11 +24,7 @@ SLOPES = {
 
 
 def network(sizes: list[int], activation: type[nn.Module] = nn.Sigmoid, seed: int = 0, dtype: Any = np.float64) -> Any:
-    rng = np.random.default_rng(seed)
-    parts: list[nn.Module] = []
-    for n_in, n_out in pairwise(sizes):
-        parts += [nn.Linear(n_in, n_out, rng=rng, dtype=dtype), activation()]
-    return nn.Sequential(*parts[:-1])
+    return nn.mlp(sizes, activation, dtype=dtype, rng=seed)
 
 
 def data(net: Any, batch: int = 8, seed: int = 1, dtype: Any = np.float64) -> Any:

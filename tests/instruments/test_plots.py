@@ -4,7 +4,7 @@ import dataclasses
 import re
 import sys
 import tomllib
-from itertools import combinations, pairwise
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -55,16 +55,7 @@ def broken(layers, steps=40):
 
 def ledger(layers, activation=tg.nn.Sigmoid, members=3, dead=None):
     """Of a real backward. `dead` is a hidden layer whose ReLUs are all off, in the first member."""
-
-    def network(seed):
-        rng = np.random.default_rng(seed)
-        sizes = [*[8] * (layers + 1), 3]
-        modules = []
-        for n_in, n_out in pairwise(sizes):
-            modules += [tg.nn.Linear(n_in, n_out, rng=rng), activation()]
-        return tg.nn.Sequential(*modules[:-1])
-
-    networks = [network(seed) for seed in range(members)]
+    networks = [tg.nn.mlp([*[8] * (layers + 1), 3], activation, rng=seed) for seed in range(members)]
     if dead is not None:
         bias = networks[0][2 * (dead - 1)].bias
         bias.data = bias.data - 100

@@ -1,6 +1,5 @@
 """Member i of a trained ensemble is network i trained alone: parameters, gradients and losses, to rounding."""
 
-import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -28,11 +27,7 @@ COSTS: dict[str, type[nn.Module]] = {
 
 
 def network(seed: int, sizes: list[int] = SIZES, dtype: type = np.float64) -> nn.Sequential:
-    rng = np.random.default_rng(seed)
-    parts: list[nn.Module] = []
-    for n_in, n_out in itertools.pairwise(sizes):
-        parts += [nn.Linear(n_in, n_out, dtype=dtype, rng=rng), nn.Sigmoid()]
-    return nn.Sequential(*parts[:-1])
+    return nn.mlp(sizes, dtype=dtype, rng=seed)
 
 
 class Tied(nn.Module):

@@ -91,8 +91,7 @@ def diagnose(source: History | Ledger) -> Diagnosis:
     >>> import numpy as np, tinygrad_vg as tg
     >>> from tinygrad_vg.instruments import Ledger, diagnose
     >>> rng = np.random.default_rng(0)
-    >>> layers = [[tg.nn.Linear(30, 30, rng=rng), tg.nn.Sigmoid()] for _ in range(8)]
-    >>> net = tg.nn.Sequential(*[module for pair in layers for module in pair])
+    >>> net = tg.nn.mlp([30] * 9, rng=rng)
     >>> with Ledger(net) as ledger:
     ...     np.sum(net(rng.normal(size=(50, 30)))).backward()
     >>> diagnosis = diagnose(ledger)
