@@ -3,15 +3,16 @@
 from tinygrad_vg.nn import init
 from tinygrad_vg.nn.activations import Activation, Identity, ReLU, Sigmoid, Softplus, Tanh
 from tinygrad_vg.nn.containers import Residual, Sequential, mlp
-from tinygrad_vg.nn.ensemble import stack, unstack
+from tinygrad_vg.nn.ensemble import beside_batch, stack, unstack
 from tinygrad_vg.nn.linear import Linear
 from tinygrad_vg.nn.losses import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss
-from tinygrad_vg.nn.module import Module, Parameter
+from tinygrad_vg.nn.module import Buffer, Module, Parameter
 from tinygrad_vg.nn.normalization import LayerNorm
 
 __all__ = [
     "Activation",
     "BCEWithLogitsLoss",
+    "Buffer",
     "CrossEntropyLoss",
     "Identity",
     "LayerNorm",
@@ -25,6 +26,7 @@ __all__ = [
     "Sigmoid",
     "Softplus",
     "Tanh",
+    "beside_batch",
     "init",
     "mlp",
     "stack",

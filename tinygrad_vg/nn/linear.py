@@ -28,6 +28,8 @@ class Linear(Module):
     (5, 30)
     """
 
+    takes_members = True
+
     def __init__(
         self, in_features: int, out_features: int, bias: bool = True, *, dtype: Any = np.float64, rng: Rng = None
     ) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_vg.nn.ensemble import beside_batch
 from tinygrad_vg.nn.module import Module, Parameter
 
 
@@ -24,6 +25,8 @@ class LayerNorm(Module):
     array([[-1.,  1.]])
     """
 
+    takes_members = True
+
     def __init__(self, features: int, eps: float = 1e-5, *, dtype: Any = np.float64) -> None:
         if features < 1:
             raise ValueError(f"a layer has at least one feature, not {features}")
@@ -37,10 +40,7 @@ class LayerNorm(Module):
             raise ValueError(f"{self!r} takes arrays of shape (..., {self.features}), not {x.shape}")
         centred = x - np.mean(x, axis=-1, keepdims=True)
         variance = np.mean(np.square(centred), axis=-1, keepdims=True)
-        weight: Any = self.weight
-        bias: Any = self.bias
-        if weight.ndim > 1 and x.ndim > 1:  # an ensemble's: each member's row goes with its whole batch
-            weight, bias = np.expand_dims(weight, -2), np.expand_dims(bias, -2)
+        weight, bias = beside_batch(self.weight, x), beside_batch(self.bias, x)
         return centred / np.sqrt(variance + self.eps) * weight + bias
 
     def extra_repr(self) -> str:
