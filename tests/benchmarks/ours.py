@@ -29,7 +29,7 @@ def ours(job: Job) -> Training:
         sgd.zero_grad()
         loss = cost(net(images.take(batch, axis=0)), targets.take(batch, axis=0))
         loss.backward()
-        loss = loss.data  # the graph goes, as in `cost(net(x), y).backward()`, and SGD writes in place
+        loss = loss.data  # the graph goes, as in `cost(net(x), y).backward()`
         sgd.step()
         return loss
 

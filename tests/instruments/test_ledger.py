@@ -193,15 +193,13 @@ def test_split_against_bounds() -> None:
         ledger.split()
 
 
-def test_split_notices_weights_that_an_optimizer_wrote_in_place() -> None:
+def test_split_notices_the_step_of_an_optimizer() -> None:
     net = network([6, 5, 4, 3], nn.Sigmoid)
     x, g = data(net)
     with Ledger(net) as ledger:
         net(x).backward(g)
     assert len(ledger.split()) == 2
-    places = [part.weight.data.ctypes.data for part in net if isinstance(part, nn.Linear)]
     optim.SGD(net.parameters(), lr=0.1).step()
-    assert places == [part.weight.data.ctypes.data for part in net if isinstance(part, nn.Linear)]  # in place
     with pytest.raises(RuntimeError, match="layer 2 has other weights"):
         ledger.split()
 

@@ -17,11 +17,10 @@ class Parameter(Tensor):
     Parameter([0., 1.], requires_grad=True)
     """
 
-    __slots__ = ("version",)
+    __slots__ = ()
 
     def __init__(self, array: Any, requires_grad: bool = True, name: str | None = None) -> None:
         super().__init__(array, requires_grad, name)
-        self.version = 0
 
 
 class Buffer(Tensor):
