@@ -67,7 +67,11 @@ class SGD(Optimizer):
         if "momentum" not in options:
             if isinstance(p, np.ndarray) and p.size > _LARGE:
                 return descended_in_blocks(p, g, options["kept"], lr), state
-            return (options["kept"] * p if "weight_decay" in options else p) - lr * g, state
+            if "weight_decay" not in options:
+                return p - lr * g, state
+            new = options["kept"] * p
+            new -= lr * g  # of arrays into the new one: a third would push others out of the cache
+            return new, state
         if "weight_decay" in options:
             g = g + options["weight_decay"] * p
         momentum = options["momentum"]
