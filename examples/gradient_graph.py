@@ -10,7 +10,6 @@ Pictures go to runs/gradient_graph/ as SVG; another folder by --out, another for
 """
 
 import argparse
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -45,12 +44,6 @@ def exploding_biases(weights, x):
     return [-w * a for w, a in zip(weights, activations, strict=True)]
 
 
-def network(sizes, seed=0):
-    rng = np.random.default_rng(seed)
-    layers = [[tg.nn.Linear(m, n, rng=rng), tg.nn.Sigmoid()] for m, n in pairwise(sizes)]
-    return tg.nn.Sequential(*[module for pair in layers for module in pair][:-1])
-
-
 def cost_on_digits(net, n):
     images, labels = tg.datasets.mnist("train", dtype=np.float64)
     cost = tg.nn.BCEWithLogitsLoss("batchmean")(net(images[:n]), np.eye(10)[labels[:n]])
@@ -62,12 +55,12 @@ def pictures():
     rng = np.random.default_rng(1)
     yield "chain", chain(rng.normal(size=4), rng.normal(size=4), 0.8)
     yield "exploding", chain([100.0] * 4, exploding_biases([100.0] * 4, 0.8), 0.8)
-    net = network([784, 30, 30, 30, 30, 10])
+    net = tg.nn.mlp([784, 30, 30, 30, 30, 10], rng=0)
     cost = cost_on_digits(net, 1000)
     print(diagnose(Ledger.of(net, cost)))
     yield "layers", draw.layers(net, cost, expand=True)
     yield "path", draw.neurons(net, cost)
-    net = network([784, 30, 30, 10])
+    net = tg.nn.mlp([784, 30, 30, 10], rng=0)
     yield "neurons", draw.neurons(net, cost_on_digits(net, 1000), first=6, rankdir="LR")
 
 

@@ -19,7 +19,6 @@ import sys
 from datetime import datetime
 from functools import cache, partial
 from importlib.util import find_spec
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -46,15 +45,11 @@ def data(directory, split, limit):
 
 
 def ensemble(sizes, seed, members):
-    """Networks with Nielsen's initial weights, N(0, 1/n_in), and biases, N(0, 1), one for each seed."""
+    """Networks with Nielsen's initial weights, N(0, 1/n_in), and biases, N(0, 1), one for each seed.
 
-    def network(rng):
-        layers = []
-        for n_in, n_out in pairwise(sizes):
-            layers += [tg.nn.Linear(n_in, n_out, rng=rng, dtype=np.float32), tg.nn.Sigmoid()]
-        return tg.nn.Sequential(*layers[:-1])  # the cost takes the last sigmoid's place
-
-    return tg.nn.stack([network(np.random.default_rng(seed + i)) for i in range(members)])
+    The cost takes the last sigmoid's place.
+    """
+    return tg.nn.stack([tg.nn.mlp(sizes, dtype=np.float32, rng=seed + i) for i in range(members)])
 
 
 def optimizer(net, n):

@@ -3,8 +3,6 @@
 The accuracies after 30 epochs (minutes) are the business of examples/mnist_depth.py; docs/numbers.md has them.
 """
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
 
@@ -15,14 +13,7 @@ from tinygrad_vg.instruments import GradientRecorder
 
 def ensemble(depth, seeds):
     """[784, 30, ..., 30, 10] of sigmoids with Nielsen's initial weights and biases, a member for each seed."""
-
-    def network(rng):
-        layers = []
-        for n_in, n_out in pairwise([784, *[30] * depth, 10]):
-            layers += [nn.Linear(n_in, n_out, rng=rng), nn.Sigmoid()]
-        return nn.Sequential(*layers[:-1])  # the cost takes the last sigmoid's place
-
-    return nn.stack([network(np.random.default_rng(seed)) for seed in seeds])
+    return nn.stack([nn.mlp([784, *[30] * depth, 10], rng=int(seed)) for seed in seeds])
 
 
 @pytest.fixture(scope="module")

@@ -221,30 +221,57 @@ def test_gradients_with_a_graph_of_their_own_are_gradients(make: Any) -> None:
     assert np.array_equal(p.data, plain.data)
 
 
-def test_sgd_changes_an_array_in_place_only_where_nobody_else_holds_it() -> None:
-    p = nn.Parameter(np.ones(4))
-    optimizer = optim.SGD([p], lr=0.1, weight_decay=0.5)
-    (p * p).backward(np.ones(4))  # the graph is gone when the line ends
-    before = id(p.data)
-    optimizer.step()
-    assert id(p.data) == before
-    held = p.data
-    optimizer.step()
-    assert p.data is not held
-    assert np.array_equal(held, np.full(4, 0.75))
-    y = p * p
-    optimizer.step()  # a graph holds the array that it saw
-    seen = np.sqrt(y.data)
-    p.grad = None
-    y.backward(np.ones(4))
-    assert np.allclose(p.grad, 2 * seen, rtol=1e-15)
+@pytest.mark.parametrize("decay", [0.0, 0.5])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_sgd_of_a_large_array_is_that_of_its_parts(decay: float, order: Any) -> None:
+    """It goes block by block; the last block is not a whole one."""
+    rng = np.random.default_rng(2)
+    array, g = (np.asarray(rng.normal(size=(3, 97, 1001)).astype(np.float32), order=order) for _ in range(2))
+    large, small = nn.Parameter(array), [nn.Parameter(part) for part in array]
+    large.grad = g
+    for parameter, part in zip(small, g, strict=True):
+        parameter.grad = part
+    optim.SGD([large, *small], lr=0.1, weight_decay=decay).step()
+    assert np.array_equal(large.data, np.stack([parameter.data for parameter in small]))
+    assert not np.shares_memory(large.data, array)
 
 
-def test_sgd_does_not_write_through_a_view() -> None:
-    """Nobody holds the view but the parameter, yet its memory belongs to an array that somebody holds."""
-    both = np.ones((2, 3))
-    p = nn.Parameter(both[0])
-    (p * p).backward(np.ones(3))
-    optim.SGD([p], lr=0.1).step()
-    assert np.array_equal(both, np.ones((2, 3)))
-    assert np.allclose(p.data, 0.8)
+@pytest.mark.parametrize("kind", ["SGD", "Adam"])
+def test_options_set_late_are_checked_in_the_next_step(kind: str) -> None:
+    p = nn.Parameter(start())
+    optimizer = getattr(optim, kind)([p], lr=0.1)
+    p.grad = np.ones((3, 2))
+    optimizer.step()
+    for wrong in (-1, float("nan"), "0.1", None, float("inf")):
+        before = p.data
+        for _ in range(2):  # a second try is no better
+            optimizer.param_groups[0]["lr"] = wrong
+            with pytest.raises(ValueError, match="lr must be a number ≥ 0"):
+                optimizer.step()
+        assert p.data is before
+    optimizer.param_groups[0]["lr"] = 0.1
+    optimizer.step()
+    assert p.data is not before
+
+
+def test_betas_may_be_a_list_that_changes() -> None:
+    p, twin = nn.Parameter(start()), nn.Parameter(start())
+    optimizers = [optim.Adam([p], betas=[0.9, 0.999]), optim.Adam([twin], betas=(0.9, 0.999))]
+    for step in range(3):
+        if step:
+            optimizers[0].param_groups[0]["betas"][0] = 0.5
+            optimizers[1].param_groups[0]["betas"] = (0.5, 0.999)
+        for parameter, optimizer in zip((p, twin), optimizers, strict=True):
+            parameter.grad = gradients()[step]
+            optimizer.step()
+    assert np.array_equal(p.data, twin.data)
+
+
+def test_parameters_of_several_dtypes_share_a_group() -> None:
+    parameters = [nn.Parameter(start().astype(dtype)) for dtype in (np.float32, np.float64, np.float32, np.float16)]
+    for parameter in parameters:
+        parameter.grad = np.ones((3, 2), parameter.dtype)
+    optim.SGD(parameters, lr=0.1, momentum=0.9).step()
+    for parameter, dtype in zip(parameters, (np.float32, np.float64, np.float32, np.float16), strict=True):
+        assert parameter.dtype == dtype
+        np.testing.assert_allclose(parameter.data, start() - 0.1, rtol=1e-2 if dtype == np.float16 else 1e-5)

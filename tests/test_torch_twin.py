@@ -4,7 +4,6 @@ Both run in float64, so after 50 steps they differ by rounding alone: the two ad
 """
 
 from collections.abc import Iterator
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -43,17 +42,15 @@ def _one_thread() -> Iterator[None]:
 
 def twins(sizes: list[int], activation: str) -> tuple[nn.Sequential, Any]:
     """Our network with biases N(0, 1), and PyTorch's with copies of its arrays."""
-    rng = np.random.default_rng(0)
-    ours: list[nn.Module] = []
+    ours = nn.mlp(sizes, getattr(nn, activation), rng=0)
     theirs = []
-    for n_in, n_out in pairwise(sizes):
-        layer, twin = nn.Linear(n_in, n_out, rng=rng), torch.nn.Linear(n_in, n_out, dtype=torch.float64)
+    for layer in ours[::2]:
+        twin = torch.nn.Linear(layer.in_features, layer.out_features, dtype=torch.float64)
         with torch.no_grad():
             twin.weight.copy_(torch.tensor(layer.weight.data))
             twin.bias.copy_(torch.tensor(layer.bias.data))
-        ours += [layer, getattr(nn, activation)()]
         theirs += [twin, getattr(torch.nn, activation)()]
-    return nn.Sequential(*ours[:-1]), torch.nn.Sequential(*theirs[:-1])
+    return ours, torch.nn.Sequential(*theirs[:-1])
 
 
 def targets(loss: str, classes: int) -> Any:

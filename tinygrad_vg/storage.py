@@ -1,6 +1,13 @@
-"""Arrays on disk, without pickle: a file that is loaded cannot run code, one that is cut off is never seen."""
+"""Arrays on disk: without pickle, so that a file that is loaded cannot run code; whole or not at all; with checksums.
 
+`replacing` writes beside a file and renames: a program that is killed, or a machine that loses its power, leaves the
+old file or the new. A process that is killed while it writes leaves its temporary, `.name.TOKEN.suffix`, behind.
+"""
+
+import contextlib
 import os
+import secrets
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,23 +20,58 @@ import numpy as np
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A path beside `path` to write to, renamed to it if all went well and removed if not.
 
-    Renaming is one step for the file system: readers find the old file or the new, never half of one.
+    Renaming is one step for the file system: readers find the old file or the new, never half of one, also after a
+    power failure. Each writer has a temporary of its own: of two that write at once, in threads or processes, the last
+    one's file stays. An existing file keeps its mode, and a symbolic link stays one: its target is replaced.
+
+    Raises:
+        OSError: if the file cannot be written. What was there is there still.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with replacing(f"{folder}/table.csv") as temporary:
+    ...         _ = temporary.write_text("a,b")
+    ...     Path(f"{folder}/table.csv").read_text()
+    'a,b'
     """
     path = Path(path)
+    if path.is_symlink():
+        path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(8)}{path.suffix}")
+    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
+    # As readable as the old file from the start, and writable until it is written.
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666 if mode is None else mode | stat.S_IWUSR))
     try:
         yield temporary
+        with open(temporary, "rb+") as file:  # Windows flushes only what is open for writing
+            os.fsync(file.fileno())
+        if mode is not None:
+            os.chmod(temporary, mode)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+    flush_names(path.parent)
+
+
+def flush_names(folder: Path) -> None:
+    """Have the disk hold which names a folder has, where the system can: a rename is a change of the folder."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    folder_file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with contextlib.suppress(OSError):  # some network file systems refuse; the file is in its place all the same
+            os.fsync(folder_file)
+    finally:
+        os.close(folder_file)
 
 
 def save(arrays: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
     """Write named arrays, such as a `state_dict()`, to an `.npz` file; missing folders are made.
 
     Raises:
-        ValueError: if the path does not end in .npz, or an array holds Python objects.
+        TypeError: if a name is no string, or `arrays` is no mapping.
+        ValueError: if the path does not end in .npz, a name holds a NUL, or an array Python objects.
 
     >>> import tempfile, tinygrad_vg as tg
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -41,6 +83,11 @@ def save(arrays: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
         raise ValueError(f"arrays are saved as .npz files; {os.fspath(path)!r} has another suffix")
     if not isinstance(arrays, Mapping):
         raise TypeError(f"save takes arrays by name, such as net.state_dict(), not {type(arrays).__name__}")
+    for name in arrays:
+        if not isinstance(name, str):
+            raise TypeError(f"names of arrays are strings, not {name!r}: it would come back as a string, if at all")
+        if "\0" in name:
+            raise ValueError(f"the name {name!r} holds a NUL, at which it would be cut off")
     plain = {name: np.asarray(array) for name, array in arrays.items()}
     for name, array in plain.items():
         if array.dtype.hasobject:
@@ -55,11 +102,17 @@ def save(arrays: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
 
 
 def load(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The arrays of an `.npz` file, by name.
+    """The arrays of an `.npz` file, by name. All checksums are compared.
 
     Raises:
         OSError: if the file cannot be read, FileNotFoundError if there is none.
-        ValueError: if it is not an .npz file, or holds Python objects.
+        ValueError: if it is not an .npz file, is damaged, holds Python objects, or something else than arrays.
+
+    >>> import tempfile, numpy as np, tinygrad_vg as tg
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.savez(f"{folder}/a.npz", x=np.arange(3))
+    ...     tg.load(f"{folder}/a.npz")
+    {'x': array([0, 1, 2])}
     """
     import zipfile
 
@@ -67,8 +120,33 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
         try:
             if not zipfile.is_zipfile(file):
                 raise ValueError("it is no zip archive, or only a part of one")
-            file.seek(0)
-            with np.load(file, allow_pickle=False) as archive:
-                return {name: archive[f"{name}.npy"] for name in archive.files}
+            with zipfile.ZipFile(file) as archive:
+                members = archive.infolist()
+                check_members(members, file)
+                return {member.filename.removesuffix(".npy"): read(archive, member) for member in members}
         except Exception as error:  # NumPy and zipfile raise five kinds for the same thing
             raise ValueError(f"{os.fspath(path)} is not a whole .npz file of plain arrays: {error}") from error
+
+
+def check_members(members: list[Any], file: Any) -> None:
+    """Raise ValueError for entries that are no arrays, and where the archive's end counts others than were found."""
+    names = [member.filename for member in members]
+    if strange := [name for name in names if not name.endswith(".npy")]:
+        raise ValueError(f"it holds what is no array: {strange}")
+    if len(set(names)) < len(names):
+        raise ValueError("a name is there twice")
+    if any(not member.orig_filename.isascii() and not member.flag_bits & 0x800 for member in members):
+        raise ValueError("a name is not marked as UTF-8")
+    file.seek(-22, os.SEEK_END)  # the record that ends an archive without a comment
+    end = file.read()
+    if end.startswith(b"PK\5\6") and int.from_bytes(end[10:12], "little") != min(len(names), 0xFFFF):
+        raise ValueError(f"its directory has {len(names)} entries, and its end says another number")
+
+
+def read(archive: Any, member: Any) -> Any:
+    """The array of one entry of an archive, read to its end: there stands the checksum."""
+    with archive.open(member) as file:
+        array = np.lib.format.read_array(file, allow_pickle=False)
+        if file.read(1):
+            raise ValueError(f"{member.filename} is longer than its array")
+    return array

@@ -10,13 +10,10 @@ from tests.benchmarks.jobs import Job, Training
 
 def network(start: list[tuple[np.ndarray, np.ndarray]]) -> tg.nn.Sequential:
     """Linear and Sigmoid layers with these weights and biases; the last Linear gives logits."""
-    modules = []
-    for weight, bias in start:
-        n_out, n_in = weight.shape
-        layer = tg.nn.Linear(n_in, n_out, dtype=np.float32)
+    net = tg.nn.mlp([start[0][0].shape[1], *(len(weight) for weight, _ in start)], dtype=np.float32)
+    for layer, (weight, bias) in zip(net[::2], start, strict=True):
         layer.weight.data, layer.bias.data = weight.copy(), bias.copy()
-        modules += [layer, tg.nn.Sigmoid()]
-    return tg.nn.Sequential(*modules[:-1])
+    return net
 
 
 def ours(job: Job) -> Training:
@@ -32,7 +29,7 @@ def ours(job: Job) -> Training:
         sgd.zero_grad()
         loss = cost(net(images.take(batch, axis=0)), targets.take(batch, axis=0))
         loss.backward()
-        loss = loss.data  # the graph goes, as in `cost(net(x), y).backward()`, and SGD writes in place
+        loss = loss.data  # the graph goes, as in `cost(net(x), y).backward()`
         sgd.step()
         return loss
 

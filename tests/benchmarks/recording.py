@@ -10,7 +10,6 @@ import os
 os.environ |= dict.fromkeys(["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"], "1")  # before NumPy
 
 from contextlib import ExitStack
-from itertools import pairwise
 from time import perf_counter
 
 import numpy as np
@@ -26,10 +25,7 @@ INSTRUMENTS = {"recorder": (GradientRecorder,), "recorder and ledger": (Gradient
 def training(sizes):
     """A function that trains a network for STEPS steps and returns the seconds of it, instruments on."""
     rng = np.random.default_rng(0)
-    layers = []
-    for n_in, n_out in pairwise(sizes):
-        layers += [tg.nn.Linear(n_in, n_out, rng=rng, dtype=np.float32), tg.nn.Sigmoid()]
-    net = tg.nn.Sequential(*layers[:-1])
+    net = tg.nn.mlp(sizes, dtype=np.float32, rng=rng)
     images = rng.random((5000, sizes[0]), dtype=np.float32)
     targets = np.eye(sizes[-1], dtype=np.float32)[rng.integers(0, sizes[-1], 5000)]
     sgd = tg.optim.SGD(net.parameters(), lr=0.01, weight_decay=1e-4)

@@ -146,8 +146,7 @@ def test_factors_and_gains_beyond_the_floats():
 
 def test_300_layers_in_float32_show_gains_all_the_way():
     rng = np.random.default_rng(0)
-    pairs = [[nn.Linear(30, 30, rng=rng, dtype=np.float32), nn.Sigmoid()] for _ in range(300)]
-    net = nn.Sequential(*(module for pair in pairs for module in pair))
+    net = nn.mlp([30] * 301, dtype=np.float32, rng=rng)
     cost = np.sum(net(rng.normal(size=(4, 30)).astype(np.float32)))
     cost.backward()
     assert not np.any(net[0].bias.grad)  # below the floats

@@ -178,7 +178,7 @@ def test_before_a_backward_all_figures_are_dashes():
 
 
 def test_100_layers_in_float32_have_a_product_and_bars_of_their_own():
-    net = nn.Sequential(*(m for i in range(100) for m in (nn.Linear(9, 9, rng=i, dtype=np.float32), nn.Sigmoid())))
+    net = nn.mlp([9] * 101, dtype=np.float32, rng=0)
     cost = np.sum(net(np.ones((2, 9), np.float32)))
     cost.backward()
     assert not np.any(net[0].bias.grad)  # below the floats

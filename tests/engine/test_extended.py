@@ -16,9 +16,7 @@ from tinygrad_vg.instruments import log10_norm
 
 
 def deep(depth, dtype, width=30):
-    rng = np.random.default_rng(0)
-    layers = [[nn.Linear(width, width, rng=rng, dtype=dtype), nn.Sigmoid()] for _ in range(depth)]
-    return nn.Sequential(*(module for pair in layers for module in pair))
+    return nn.Sequential(*nn.mlp([width] * (depth + 1), dtype=dtype, rng=0), nn.Sigmoid())
 
 
 def exact(x):

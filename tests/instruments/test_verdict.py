@@ -114,11 +114,7 @@ def test_verdicts_are_right_and_thresholds_are_not(results):
 
 
 def nielsen(hidden):
-    layers = []
-    rng = np.random.default_rng(0)
-    for n_in, n_out in zip([784] + [30] * hidden, [30] * hidden + [10], strict=True):
-        layers += [nn.Linear(n_in, n_out, rng=rng), nn.Sigmoid()]
-    return nn.Sequential(*layers[:-1])
+    return nn.mlp([784, *[30] * hidden, 10], rng=0)
 
 
 def test_nielsen_s_network_of_four_hidden_layers_vanishes():

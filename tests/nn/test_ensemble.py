@@ -1,6 +1,5 @@
 """Member i of a trained ensemble is network i trained alone: parameters, gradients and losses, to rounding."""
 
-import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -28,11 +27,7 @@ COSTS: dict[str, type[nn.Module]] = {
 
 
 def network(seed: int, sizes: list[int] = SIZES, dtype: type = np.float64) -> nn.Sequential:
-    rng = np.random.default_rng(seed)
-    parts: list[nn.Module] = []
-    for n_in, n_out in itertools.pairwise(sizes):
-        parts += [nn.Linear(n_in, n_out, dtype=dtype, rng=rng), nn.Sigmoid()]
-    return nn.Sequential(*parts[:-1])
+    return nn.mlp(sizes, dtype=dtype, rng=seed)
 
 
 class Tied(nn.Module):
@@ -204,3 +199,86 @@ def test_models_that_compute_something_else_are_refused() -> None:
     models = [nn.Sequential(nn.Linear(3, 2, rng=seed), part) for seed, part in enumerate([nn.Sigmoid(), nn.Tanh()])]
     with pytest.raises(ValueError, match="Tanh"):
         nn.stack(models)
+
+
+# Layers of one's own. Where R = B, a layer that does not know members would mix them with samples, without a word.
+
+
+class Scale(nn.Module):
+    """Written for one network."""
+
+    def __init__(self, seed: int) -> None:
+        self.factor = nn.Parameter(np.random.default_rng(seed).normal(size=4))
+
+    def forward(self, x: Any) -> Any:
+        return x * self.factor
+
+
+class ScaleOfMembers(Scale):
+    """Written for ensembles too."""
+
+    takes_members = True
+
+    def forward(self, x: Any) -> Any:
+        return x * nn.beside_batch(self.factor, x)
+
+
+class ScaledLinear(nn.Linear):
+    """Its base takes members; its own forward does not."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(4, 4, rng=seed)
+        self.factor = nn.Parameter(np.ones(4))
+
+    def forward(self, x: Any) -> Any:
+        return super().forward(x) * self.factor
+
+
+class NamedLinear(nn.Linear):
+    """Linear's own forward."""
+
+
+class CountingNorm(nn.Module):
+    def __init__(self) -> None:
+        self.seen = nn.Buffer(np.zeros(4))
+
+    def forward(self, x: Any) -> Any:
+        return x - self.seen
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [(Scale, "Scale"), (ScaledLinear, "ScaledLinear"), (lambda _: CountingNorm(), "CountingNorm")],
+    ids=["Parameter", "another forward than its base's", "Buffer"],
+)
+def test_a_layer_that_does_not_know_members_is_refused_with_what_to_write(make: Any, name: str) -> None:
+    nets = [nn.Sequential(nn.Linear(5, 4, rng=seed), make(seed)) for seed in range(3)]
+    with pytest.raises(
+        TypeError, match=rf"{name} \(1\) has parameters .* nn\.beside_batch\(p, x\) .* takes_members = True"
+    ):
+        nn.stack(nets)
+    with pytest.raises(TypeError, match=r"\(the model itself\)"):
+        nn.stack([net[1] for net in nets])
+
+
+def test_a_layer_that_knows_members_is_a_loop_over_them(rng: np.random.Generator) -> None:
+    nets = [nn.Sequential(nn.Linear(5, 4, rng=seed), ScaleOfMembers(seed)) for seed in range(4)]
+    x = rng.normal(size=(4, 5))  # four members, four samples, four features
+    outputs = nn.stack(nets)(x)
+    for i, net in enumerate(nets):
+        np.testing.assert_allclose(outputs.data[i], net(x).data, rtol=1e-13)
+
+
+def test_a_subclass_keeps_its_base_s_word_as_long_as_it_keeps_its_forward() -> None:
+    assert nn.stack([NamedLinear(3, 2, rng=seed) for seed in range(4)])(np.ones((4, 3))).shape == (4, 4, 2)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "x", "expected"),
+    [((3,), (3,), (3,)), ((3,), (5, 3), (3,)), ((4, 3), (3,), (4, 3)), ((4, 3), (5, 3), (4, 1, 3)),
+     ((4, 3), (4, 5, 3), (4, 1, 3))],
+    ids=str,
+)  # fmt: skip
+def test_a_parameter_lies_beside_a_batch(parameter: tuple[int, ...], x: tuple[int, ...], expected: Any) -> None:
+    assert nn.beside_batch(np.zeros(parameter), np.zeros(x)).shape == expected
+    assert nn.beside_batch(nn.Parameter(np.zeros(parameter)), np.zeros(x)).shape == expected

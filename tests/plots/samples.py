@@ -1,14 +1,11 @@
 """What the tests of the pictures draw, and how they read it back."""
 
 import dataclasses
-from itertools import pairwise
 
 import numpy as np
 
 import tinygrad_vg as tg
-from tinygrad_vg.instruments import mean_field
-from tinygrad_vg.instruments.history import History
-from tinygrad_vg.instruments.ledger import Ledger
+from tinygrad_vg.instruments import History, Ledger, mean_field
 
 
 def history(layers, steps=1, members=50, slope=0.7):
@@ -34,16 +31,7 @@ def broken(layers, steps=40):
 
 def ledger(layers, activation=tg.nn.Sigmoid, members=3, dead=None):
     """Of a real backward. `dead` is a hidden layer whose ReLUs are all off, in the first member."""
-
-    def network(seed):
-        rng = np.random.default_rng(seed)
-        sizes = [*[8] * (layers + 1), 3]
-        modules = []
-        for n_in, n_out in pairwise(sizes):
-            modules += [tg.nn.Linear(n_in, n_out, rng=rng), activation()]
-        return tg.nn.Sequential(*modules[:-1])
-
-    networks = [network(seed) for seed in range(members)]
+    networks = [tg.nn.mlp([*[8] * (layers + 1), 3], activation, rng=seed) for seed in range(members)]
     if dead is not None:
         bias = networks[0][2 * (dead - 1)].bias
         bias.data = bias.data - 100

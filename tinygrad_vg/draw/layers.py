@@ -89,8 +89,7 @@ def layers(
         RuntimeError: if a ledger's weights have been updated since: draw between backward and the optimizer's step.
 
     >>> import numpy as np, tinygrad_vg as tg
-    >>> modules = [[tg.nn.Linear(30, 30, rng=i), tg.nn.Sigmoid()] for i in range(50)]
-    >>> net = tg.nn.Sequential(*[module for pair in modules for module in pair])
+    >>> net = tg.nn.mlp([30] * 51, rng=0)
     >>> cost = np.sum(net(np.ones((10, 30))))
     >>> cost.backward()
     >>> "layers 1 to 49" in tg.draw.layers(net, cost).source

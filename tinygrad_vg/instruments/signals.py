@@ -5,6 +5,7 @@ class holds them. There are two sources, and both make a `Chain`: a `Listener` h
 `recorded` reads the graph of a cost.
 """
 
+import copy
 import weakref
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -77,7 +78,7 @@ class Chain:
         self._layers = layers
         self._outputs: list[Any] = []  # of each layer a weak reference to z: to hold z would keep its graph alive
         self.units: list[Unit] = []
-        self.members: tuple[int, ...] = members_of(next(iter(layers)).weight)
+        self.members: tuple[int, ...] = members_of(next(iter(layers)))
         self.problem: str | None = None
 
     @property
@@ -182,6 +183,26 @@ def recorded(model: Module, cost: Tensor, gradients: bool = True) -> Chain:
         for unit in chain.units:
             unit.gradient = totals.get(unit.output)  # type: ignore[arg-type]
     return chain
+
+
+def dry_run(model: Module, x: Any) -> tuple[Chain, Any]:
+    """The chain of a model's call on x, each unit with its output, and what the first layer was given.
+
+    The call is that of a copy, so nobody who listens to the model hears of it.
+
+    Raises:
+        ValueError: as `recorded` does.
+    """
+    copied = copy.deepcopy(model)
+    for parameter in copied.parameters():
+        parameter.requires_grad = True
+    output = copied(x)
+    if not isinstance(output, Tensor) or output.node is None:
+        raise ValueError("nothing of the model's call was recorded: it was made inside no_grad, or has no parameters")
+    chain = recorded(copied, output, gradients=False)
+    first = chain.units[0].output
+    assert first is not None
+    return chain, next(call.inputs[0] for call in calls(first) if call.module is chain.units[0].module)
 
 
 def _layer_calls(cost: Tensor, layers: Mapping[Module, str]) -> Iterator[tuple[int, Any, Tensor]]:

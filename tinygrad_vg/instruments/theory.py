@@ -4,7 +4,6 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from statistics import NormalDist
 from typing import Any
 
@@ -12,8 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tinygrad_vg.engine import Tensor, grad
-from tinygrad_vg.instruments.chain import units_of
-from tinygrad_vg.nn import Linear, Module
+from tinygrad_vg.instruments.signals import Unit, dry_run
+from tinygrad_vg.nn import Module
 
 Function = Callable[[Any], Any]
 Activation = Module | type[Module] | Function
@@ -155,24 +154,16 @@ def mean_field_of(model: Module, images: Any) -> MeanField:
     >>> prediction.layers, prediction.width, prediction.weight_std.round(2)
     ((1, 2), array([300,  10]), array([1., 1.]))
     """
-    modules = [module for _, module in units_of(model)]
-    linears = [module for module in modules if isinstance(module, Linear)]
-    others = [module for module in modules if not isinstance(module, Linear)]
-    strange = [type(module).__name__ for module in others if next(module.parameters(), None) is not None]
-    if strange or not linears:
-        found = ", ".join(strange) or "no Linear"
-        raise TypeError(f"the theory knows Sequential, Linear and activations; this model has {found}")
-    places = [i for i, module in enumerate(modules) if isinstance(module, Linear)]
-    x = _composed(modules[: places[0]])(images)
-    x = x.data if isinstance(x, Tensor) else np.asarray(x)
-    if x.shape[-1:] != (linears[0].in_features,):
-        raise ValueError(f"{linears[0]!r} takes images of shape (B, {linears[0].in_features}), not {x.shape}")
+    images = np.asarray(images)
+    chain, x = dry_run(model, sample := images[:1])
+    x = images if x is sample else dry_run(model, images)[1]
+    layers = [chain.units[i].module for i in chain.ends]
     return _propagate(
-        [_function(_composed(modules[i + 1 : j])) for i, j in pairwise(places)],
-        [math.sqrt(_mean_square(linear.weight.data) * linear.in_features) for linear in linears],
-        [0.0 if linear.bias is None else math.sqrt(_mean_square(linear.bias.data)) for linear in linears],
-        [linear.out_features for linear in linears],
-        _mean_square(x),
+        [_function(_composed(low, units)) for low, units, _ in chain.steps()],
+        [math.sqrt(_mean_square(layer.weight.data) * layer.in_features) for layer in layers],
+        [0.0 if layer.bias is None else math.sqrt(_mean_square(layer.bias.data)) for layer in layers],
+        [layer.out_features for layer in layers],
+        _mean_square(x.data if isinstance(x, Tensor) else x),
     )
 
 
@@ -297,9 +288,32 @@ def _function(activation: Activation) -> Function:
     return function  # type: ignore[no-any-return]
 
 
-def _composed(modules: Sequence[Module]) -> Function:
-    """The modules one after the other, without their hooks: who listens to a network must not hear of this."""
-    return lambda x: functools.reduce(lambda x, module: module.forward(x), modules, x)
+def _composed(low: Unit, units: Sequence[Unit]) -> Function:
+    """What lies behind a layer as one function of z.
+
+    Raises:
+        TypeError: if it has parameters, or is made of several operations outside of a module.
+    """
+    below = low.output
+    for unit in units:
+        if unit.module is not None and next(unit.module.parameters(), None) is not None:
+            raise TypeError(f"the theory knows Linear and activations; this model has {unit.label} between them")
+        if unit.module is None and any(source is not below for _, source, _ in unit.output.node.edges):  # type: ignore[union-attr]
+            raise TypeError(f"{unit.label} is part of an activation in several operations: write it as an nn.Activation")
+        below = unit.output
+
+    def function(z: Any) -> Any:
+        below = low.output
+        for unit in units:
+            if unit.module is not None:
+                z = unit.module.forward(z)
+            else:
+                node: Any = unit.output.node  # type: ignore[union-attr]
+                z = Tensor.record(node.function, tuple(z if x is below else x for x in node.inputs), node.kwargs)
+            below = unit.output
+        return z
+
+    return function
 
 
 def _mean_square(array: NDArray[Any]) -> float:

@@ -92,8 +92,7 @@ def diagnose(source: History | Ledger) -> Diagnosis:
     >>> import numpy as np, tinygrad_vg as tg
     >>> from tinygrad_vg.instruments import Ledger, diagnose
     >>> rng = np.random.default_rng(0)
-    >>> layers = [[tg.nn.Linear(30, 30, rng=rng), tg.nn.Sigmoid()] for _ in range(8)]
-    >>> net = tg.nn.Sequential(*[module for pair in layers for module in pair])
+    >>> net = tg.nn.mlp([30] * 9, rng=rng)
     >>> with Ledger(net) as ledger:
     ...     np.sum(net(rng.normal(size=(50, 30)))).backward()
     >>> diagnosis = diagnose(ledger)
@@ -115,7 +114,7 @@ def diagnose(source: History | Ledger) -> Diagnosis:
         )
         dead = np.array([np.atleast_1d(np.array(row.cause) == "dead") for row in rows])
         between = ", ".join(dict.fromkeys(part.label for row in rows for part in row.parts)) or "nothing"
-        saturation = np.array([np.median(split.saturation) for split in source.split()])
+        saturation = np.array([np.median(row.activation - row.cap) for row in rows])
         return _judge(tuple(row.layer for row in rows), steps, weights, dead, saturation, between)
     raise TypeError(f"diagnose takes a History or a Ledger, not {type(source).__name__}")
 

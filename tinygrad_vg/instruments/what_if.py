@@ -74,8 +74,7 @@ def what_if(
 
     >>> from tinygrad_vg import nn
     >>> rng = np.random.default_rng(0)
-    >>> layers = [[nn.Linear(30, 30, rng=rng), nn.Sigmoid()] for _ in range(6)]
-    >>> net = nn.Sequential(*[module for pair in layers for module in pair][:-1])
+    >>> net = nn.mlp([30] * 7, rng=rng)
     >>> answer = what_if(net, rng.normal(size=(10, 30)), activation=nn.Tanh, rng=0)
     >>> 0.3 < answer.predicted < 0.6, abs(answer.measured - answer.predicted) < 0.03
     (True, True)

@@ -1,18 +1,37 @@
 """Networks: modules, layers, losses, initializers, and ensembles of networks."""
 
-from tinygrad_vg.nn import init as init
-from tinygrad_vg.nn.ensemble import stack as stack
-from tinygrad_vg.nn.ensemble import unstack as unstack
-from tinygrad_vg.nn.layers import Identity as Identity
-from tinygrad_vg.nn.layers import LayerNorm as LayerNorm
-from tinygrad_vg.nn.layers import Linear as Linear
-from tinygrad_vg.nn.layers import ReLU as ReLU
-from tinygrad_vg.nn.layers import Residual as Residual
-from tinygrad_vg.nn.layers import Sigmoid as Sigmoid
-from tinygrad_vg.nn.layers import Tanh as Tanh
-from tinygrad_vg.nn.losses import BCEWithLogitsLoss as BCEWithLogitsLoss
-from tinygrad_vg.nn.losses import CrossEntropyLoss as CrossEntropyLoss
-from tinygrad_vg.nn.losses import MSELoss as MSELoss
-from tinygrad_vg.nn.module import Module as Module
-from tinygrad_vg.nn.module import Parameter as Parameter
-from tinygrad_vg.nn.module import Sequential as Sequential
+from tinygrad_vg.nn import init
+from tinygrad_vg.nn.activations import Activation, Identity, ReLU, Sigmoid, Softplus, Tanh
+from tinygrad_vg.nn.containers import Residual, Sequential, mlp
+from tinygrad_vg.nn.ensemble import beside_batch, by_member, member_axis, members_of, stack, unstack
+from tinygrad_vg.nn.linear import Linear
+from tinygrad_vg.nn.losses import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss
+from tinygrad_vg.nn.module import Buffer, Module, Parameter
+from tinygrad_vg.nn.normalization import LayerNorm
+
+__all__ = [
+    "Activation",
+    "BCEWithLogitsLoss",
+    "Buffer",
+    "CrossEntropyLoss",
+    "Identity",
+    "LayerNorm",
+    "Linear",
+    "MSELoss",
+    "Module",
+    "Parameter",
+    "ReLU",
+    "Residual",
+    "Sequential",
+    "Sigmoid",
+    "Softplus",
+    "Tanh",
+    "beside_batch",
+    "by_member",
+    "init",
+    "member_axis",
+    "members_of",
+    "mlp",
+    "stack",
+    "unstack",
+]

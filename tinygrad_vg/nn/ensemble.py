@@ -6,20 +6,24 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from tinygrad_vg.nn.module import Module
+from tinygrad_vg.nn.module import Buffer, Module, Parameter, state_of
 
 M = TypeVar("M", bound=Module)
 
 
 def stack(models: Iterable[M]) -> M:
-    """The same module with the parameters of all models stacked along a new first axis.
+    """The same module with the parameters and buffers of all models stacked along a new first axis.
 
     A weight becomes (R, out, in), a bias (R, out). A batch (B, in) goes in, (R, B, out) comes out, and the
     losses sum over the members: each member's gradient, and so its whole training, is its own, to rounding.
-    What a model keeps besides parameters is taken from the first.
+    What a model keeps besides parameters and buffers is taken from the first.
+
+    A layer of your own that has parameters or buffers must lay them beside a batch by `beside_batch`, and say so.
 
     Raises:
-        ValueError: if there is no model, or two differ in a module's type or a parameter's name, shape or dtype.
+        ValueError: if there is no model, or two differ in a module's type, or a parameter's or buffer's name, shape or
+            dtype.
+        TypeError: if a module has parameters or buffers of its own and does not say `takes_members = True`.
 
     >>> import numpy as np
     >>> from tinygrad_vg import nn
@@ -30,7 +34,10 @@ def stack(models: Iterable[M]) -> M:
     models = list(models)
     if not models:
         raise ValueError("stack needs at least one model")
-    parts = [dict(model.named_parameters()) for model in models]
+    for name, module in models[0].named_modules():
+        if not takes_members(module) and any(isinstance(part, Parameter | Buffer) for _, part in module._parts()):
+            raise TypeError(_REFUSAL.format(kind=type(module).__name__, name=name or "the model itself"))
+    parts = [state_of(model) for model in models]
     kinds: list[dict[str, Any]] = [{name: (p.shape, p.dtype) for name, p in part.items()} for part in parts]
     for kind, model in zip(kinds, models, strict=True):
         kind |= {name or "the model": type(module).__name__ for name, module in model.named_modules()}
@@ -40,18 +47,94 @@ def stack(models: Iterable[M]) -> M:
                          for name in {**kinds[0], **kind} if kinds[0].get(name) != kind.get(name)]  # fmt: skip
             raise ValueError(f"models 0 and {i} cannot be stacked, they differ in {'; '.join(differing)}")
     ensemble = copy.deepcopy(models[0])
-    for name, parameter in ensemble.named_parameters():
-        parameter.data = np.stack([part[name].data for part in parts])
+    for name, tensor in state_of(ensemble).items():
+        tensor.data = np.stack([part[name].data for part in parts])
     return ensemble
 
 
 def unstack(model: M, i: int) -> M:
-    """Member i of an ensemble, as a module of its own with copies of its parameters.
+    """Member i of an ensemble, as a module of its own with copies of its parameters and buffers.
 
     Raises:
         IndexError: if there is no member i.
+
+    >>> from tinygrad_vg import nn
+    >>> nets = nn.stack([nn.Linear(3, 2, rng=seed) for seed in range(4)])
+    >>> nn.unstack(nets, 1).weight.shape
+    (2, 3)
     """
     member = copy.deepcopy(model)
-    for parameter in member.parameters():
-        parameter.data = parameter.data[i].copy()
+    for tensor in state_of(member).values():
+        tensor.data = np.array(tensor.data[i])
     return member
+
+
+def beside_batch(parameter: Any, x: Any) -> Any:
+    """A parameter with an entry per feature, in the shape in which it goes with x of shape (..., B, n).
+
+    Of an ensemble it is (R, n), which would go with the rows of a batch, sample i with member i, wherever B is R or 1.
+    It becomes (R, 1, n): each member's goes with its whole batch. Of a single network, (n,), and beside one sample
+    x (n,), it stays as it is. A layer with one number keeps it in the shape (1,).
+
+    >>> import numpy as np
+    >>> from tinygrad_vg import nn
+    >>> class Scale(nn.Module):
+    ...     takes_members = True
+    ...     def __init__(self, n):
+    ...         self.factor = nn.Parameter(np.ones(n))
+    ...     def forward(self, x):
+    ...         return x * nn.beside_batch(self.factor, x)
+    >>> nn.stack([Scale(3) for _ in range(5)])(np.ones((5, 3))).shape
+    (5, 5, 3)
+    """
+    return np.expand_dims(parameter, -2) if parameter.ndim > 1 and x.ndim > 1 else parameter
+
+
+def members_of(layer: Module) -> tuple[int, ...]:
+    """(R,) for a layer of an ensemble of R networks, () for one of a single network.
+
+    >>> from tinygrad_vg import nn
+    >>> nn.members_of(nn.stack([nn.Linear(3, 2) for _ in range(4)])), nn.members_of(nn.Linear(3, 2))
+    ((4,), ())
+    """
+    own = vars(layer)
+    bias = own.get("bias")
+    return bias.shape[:-1] if isinstance(bias, Parameter) else own["weight"].shape[:-2]
+
+
+def member_axis(axes: int) -> int:
+    """Which of the axes of what an ensemble's layer puts out, (..., R, B, n) or of one sample (R, n), counts members.
+
+    >>> member_axis(3), member_axis(2), member_axis(4)
+    (0, 0, 1)
+    """
+    return max(0, axes - 3)
+
+
+def by_member(array: Any, members: tuple[int, ...]) -> Any:
+    """What a layer puts out, (..., R, B, n), as (R, all the rest); of a single network, (..., n), as one row.
+
+    >>> import numpy as np
+    >>> by_member(np.zeros((4, 5, 2)), (4,)).shape, by_member(np.zeros((5, 2)), ()).shape
+    ((4, 10), (10,))
+    """
+    if not members:
+        return array.reshape(-1)
+    return np.moveaxis(array, member_axis(array.ndim), 0).reshape(*members, -1)
+
+
+_REFUSAL = (
+    "{kind} ({name}) has parameters or buffers of its own and does not say that it takes stacked ones, (R, n): x * p "
+    "would mix members with samples. Write nn.beside_batch(p, x) for p in its forward, and takes_members = True in its "
+    "class"
+)
+
+
+def takes_members(module: Module) -> bool:
+    """What the class that has the module's `forward` says, or one derived from it, of the module's taking members."""
+    for kind in type(module).__mro__:
+        if "takes_members" in vars(kind):
+            return bool(vars(kind)["takes_members"])
+        if "forward" in vars(kind):
+            return False
+    return False

@@ -1,7 +1,7 @@
 """Module: a function with parameters, made of other modules."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Self, overload
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
@@ -11,29 +11,50 @@ from tinygrad_vg.engine import Call, HookHandle, Tensor
 class Parameter(Tensor):
     """A Tensor that belongs to a module and is trained: it requires gradients.
 
-    Attributes:
-        version: how often an optimizer has written into `data`, and so left it the same array with other numbers.
-
     >>> from tinygrad_vg import nn
     >>> nn.Parameter([0.0, 1.0])
     Parameter([0., 1.], requires_grad=True)
     """
 
-    __slots__ = ("version",)
+    __slots__ = ()
 
     def __init__(self, array: Any, requires_grad: bool = True, name: str | None = None) -> None:
         super().__init__(array, requires_grad, name)
-        self.version = 0
 
 
+class Buffer(Tensor):
+    """A Tensor that belongs to a module, and is saved, loaded and stacked with it, but not trained: a running mean.
+
+    It may hold numbers of any type. A module gives it new numbers by `buffer.data = ...`.
+
+    >>> from tinygrad_vg import nn
+    >>> nn.Buffer([0.0, 1.0])
+    Buffer([0., 1.])
+    """
+
+    __slots__ = ()
+
+    def __init__(self, array: Any, name: str | None = None) -> None:
+        super().__init__(array, False, name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.data, self.name)
+
+
+T = TypeVar("T", bound=Tensor)
 ForwardHook = Callable[["Module", tuple[Any, ...], Any], Any]
 
 
 class Module:
-    """Base of all layers and networks: write `forward`, and keep Parameters and Modules as attributes.
+    """Base of all layers and networks: write `forward`, and keep Parameters, Buffers and Modules as attributes.
 
-    Parameters and modules are found in the attributes, also in lists, tuples and dicts there; their names are the
-    attributes' names joined by dots. There is nothing to register and no `super().__init__()` to forget.
+    They are found in the attributes, also in lists, tuples and dicts there; their names are the attributes' names
+    joined by dots. There is nothing to register and no `super().__init__()` to forget.
+
+    Attributes:
+        training: whether the module is being trained; `train` and `eval` set it.
+        takes_members: whether `forward` works with an ensemble's parameters, (R, ...), which `nn.stack` asks. It holds
+            for the `forward` of the class that sets it: a class with another `forward` has to say so again.
 
     >>> import numpy as np
     >>> from tinygrad_vg import nn
@@ -47,6 +68,7 @@ class Module:
     """
 
     training = True
+    takes_members = False
     _forward_hooks: dict[int, ForwardHook] | None = None
 
     def forward(self, *args: Any) -> Any:
@@ -83,11 +105,15 @@ class Module:
         return ((name, value) for name, value in self._parts() if isinstance(value, Module))
 
     def _parts(self) -> Iterator[tuple[str, Any]]:
-        """All attributes, with lists, tuples and dicts taken apart."""
+        """All attributes, with lists, tuples and dicts taken apart, each once: one may contain itself."""
         unseen = [*vars(self).items()][::-1]
+        seen: set[int] = set()
         while unseen:
             name, value = unseen.pop()
             if isinstance(value, list | tuple | dict):
+                if id(value) in seen:
+                    continue
+                seen.add(id(value))
                 items = value.items() if isinstance(value, dict) else enumerate(value)
                 unseen += [(f"{name}.{key}", item) for key, item in items][::-1]
             else:
@@ -106,16 +132,27 @@ class Module:
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """All parameters below this module with their dotted names; a shared one comes once."""
-        seen: set[Parameter] = set()
+        return self._named(Parameter)
+
+    def named_buffers(self) -> Iterator[tuple[str, Buffer]]:
+        """All buffers below this module with their dotted names; a shared one comes once."""
+        return self._named(Buffer)
+
+    def _named(self, *kinds: type[T]) -> Iterator[tuple[str, T]]:
+        seen: set[Tensor] = set()
         for prefix, module in self.named_modules():
             for name, value in module._parts():
-                if isinstance(value, Parameter) and value not in seen:
+                if isinstance(value, kinds) and value not in seen:
                     seen.add(value)
                     yield f"{prefix}.{name}" if prefix else name, value
 
     def parameters(self) -> Iterator[Parameter]:
         """All parameters below this module, each once."""
         return (parameter for _, parameter in self.named_parameters())
+
+    def buffers(self) -> Iterator[Buffer]:
+        """All buffers below this module, each once."""
+        return (buffer for _, buffer in self.named_buffers())
 
     def zero_grad(self) -> None:
         """Forget all gradients: every parameter's `.grad` becomes None."""
@@ -133,26 +170,34 @@ class Module:
         return self.train(False)
 
     def state_dict(self) -> dict[str, Any]:
-        """A copy of every parameter's array, by name."""
-        return {name: parameter.data.copy() for name, parameter in self.named_parameters()}
+        """A copy of the array of every parameter and buffer, by name.
+
+        Raises:
+            ValueError: if two of them have one name.
+
+        >>> from tinygrad_vg import nn
+        >>> nn.LayerNorm(2).state_dict()
+        {'weight': array([1., 1.]), 'bias': array([0., 0.])}
+        """
+        return {name: tensor.data.copy() for name, tensor in state_of(self).items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Give every parameter the array of its name in `state`, cast to the parameter's dtype.
+        """Give every parameter and buffer the array of its name in `state`, cast to the dtype that it has here.
 
         Raises:
             KeyError: if a name is missing in `state` or unknown here.
             ValueError: if a shape differs. In both cases nothing has been changed.
         """
-        parameters = dict(self.named_parameters())
-        missing, unknown = sorted(parameters.keys() - state.keys()), sorted(state.keys() - parameters.keys())
+        tensors = state_of(self)
+        missing, unknown = sorted(tensors.keys() - state.keys()), sorted(state.keys() - tensors.keys())
         if missing or unknown:
             raise KeyError(f"the state does not fit this module: missing {missing}, unknown {unknown}")
-        arrays = {name: np.array(state[name], dtype=p.dtype) for name, p in parameters.items()}
+        arrays = {name: np.array(state[name], dtype=tensor.dtype) for name, tensor in tensors.items()}
         for name, array in arrays.items():
-            if array.shape != parameters[name].shape:
-                raise ValueError(f"{name} has shape {parameters[name].shape} here and {array.shape} in the state")
+            if array.shape != tensors[name].shape:
+                raise ValueError(f"{name} has shape {tensors[name].shape} here and {array.shape} in the state")
         for name, array in arrays.items():
-            parameters[name].data = array
+            tensors[name].data = array
 
     def __getstate__(self) -> dict[str, Any]:
         """Copying and pickling carry everything but hooks."""
@@ -168,40 +213,15 @@ class Module:
         return f"{type(self).__name__}({inside})"
 
 
-class Sequential(Module):
-    """Modules one after the other; `net[i]` is the i-th, `net[:i]` the Sequential of those before it.
+def state_of(module: Module) -> dict[str, Tensor]:
+    """The parameters and buffers below a module, by their dotted names: all that its state is made of.
 
-    >>> from tinygrad_vg import nn
-    >>> nn.Sequential(nn.Linear(784, 30), nn.Sigmoid(), nn.Linear(30, 10))
-    Sequential(
-      (0): Linear(784, 30)
-      (1): Sigmoid()
-      (2): Linear(30, 10)
-    )
+    Raises:
+        ValueError: if two have one name, as in an attribute {1: p, "1": q}, of which one would be lost.
     """
-
-    def __init__(self, *modules: Module) -> None:
-        for i, module in enumerate(modules):
-            if not isinstance(module, Module):
-                raise TypeError(f"Sequential takes modules; argument {i} is {module!r}")
-            setattr(self, str(i), module)
-
-    def __iter__(self) -> Iterator[Module]:
-        return (module for module in vars(self).values() if isinstance(module, Module))
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-    @overload
-    def __getitem__(self, index: int) -> Module: ...
-    @overload
-    def __getitem__(self, index: slice) -> "Sequential": ...
-    def __getitem__(self, index: int | slice) -> Module:
-        modules = list(self)
-        return Sequential(*modules[index]) if isinstance(index, slice) else modules[index]
-
-    def forward(self, x: Any) -> Any:
-        for module in vars(self).values():  # as __iter__ does, whose generator would take longer than the modules
-            if isinstance(module, Module):
-                x = module(x)
-        return x
+    state: dict[str, Tensor] = {}
+    for name, tensor in module._named(Parameter, Buffer):
+        if name in state:
+            raise ValueError(f"two parameters or buffers of {type(module).__name__} have the name {name!r}")
+        state[name] = tensor
+    return state

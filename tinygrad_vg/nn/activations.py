@@ -1,0 +1,155 @@
+"""Activations: functions that work element by element, each with the facts that instruments ask for.
+
+An activation of your own is a subclass that gives `function`, or `forward` where it has options or several steps:
+
+>>> import numpy as np
+>>> from tinygrad_vg import nn, ops
+>>> class Sine(nn.Activation):
+...     function = staticmethod(np.sin)
+...     symbol = "sin"
+...     largest_slope = 1.0
+>>> class LeakyReLU(nn.Activation):
+...     largest_slope = 1.0
+...     def __init__(self, negative_slope=0.01):
+...         self.negative_slope = negative_slope
+...     def forward(self, z):
+...         return ops.relu(z) - self.negative_slope * ops.relu(-z)
+>>> LeakyReLU(0.1)(np.array([-1.0, 2.0]))
+array([-0.1,  2. ])
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, ClassVar, Union
+
+import numpy as np
+
+from tinygrad_vg.engine import ops
+from tinygrad_vg.nn.module import Module
+from tinygrad_vg.engine import Tensor
+
+
+class Activation(Module):
+    """Base of the activations: y = φ(z), elementwise, of any shape.
+
+    A subclass inherits all facts. One that computes something else than its base gives its own, or derives from
+    Activation.
+
+    Attributes:
+        function: φ, a function of arrays and Tensors, given as a staticmethod; it becomes `forward`.
+        symbol: how pictures and factors write φ.
+        largest_slope: max |φ′|; nan where it is not known.
+
+    >>> from tinygrad_vg import nn
+    >>> nn.Sigmoid.symbol, nn.Sigmoid.largest_slope
+    ('σ', 0.25)
+    """
+
+    function: ClassVar[Any]
+    symbol: str = "φ"
+    largest_slope: float = math.nan
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        function = vars(cls).get("function")
+        if isinstance(function, staticmethod):
+            _BY_FUNCTION.setdefault(function.__func__, cls)
+            if "forward" not in vars(cls):
+                cls.forward = function  # type: ignore[method-assign]  # itself: a method around it would take time
+
+    @staticmethod
+    def saturated(y: Any) -> Any:
+        """Of outputs y (an array), which have a slope below 6 % of the largest; None where that is not known.
+
+        >>> import numpy as np
+        >>> from tinygrad_vg import nn
+        >>> nn.Tanh.saturated(np.array([0.0, -0.99]))
+        array([False,  True])
+        """
+        return None
+
+    @staticmethod
+    def of(tensor: Tensor) -> Union["Activation", type["Activation"], None]:
+        """The activation whose output a Tensor is: the module that was called, or else the class of the function.
+
+        None if the Tensor is no activation's output, or was not recorded.
+
+        >>> from tinygrad_vg import nn, ops, Tensor
+        >>> nn.Activation.of(ops.sigmoid(Tensor(0.0, requires_grad=True)))
+        <class 'tinygrad_vg.nn.activations.Sigmoid'>
+        """
+        module = getattr(getattr(tensor, "call", None), "module", None)
+        if isinstance(module, Activation):
+            return module
+        return _BY_FUNCTION.get(tensor.node.function) if tensor.node else None
+
+
+_BY_FUNCTION: dict[Callable[..., Any], type[Activation]] = {}
+
+
+class Sigmoid(Activation):
+    """σ(z) = 1/(1 + exp(−z)), elementwise. |σ′| ≤ 1/4 is where the vanishing begins."""
+
+    function = staticmethod(ops.sigmoid)
+    symbol = "σ"
+    largest_slope = 1 / 4
+
+    @staticmethod
+    def saturated(y: Any) -> Any:
+        return np.abs(y - 0.5) > 0.485
+
+
+class Tanh(Activation):
+    """tanh z, elementwise; |tanh′| ≤ 1."""
+
+    function = staticmethod(np.tanh)
+    symbol = "tanh"
+    largest_slope = 1.0
+
+    @staticmethod
+    def saturated(y: Any) -> Any:
+        return np.abs(y) > 0.97
+
+
+class ReLU(Activation):
+    """max(z, 0), elementwise; the slope at 0 is taken as 0."""
+
+    function = staticmethod(ops.relu)
+    symbol = "relu"
+    largest_slope = 1.0
+
+    @staticmethod
+    def saturated(y: Any) -> Any:
+        return y == 0
+
+
+class Softplus(Activation):
+    """log(1 + exp(z)), elementwise: a smooth ReLU, with the slope σ(z).
+
+    >>> from tinygrad_vg import nn
+    >>> round(float(nn.Softplus()(0.0)), 4)
+    0.6931
+    """
+
+    function = staticmethod(ops.softplus)
+    symbol = "softplus"
+    largest_slope = 1.0
+
+    @staticmethod
+    def saturated(y: Any) -> Any:
+        return -np.expm1(-y) < 0.06  # σ(z) = 1 − exp(−y)
+
+
+class Identity(Activation):
+    """x itself: a network without activations is a product of matrices."""
+
+    symbol = ""
+    largest_slope = 1.0
+
+    @staticmethod
+    def function(x: Any) -> Any:
+        return x
+
+    @staticmethod
+    def saturated(y: Any) -> Any:
+        return np.zeros(np.shape(y), bool)

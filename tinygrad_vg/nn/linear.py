@@ -1,0 +1,57 @@
+"""Linear: x Wᵀ + b."""
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_vg.engine import ops
+from tinygrad_vg.nn.init import Rng, scaled_normal_, standard_normal_
+from tinygrad_vg.nn.module import Module, Parameter
+from tinygrad_vg.engine import Tensor
+
+
+class Linear(Module):
+    """x Wᵀ + b for x of shape (..., B, in): (..., B, out).
+
+    It starts as in Nielsen's chapter 3: weights N(0, 1/in), biases N(0, 1); `nn.init` has other starts. As part of
+    an ensemble (`nn.stack`) its weight is (R, out, in), its bias (R, out), and its output (R, B, out).
+
+    Args:
+        in_features, out_features: numbers of inputs and of neurons.
+        bias: whether there is a b.
+        dtype: of the parameters.
+        rng: a `np.random.Generator` to draw from, or a seed.
+
+    >>> import numpy as np
+    >>> from tinygrad_vg import nn
+    >>> nn.Linear(784, 30, rng=0)(np.zeros((5, 784))).shape
+    (5, 30)
+    """
+
+    takes_members = True
+
+    def __init__(
+        self, in_features: int, out_features: int, bias: bool = True, *, dtype: Any = np.float64, rng: Rng = None
+    ) -> None:
+        if min(in_features, out_features) < 1:
+            raise ValueError(f"a layer has at least one input and one neuron, not {in_features} and {out_features}")
+        self.in_features = in_features
+        self.out_features = out_features
+        rng = np.random.default_rng(rng)  # one generator, or weight and bias would be drawn from the same seed
+        self.weight = scaled_normal_(Parameter(np.empty((out_features, in_features), dtype)), rng=rng)
+        self.bias = standard_normal_(Parameter(np.empty(out_features, dtype)), rng=rng) if bias else None
+
+    def forward(self, x: Any) -> Any:
+        if not isinstance(x, Tensor):
+            x = np.asarray(x)
+        if self.weight.data.ndim == 3 and x.ndim == 1:
+            raise ValueError("an ensemble takes batches: x[None] is a batch of this one sample")
+        try:
+            return ops.linear(x, self.weight, self.bias)
+        except ValueError as error:
+            if x.shape[-1:] == (self.in_features,):
+                raise
+            raise ValueError(f"{self!r} takes arrays of shape (..., {self.in_features}), not {x.shape}") from error
+
+    def extra_repr(self) -> str:
+        return f"{self.in_features}, {self.out_features}" + ("" if self.bias is not None else ", bias=False")

@@ -1,0 +1,90 @@
+"""Stochastic gradient descent, with momentum, Nesterov's look ahead, and weight decay."""
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_vg.optim.optimizer import Optimizer, Params
+
+_BLOCK = 1 << 16  # elements that are updated at a time: they stay in the processor's cache between two operations
+_LARGE = 2 * _BLOCK
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent: v ← momentum·v + g + weight_decay·p, p ← p − lr·v.
+
+    Nielsen's regularization parameter λ on n training samples is weight_decay = λ/n.
+
+    Args:
+        params: parameters, or groups of them as dicts.
+        lr: step length η.
+        momentum: share of the last step's direction that is kept; the first v is g itself.
+        weight_decay: see above.
+        nesterov: look ahead: p ← p − lr·(g + weight_decay·p + momentum·v).
+
+    Raises:
+        ValueError: for a negative option, an unknown one, or Nesterov without momentum.
+
+    Without momentum a step is p ← (1 − lr·weight_decay)·p − lr·g, and nothing is kept between two.
+
+    >>> from tinygrad_vg import nn, optim
+    >>> p = nn.Parameter(1.0)
+    >>> (p * p).backward()
+    >>> optim.SGD([p], lr=0.1).step()
+    >>> p.item()
+    0.8
+    """
+
+    not_negative = ("lr", "weight_decay", "momentum")
+
+    def __init__(
+        self,
+        params: Params,
+        lr: float,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+    ) -> None:
+        super().__init__(params, dict(lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov))
+
+    def check(self, options: dict[str, Any]) -> None:
+        super().check(options)
+        if options["nesterov"] and not options["momentum"]:
+            raise ValueError("nesterov looks ahead along the momentum: give momentum= too")
+
+    def numbers(self, options: dict[str, Any], dtype: Any) -> dict[str, Any]:
+        """Arrays without axes: NumPy would make one of a Python number in every operation. What is 0 is left out."""
+        lr, decay, momentum = (float(options[name]) for name in ("lr", "weight_decay", "momentum"))
+        used = {"lr": lr, "kept": 1 - lr * decay}
+        if decay:
+            used |= {"weight_decay": decay}
+        if momentum:
+            used |= {"momentum": momentum}
+        return {"nesterov": options["nesterov"], **{name: np.asarray(value, dtype) for name, value in used.items()}}
+
+    def update(self, p: Any, g: Any, state: dict[str, Any], options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        lr = options["lr"]
+        if "momentum" not in options:
+            if isinstance(p, np.ndarray) and p.size > _LARGE:
+                return descended_in_blocks(p, g, options["kept"], lr), state
+            if "weight_decay" not in options:
+                return p - lr * g, state
+            new = options["kept"] * p
+            new -= lr * g  # of arrays into the new one: a third would push others out of the cache
+            return new, state
+        if "weight_decay" in options:
+            g = g + options["weight_decay"] * p
+        momentum = options["momentum"]
+        v = momentum * state["velocity"] + g if "velocity" in state else +g  # a copy: g belongs to somebody else
+        return p - lr * (g + momentum * v if options["nesterov"] else v), {"velocity": v}
+
+
+def descended_in_blocks(p: Any, g: Any, kept: Any, lr: Any) -> Any:
+    """kept·p − lr·g, block by block: three arrays as large as an ensemble's weights would not fit into the cache."""
+    new = np.empty(p.shape, p.dtype)
+    p, g, out = p.reshape(-1), g.reshape(-1), new.reshape(-1)
+    for start in range(0, p.size, _BLOCK):
+        block = slice(start, start + _BLOCK)
+        np.multiply(p[block], kept, out[block])
+        out[block] -= lr * g[block]
+    return new
