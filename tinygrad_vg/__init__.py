@@ -11,6 +11,7 @@ from tinygrad_vg.engine import GradcheckError as GradcheckError
 from tinygrad_vg.engine import Tensor as Tensor
 from tinygrad_vg.engine import defvjp as defvjp
 from tinygrad_vg.engine import differentiable as differentiable
+from tinygrad_vg.engine import enable_grad as enable_grad
 from tinygrad_vg.engine import grad as grad
 from tinygrad_vg.engine import gradcheck as gradcheck
 from tinygrad_vg.engine import is_grad_enabled as is_grad_enabled

@@ -9,16 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_vg.draw import style
-from tinygrad_vg.engine import ExtendedArray, Node, Tensor, cotangents, local_derivative, name_of, ops, share
-from tinygrad_vg.instruments.factors import ACTIVATIONS
+from tinygrad_vg.engine import ExtendedArray, Node, Tensor, cotangents, local_derivative, share
+from tinygrad_vg.instruments.factors import PRODUCTS
 from tinygrad_vg.instruments.magnitude import log10_norm
-from tinygrad_vg.nn import Module
+from tinygrad_vg.nn import Activation, Module
 from tinygrad_vg.notation import subscripted
 
 if TYPE_CHECKING:
     from graphviz import Digraph
-
-_PRODUCTS = (np.multiply, np.matmul, ops.linear)
 
 
 @dataclass
@@ -85,7 +83,7 @@ def graph(
         raise TypeError("params are names with their tensors: write net.named_parameters() in place of the module")
     picture = style.canvas(rankdir)
     totals = cotangents(cost, gradient)
-    computed = any(tensor.node is None and tensor.grad is not None for tensor in totals)
+    computed = style.has_gradient(tensor for tensor in totals if tensor.node is None)
     norms = {tensor: _log10(g) for tensor, g in totals.items()}
     uses = Counter(source for tensor in totals if tensor.node is not None for _, source, _ in tensor.node.edges)
     edges = {tensor: _edges(tensor, g, norms, uses) for tensor, g in totals.items() if tensor.node is not None}
@@ -137,13 +135,13 @@ def _name_pairs(edges: dict[Tensor, list[_Edge]]) -> None:
     """Find σ behind a weight among the scalar edges, and call the two by their names in the book."""
     below: dict[Tensor, int] = {}  # how many activations lie on the way up to a tensor
     for tensor in reversed(edges):  # sources first
-        activation = ACTIVATIONS.get(tensor.node.function) if tensor.node else None
+        activation = Activation.of(tensor)
         below[tensor] = max(below.get(edge.source, 0) for edge in edges[tensor]) + (activation is not None)
         (first, *others) = edges[tensor]
         if activation is None or first.factor is None or others:
             continue
         layer = below[tensor]
-        first.symbol = f"{activation}′({subscripted('z', layer)})"
+        first.symbol = f"{activation.symbol}′({subscripted('z', layer)})"
         if (weight := _weight_below(first.source, edges)) and weight.factor is not None:
             weight.symbol = subscripted("w", layer)
             words = f"{weight.symbol} {first.symbol} = {style.number(weight.factor * first.factor)}"
@@ -155,12 +153,11 @@ def _weight_below(z: Tensor, edges: dict[Tensor, list[_Edge]]) -> _Edge | None:
     terms = [z]
     if z.node is not None and z.node.function is np.add:
         terms = [edge.source for edge in edges[z]]
-    products = [t for t in terms if t.node is not None and t.node.function in _PRODUCTS]
+    products = [t for t in terms if t.node is not None and t.node.function in PRODUCTS]
     entering = [edge for product in products for edge in edges[product] if edge.source.node is not None]
     if len(entering) != 1:
         return None
-    node = entering[0].source.node
-    return entering[0] if node is not None and node.function in ACTIVATIONS else None
+    return entering[0] if Activation.of(entering[0].source) else None
 
 
 def _leaf(picture: "Digraph", key: str, tensor: Tensor, name: str | None, size: str, value: str | None) -> None:
@@ -189,7 +186,7 @@ def _operation(picture: "Digraph", ids: dict[int, str], tensor: Tensor, node: No
                 _constant(picture, ids[id(argument)], argument, value)
             style.edge(picture, ids[id(argument)], key, style="dashed", tooltip="data: no gradient is asked for")
     words += [f"{option}={_short(value)}" for option, value in node.kwargs.items() if value is not None]
-    call = name_of(node.function) + (f"({', '.join(words)})" if set(words) != {"·"} else "")
+    call = node.operation.name + (f"({', '.join(words)})" if set(words) != {"·"} else "")
     shape = f"= {style.number(tensor.item())}" if tensor.shape == () else f"shape {tensor.shape}"
     title = tensor.name or ("cost C" if is_cost else None)
     lines = [*([title] if title else []), call, shape]

@@ -9,20 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_vg.draw import style
-from tinygrad_vg.engine import Tensor, ops
-from tinygrad_vg.engine.operations import OPERATIONS
-from tinygrad_vg.instruments.chain import units_of
-from tinygrad_vg.instruments.factors import ACTIVATIONS
+from tinygrad_vg.engine import Tensor
+from tinygrad_vg.instruments.accounts import Part, Row
+from tinygrad_vg.instruments.factors import slopes_at
 from tinygrad_vg.instruments.ledger import Ledger
-from tinygrad_vg.instruments.ledger_table import Part, Row
+from tinygrad_vg.instruments.signals import Unit, outline
 from tinygrad_vg.instruments.verdict import SATURATED, STEADY, diagnose
-from tinygrad_vg.nn import Linear, Module, ReLU, Residual, Sigmoid, Tanh
+from tinygrad_vg.nn import Linear, Module, Residual, Sequential
 from tinygrad_vg.notation import median
 
 if TYPE_CHECKING:
     from graphviz import Digraph
 
-_FUNCTIONS: dict[type[Module], Any] = {Sigmoid: ops.sigmoid, Tanh: np.tanh, ReLU: ops.relu}
 _MEANINGS = {
     "vanishing": f"the gradient's step to the layer loses more than {STEADY} decades",
     "saturated": f"it loses more than {STEADY}, by slopes more than {SATURATED:g} decade below their largest",
@@ -39,7 +37,7 @@ class _Layer:
 
     number: int
     module: Linear
-    units: tuple[Module, ...]  # what lies between it and the next layer
+    units: tuple[Unit, ...]  # what lies between it and the next layer
     row: Row | None
     z: Any  # None if the layer has not run
     log10_norm: float | None  # None if no backward came here; NaN is the gradient itself
@@ -52,7 +50,7 @@ class _Layer:
     @property
     def kind(self) -> tuple[Any, ...]:
         """What neighbours must have in common to be drawn as one."""
-        units = tuple(_summary(unit) for unit in self.units)
+        units = tuple(_words(unit) for unit in self.units)
         return self.module.in_features, self.module.out_features, units, self.state, self.row is None
 
 
@@ -100,7 +98,7 @@ def layers(
         raise TypeError(f"layers draws the cost of a model or a Ledger, not {type(source).__name__}")
     computed = ledger.heard
     if isinstance(source, Tensor):  # its ledger could tell what a backward would find
-        computed = any(parameter.grad is not None for parameter in model.parameters())
+        computed = style.has_gradient(model.parameters())
     picture = style.canvas(rankdir)
     chain = _chain(model, ledger, computed)
     picture.node("x", style.box([f"x: {chain[0].module.in_features} inputs"], style.DATA), tooltip="the data")
@@ -124,41 +122,34 @@ def layers(
 
 
 def _chain(model: Module, ledger: Ledger, computed: bool) -> list[_Layer]:
-    units = list(units_of(model))
-    ends = [i for i, (_, unit) in enumerate(units) if isinstance(unit, Linear)]
-    if [unit for _, unit in units] != [unit for _, unit in units_of(ledger.model)]:
+    chain = ledger.chain if ledger.chain.units else outline(model)
+    parts = {id(module) for _, module in model.named_modules()}
+    if any(id(unit.module) not in parts for unit in ledger.chain.units if unit.name is not None):
         raise ValueError("this ledger keeps the accounts of another model")
     rows = ledger.rows if computed else ()
-    try:
-        states = [verdict.state for verdict in diagnose(ledger).layers] if rows else []
-    except RuntimeError as error:
-        raise RuntimeError(
-            "the weights have been updated since the backward that this ledger heard: draw before the optimizer's "
-            "step, or give the cost in place of the ledger"
-        ) from error
-    chain = []
-    for i, end in enumerate(ends):
-        until = ends[i + 1] if i + 1 < len(ends) else len(units)
-        layer: Any = units[end][1]
+    states = [verdict.state for verdict in diagnose(ledger).layers] if rows else []
+    layers = []
+    modules: list[Any] = [chain.units[end].module for end in chain.ends]
+    behind = [units for _, units, _ in chain.steps()]
+    for i, end in enumerate(chain.ends):
         state = _state(states[i], rows[i]) if i < len(rows) else ""
-        chain.append(
+        layers.append(
             _Layer(
                 number=i + 1,
-                module=layer,
-                units=tuple(unit for _, unit in units[end + 1 : until]),
+                module=modules[i],
+                units=tuple(behind[i] if i < len(behind) else chain.tail),
                 row=rows[i] if i < len(rows) else None,
-                z=ledger.outputs[i],
+                z=chain.units[end].z,
                 log10_norm=median(ledger.log10_norm[i]) if computed and state != "not computed" else None,
                 state=state,
             )
         )
-    return chain
+    return layers
 
 
 def _state(verdict: str, row: Row) -> str:
     """A step's verdict; diagnose knows no rate of what is NaN, and so calls that too "not computed"."""
-    causes = row.cause if isinstance(row.cause, tuple) else (row.cause,)
-    return "not finite" if verdict == "not computed" and "not computed" not in causes else verdict
+    return "not finite" if verdict == "not computed" and "not computed" not in row.causes else verdict
 
 
 def _folded(chain: Sequence[_Layer], expand: bool | int | Collection[int]) -> Iterator[list[_Layer]]:
@@ -181,13 +172,13 @@ def _node(group: Sequence[_Layer]) -> dict[str, str]:
     shape = f"Linear {first.module.in_features} → {first.module.out_features}"
     title = f"layer {first.number}" if first is last else f"layers {first.number} to {last.number}"
     lines = [f"{title}: {shape}", f"z = {_spread(group)}"]
-    if first.units and type(first.units[0]) in _FUNCTIONS:
+    if first.units and first.units[0].activation and first.units[0].activation.symbol:
         lines.append(f"mean {_symbol(first.units[0])} = {_mean_slope(group)}")
     size = " … ".join(dict.fromkeys([first.size, last.size]))
     lines.append(f"log₁₀‖δ‖ = {size}")
     if first.state:
         lines.append(first.state)
-    if first is not last and any(isinstance(unit, Residual) for unit in first.units):
+    if first is not last and any(isinstance(unit.module, Residual) for unit in first.units):
         lines.append("around each block: ×1")
     tip = f"{title}: {shape}; log₁₀‖δ‖ = {size}; {first.state or 'no step to judge'}"
     colour = style.VERDICTS.get(first.state, style.PAPER)
@@ -207,17 +198,13 @@ def _mean_slope(group: Sequence[_Layer]) -> str:
     """The activation's slope, averaged over samples and neurons."""
     if any(layer.z is None for layer in group):
         return style.NOT_COMPUTED
-    function = _FUNCTIONS[type(group[0].units[0])]
-    rule: Any = OPERATIONS[function].rules[0]
-    slopes = [rule(np.ones_like(layer.z), function(layer.z), layer.z) for layer in group]
-    means = [float(np.mean(slope, dtype=np.float64)) for slope in slopes]
+    means = [np.mean(slopes_at(layer.units[0].activation, layer.z), dtype=np.float64) for layer in group]
     return style.number(float(np.mean(means)))
 
 
-def _symbol(unit: Module) -> str:
-    """What a module between two layers multiplies the gradient by: "σ′", or in general its name."""
-    function = _FUNCTIONS.get(type(unit))
-    return f"{ACTIVATIONS[function]}′" if function else type(unit).__name__
+def _symbol(unit: Unit) -> str:
+    """What a unit between two layers multiplies the gradient by: "σ′", or in general its name."""
+    return f"{unit.activation.symbol}′" if unit.activation and unit.activation.symbol else unit.label
 
 
 def _edge(group: Sequence[_Layer]) -> dict[str, str]:
@@ -250,9 +237,9 @@ def _edge(group: Sequence[_Layer]) -> dict[str, str]:
 def _residuals(picture: "Digraph", key: str, layer: _Layer, fold: bool) -> str:
     """Draw the residual blocks behind a layer, each with the way around it; return the node that they end at."""
     parts: Sequence[Part | None] = layer.row.parts[::-1] if layer.row else [None] * len(layer.units)
-    blocks = [pair for pair in zip(layer.units, parts, strict=False) if isinstance(pair[0], Residual)]
+    blocks = [pair for pair in zip(layer.units, parts, strict=False) if isinstance(pair[0].module, Residual)]
     tail = key
-    for i, (inside, neighbours) in enumerate(groupby(blocks, lambda pair: _summary(pair[0]))):
+    for i, (inside, neighbours) in enumerate(groupby(blocks, lambda pair: _words(pair[0]))):
         group = list(neighbours)
         for j, some in enumerate([group] if fold and len(group) >= _FOLDED else [[block] for block in group]):
             block, end = f"{key} block {i}.{j}", f"{key} sum {i}.{j}"
@@ -272,15 +259,18 @@ def _residuals(picture: "Digraph", key: str, layer: _Layer, fold: bool) -> str:
     return tail
 
 
+def _words(unit: Unit) -> str:
+    """What a unit computes, in a line."""
+    return unit.label if unit.module is None else _summary(unit.module)
+
+
 def _summary(module: Module) -> str:
-    """What a module computes, in a line."""
     if isinstance(module, Linear):
         return f"Linear {module.in_features} → {module.out_features}"
-    parts = [unit for _, unit in units_of(module)]
-    if len(parts) > 1 or parts[0] is not module:
-        return ", ".join(map(_summary, parts))
-    inner = [child for _, child in module.named_children()]
-    return type(module).__name__ + (f"({', '.join(map(_summary, inner))})" if inner else "")
+    inner = [_summary(child) for _, child in module.named_children()]
+    if isinstance(module, Sequential):
+        return ", ".join(inner)
+    return type(module).__name__ + (f"({', '.join(inner)})" if inner else "")
 
 
 def _notes(chain: Sequence[_Layer], computed: bool) -> list[str]:

@@ -1,8 +1,6 @@
 """Neuron by neuron: the strongest path of Eq. 122 through a network, and Nielsen's bars of ∂C/∂b."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import pairwise, product
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
@@ -10,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_vg.draw import style
-from tinygrad_vg.engine import ExtendedArray, Tensor, cotangents, local_derivative
-from tinygrad_vg.instruments.chain import outputs_in_graph, units_of
-from tinygrad_vg.instruments.factors import ACTIVATIONS
-from tinygrad_vg.instruments.magnitude import log10_norm
-from tinygrad_vg.nn import Linear, Module
+from tinygrad_vg.engine import ExtendedArray, Tensor, cotangents
+from tinygrad_vg.instruments.paths import Path, strongest_path
+from tinygrad_vg.instruments.signals import recorded
+from tinygrad_vg.nn import Module
 from tinygrad_vg.notation import subscripted
 
 if TYPE_CHECKING:
@@ -22,18 +19,6 @@ if TYPE_CHECKING:
 
 _BAR = 60  # points, the longest
 _SIDES = {"TB": ("s", "n"), "BT": ("n", "s"), "LR": ("e", "w"), "RL": ("w", "e")}  # where a line leaves and arrives
-
-
-@dataclass(frozen=True)
-class _Path:
-    """One neuron of each layer, from the first to the last, and what multiplies the gradient between them."""
-
-    neurons: list[int]
-    symbols: list[str]  # of each layer's activation, "σ"; "" where there is none
-    slopes: list[float]  # σ′(z) of each neuron
-    weights: list[float]  # into each neuron but the first from the one before
-    end: tuple[float, float]  # ∂C/∂ of the last activation: its sign, and log10 of its size
-    whole: tuple[float, float]  # ∂C/∂b of the first neuron, of this sample: all paths together
 
 
 def neurons(
@@ -75,6 +60,35 @@ def neurons(
     >>> "+29" in tg.draw.neurons(net, cost).source
     True
     """
+    _check(cost, first, sample)
+    chain = recorded(model, cost, gradients=False)
+    if chain.members:
+        raise ValueError("a path has one network's weights: take a member of this ensemble by tg.nn.unstack")
+    layers = [chain.units[i] for i in chain.ends]
+    batch = len(layers[0].z) if layers[0].z.ndim == 2 else 1
+    if not -batch <= sample < batch:
+        raise ValueError(f"there is no sample {sample} in a batch of {batch}")
+    picture = style.canvas(rankdir, splines="line")
+    computed = style.has_gradient(model.parameters())
+    totals = cotangents(cost) if computed else {}
+    path = strongest_path(chain, totals, sample) if computed else None
+    biases: list[Any] = [layer.module.bias for layer in layers]  # type: ignore[union-attr]
+    _draw_layers(
+        picture, [layer.z.shape[-1] for layer in layers], path, [_size(totals.get(bias)) for bias in biases],
+        first if path else max(first, 1),
+    )  # fmt: skip
+    if path:
+        _draw_path(picture, path)
+        style.legend(picture, *_notes(path, range(batch)[sample], batch))
+    else:
+        picture.node("C", style.box(["cost C"], frame=style.INK, bold=0), tooltip="the cost")
+        for tail, head in pairwise([*(f"layer {layer}" for layer in range(1, len(layers) + 1)), "C"]):
+            picture.edge(tail, head, **style.unknown("not computed"))
+        style.legend(picture, "–: not computed: no parameter has a .grad, call backward.")
+    return picture
+
+
+def _check(cost: Any, first: Any, sample: Any) -> None:
     if not isinstance(cost, Tensor):
         raise TypeError(f"neurons draws the cost of a model, a Tensor, not {type(cost).__name__}")
     for name, count in (("first", first), ("sample", sample)):
@@ -82,96 +96,16 @@ def neurons(
             raise TypeError(f"{name} is a number of neurons or samples, counted from 0, not {count!r}")
     if first < 0:
         raise ValueError(f"first counts neurons, 0 or more, not {first}")
-    units = [unit for _, unit in units_of(model)]
-    outputs = outputs_in_graph(units, cost)
-    ends = sorted(place for place in outputs if isinstance(units[place], Linear))
-    z = [outputs[place] for place in ends]
-    if z[0].ndim > 2:
-        raise ValueError("a path has one network's weights: take a member of this ensemble by tg.nn.unstack")
-    batch = len(z[0]) if z[0].ndim == 2 else 1
-    if not -batch <= sample < batch:
-        raise ValueError(f"there is no sample {sample} in a batch of {batch}")
-    picture = style.canvas(rankdir, splines="line")
-    computed = any(parameter.grad is not None for parameter in model.parameters())
-    totals = cotangents(cost) if computed else {}
-    path = _strongest(z, totals, sample) if computed else None
-    sizes = [_size(totals.get(units[place].bias)) for place in ends]  # type: ignore[attr-defined]
-    _draw_layers(picture, [t.shape[-1] for t in z], path, sizes, first if path else max(first, 1))
-    if path:
-        _draw_path(picture, path)
-        notes = [
-            "Yellow: the path with the largest product of factors (Eq. 122), one of the many whose sum is ∂C/∂b₁.",
-            "Bars: |∂C/∂b| of the whole cost, on one linear scale.",
-        ]
-        if batch > 1:
-            notes.append(
-                f"The path and its numbers are those of sample {range(batch)[sample]} of {batch}, counted from 0."
-            )
-        if not math.isfinite(path.end[1]) or not all(path.slopes) or not all(path.weights):
-            notes[0] = "No path stands out: all products are 0, or not finite."
-    else:
-        picture.node("C", style.box(["cost C"], frame=style.INK, bold=0), tooltip="the cost")
-        for tail, head in pairwise([*(f"layer {layer}" for layer in range(1, len(z) + 1)), "C"]):
-            picture.edge(tail, head, **style.unknown("not computed"))
-        notes = ["–: not computed: no parameter has a .grad, call backward."]
-    style.legend(picture, *notes)
-    return picture
 
 
-def _strongest(z: list[Tensor], totals: Mapping[Tensor, ExtendedArray], sample: int) -> _Path:
-    """The path of the largest product, by dynamic programming from the cost down, in logarithms."""
-    top = [t for t in totals if t.node and t.node.inputs[0] is z[-1] and t.node.function in ACTIVATIONS]
-    last = top[0] if len(top) == 1 else z[-1]
-    symbols, slopes = [], []
-    for tensor, following in zip(z, [*(above.node.inputs[0] for above in z[1:] if above.node), last], strict=True):
-        name, slope = _slope(tensor, following)
-        symbols.append(name)
-        slopes.append(_row(slope, sample))
-    weights = [_weight(tensor) for tensor in z]
-    at_end, exponent = _row(totals[last].mantissa, sample), totals[last].exponent
-    with np.errstate(divide="ignore", invalid="ignore"):  # logarithms of 0; 0 · ∞ is NaN and drawn as such
-        best = np.log10(np.abs(at_end)) + exponent * math.log10(2)  # of each neuron: the best way up from it
-        choices = []
-        for slope, weight in zip(slopes[:0:-1], weights[:0:-1], strict=True):
-            ways = np.log10(np.abs(weight)) + (np.log10(np.abs(slope)) + best)[:, None]  # (neurons above, below)
-            choices.append(np.argmax(ways, axis=0))
-            best = np.max(ways, axis=0)
-        best = best + np.log10(np.abs(slopes[0]))
-    route = [int(np.argmax(best))]
-    for choice in reversed(choices):
-        route.append(int(choice[route[-1]]))
-    end = at_end[route[-1]]
-    bottom = totals[z[0]]
-    whole = _row(bottom.mantissa, sample)[route[0]]
-    return _Path(
-        route,
-        symbols,
-        [float(slope[i]) for slope, i in zip(slopes, route, strict=True)],
-        [float(weight[k, i]) for weight, (i, k) in zip(weights[1:], pairwise(route), strict=True)],
-        (float(np.sign(end)), log10_norm(end) + exponent * math.log10(2)),
-        (float(np.sign(whole)), log10_norm(whole) + bottom.exponent * math.log10(2)),
-    )
-
-
-def _slope(z: Tensor, following: Tensor) -> tuple[str, Any]:
-    """The activation between two layers and its slopes at z."""
-    if following is z:
-        return "", np.ones(z.shape)
-    node = following.node
-    if node is None or node.function not in ACTIVATIONS or node.inputs[0] is not z:
-        raise ValueError("a path needs one activation between two layers, such as Sigmoid, or none")
-    ((_, _, rule),) = node.edges
-    return ACTIVATIONS[node.function], local_derivative(node, rule)
-
-
-def _weight(z: Tensor) -> Any:
-    """(out, in) the weight that made z, as the forward pass saw it."""
-    assert z.node is not None
-    return z.node.values[1].astype(np.float64)
-
-
-def _row(batch: Any, sample: int) -> Any:
-    return np.asarray(batch, np.float64)[sample] if np.ndim(batch) == 2 else np.asarray(batch, np.float64)
+def _notes(path: Path, sample: int, batch: int) -> list[str]:
+    notes = ["Yellow: the path with the largest product of factors (Eq. 122), one of the many whose sum is ∂C/∂b₁."]
+    if not math.isfinite(path.end[1]) or not all(path.slopes) or not all(path.weights):
+        notes = ["No path stands out: all products are 0, or not finite."]
+    notes.append("Bars: |∂C/∂b| of the whole cost, on one linear scale.")
+    if batch > 1:
+        notes.append(f"The path and its numbers are those of sample {sample} of {batch}, counted from 0.")
+    return notes
 
 
 def _size(gradient: ExtendedArray | None) -> Any:
@@ -179,7 +113,7 @@ def _size(gradient: ExtendedArray | None) -> Any:
     return None if gradient is None else np.abs(np.asarray(gradient, np.float64))
 
 
-def _draw_layers(picture: "Digraph", widths: list[int], path: _Path | None, sizes: list[Any], first: int) -> None:
+def _draw_layers(picture: "Digraph", widths: list[int], path: Path | None, sizes: list[Any], first: int) -> None:
     """A box for each layer with the neurons that are shown, and faint lines between those of neighbours."""
     route = path.neurons if path else []
     shown = [sorted({*range(min(first, width)), *route[i : i + 1]}) for i, width in enumerate(widths)]
@@ -235,7 +169,7 @@ def _neuron(i: int, value: float | None, longest: float, on_path: bool) -> str:
     )
 
 
-def _draw_path(picture: "Digraph", path: _Path) -> None:
+def _draw_path(picture: "Digraph", path: Path) -> None:
     """The path's edges with their factors, from b of its first neuron to the cost."""
     depth = len(path.neurons)
     bias = f"{subscripted('b', 1)} of neuron {path.neurons[0] + 1}"

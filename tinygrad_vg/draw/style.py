@@ -8,10 +8,11 @@ This module is internal: `draw` uses its names, nobody else should.
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
+from tinygrad_vg.engine import Tensor
 from tinygrad_vg.notation import BROKEN as BROKEN
 from tinygrad_vg.notation import NOT_COMPUTED as NOT_COMPUTED
 from tinygrad_vg.notation import decades as decades
@@ -152,6 +153,11 @@ def table(rows: Sequence[str], background: str = PAPER, frame: str = FRAME, spac
 def unknown(why: str, before: str = "") -> dict[str, str]:
     """An edge whose figure was not computed: "–", behind what is known of it, and a tooltip that says why."""
     return {"label": box([f"{before}{NOT_COMPUTED}"], WHITE), "tooltip": why, "labeltooltip": why}
+
+
+def has_gradient(leaves: Iterable[Tensor]) -> bool:
+    """Whether a backward has come: before one, the figures of a gradient are "–"."""
+    return any(leaf.grad is not None for leaf in leaves)
 
 
 def legend(picture: "Digraph", *notes: str) -> None:

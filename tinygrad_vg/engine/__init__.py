@@ -25,10 +25,11 @@ from tinygrad_vg.engine.reading import between as between
 from tinygrad_vg.engine.reading import cotangents as cotangents
 from tinygrad_vg.engine.reading import local_derivative as local_derivative
 from tinygrad_vg.engine.reading import share as share
+from tinygrad_vg.engine.recording import enable_grad as enable_grad
+from tinygrad_vg.engine.recording import is_grad_enabled as is_grad_enabled
+from tinygrad_vg.engine.recording import no_grad as no_grad
+from tinygrad_vg.engine.recording import record_everything as record_everything
 from tinygrad_vg.engine.tensor import Tensor as Tensor
-from tinygrad_vg.engine.tensor import is_grad_enabled as is_grad_enabled
-from tinygrad_vg.engine.tensor import no_grad as no_grad
-from tinygrad_vg.engine.tensor import record_everything as record_everything
 
 __all__ = [
     "Call",
@@ -46,6 +47,7 @@ __all__ = [
     "current_walk",
     "defvjp",
     "differentiable",
+    "enable_grad",
     "grad",
     "gradcheck",
     "is_grad_enabled",

@@ -5,9 +5,7 @@ NumPy hands every call that holds a Tensor to `record(function, args, kwargs)`, 
 gradients, keeps a `Node`. Nothing else is needed to know how an output came about.
 """
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,14 +16,7 @@ from tinygrad_vg.engine.arithmetic import Arithmetic
 from tinygrad_vg.engine.extended import EXTENDED, ExtendedArray
 from tinygrad_vg.engine.graph import PLAIN, Call, Edge, Hook, HookHandle, Node, Plain, owned, walk
 from tinygrad_vg.engine.operations import OPERATIONS, why_undefined
-
-
-class _Recording(threading.local):
-    enabled = True  # whether calls are recorded for the sake of gradients
-    everything = False  # whether calls without a gradient are recorded too
-
-
-_recording = _Recording()
+from tinygrad_vg.engine.recording import recording
 
 
 def record(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -61,18 +52,18 @@ def record(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
     if not found:  # the function was called with a list of them
         raise TypeError(f"{operation.name} takes Tensors as arguments, not in a list; put them together by np.stack")
     output = operation.kernel(*values, **kwargs)
-    if not rules and not (operation.kind == "constant" and _recording.everything):
+    if not rules and not (operation.kind == "constant" and recording.everything):
         return output
     if not isinstance(output, np.ndarray):
         output = np.asarray(output)
     node = None
-    asks = bool(edges) and _recording.enabled
+    asks = bool(edges) and recording.enabled
     if asks and output.dtype.kind != "f":
         raise TypeError(
             f"{operation.name} makes {output.dtype} of a Tensor that requires gradients, which only real "
             "floating-point numbers have; pass its .data if it is a constant"
         )
-    if asks or _recording.everything:
+    if asks or recording.everything:
         node = Node(operation, args, values, kwargs, output, edges if asks else [])
     tensor = Tensor.__new__(Tensor)  # as the constructor does, without its checks
     tensor.data = output
@@ -83,47 +74,6 @@ def record(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
     tensor.call = None
     tensor.hooks = None
     return tensor
-
-
-@contextmanager
-def no_grad() -> Iterator[None]:
-    """Inside this context (or a function it decorates) nothing is recorded in this thread.
-
-    >>> import tinygrad_vg as tg
-    >>> t = tg.Tensor([1.0, 2.0], requires_grad=True)
-    >>> with tg.no_grad():
-    ...     (t * t).requires_grad
-    False
-    """
-    before, _recording.enabled = _recording.enabled, False
-    try:
-        yield
-    finally:
-        _recording.enabled = before
-
-
-def is_grad_enabled() -> bool:
-    """Whether this thread records: False inside `no_grad`."""
-    return _recording.enabled
-
-
-@contextmanager
-def record_everything() -> Iterator[None]:
-    """Inside this context calls that have no gradient are recorded too, comparisons and data among them.
-
-    A graph that is recorded so holds every array that depends on a Tensor: it can be run again on other numbers.
-
-    >>> import tinygrad_vg as tg
-    >>> with record_everything():
-    ...     positive = tg.Tensor([-1.0, 2.0]) > 0
-    >>> positive.node.operation.kernel(np.array([3.0, -4.0]), *positive.node.values[1:])
-    array([ True, False])
-    """
-    before, _recording.everything = _recording.everything, True
-    try:
-        yield
-    finally:
-        _recording.everything = before
 
 
 class Tensor(Arithmetic["Tensor"]):

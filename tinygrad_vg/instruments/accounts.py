@@ -14,6 +14,7 @@ whatever lies between two layers (activations, normalisation, residual blocks) h
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -78,7 +79,7 @@ class Row:
 
     @property
     def cap(self) -> float:
-        """The most that lies between the layers can give, in decades: the activations' caps added, NaN if one has none."""
+        """The most that the activations between the layers can give, in decades: their caps added."""
         return sum((part.cap for part in self.parts), 0.0)
 
 
@@ -144,7 +145,7 @@ def _norm(gradient: Any, members: tuple[int, ...]) -> Any:
 def rows_of(accounts: Sequence[Account]) -> tuple[Row, ...]:
     """A row for each step, that to layer 1 first."""
     ends = [i for i, account in enumerate(accounts) if account.name is not None]
-    return tuple(_row(accounts, layer, low, high) for layer, (low, high) in enumerate(zip(ends, ends[1:], strict=False), 1))
+    return tuple(_row(accounts, layer, low, high) for layer, (low, high) in enumerate(pairwise(ends), 1))
 
 
 def _row(accounts: Sequence[Account], layer: int, low: int, high: int) -> Row:

@@ -13,10 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_vg.engine import Node, Tensor, between, grad, jvp, local_derivative, name_of, ops
+from tinygrad_vg.engine import Tensor, between, cotangents, enable_grad, jvp, ops
+from tinygrad_vg.nn import Activation
 from tinygrad_vg.notation import subscripted
 
-ACTIVATIONS = {ops.sigmoid: "σ", np.tanh: "tanh", ops.relu: "relu", ops.softplus: "softplus"}
+PRODUCTS = (np.multiply, np.matmul, ops.linear)  # the operations by which a weight enters
+SUMS = (np.add, ops.linear)  # the operations that make z
 
 
 @dataclass(frozen=True)
@@ -39,26 +41,49 @@ class Change:
 
 
 @dataclass(frozen=True)
-class _Step:
-    """One operation on the way from a bias to the cost."""
+class _Link:
+    """One operation on the way from a bias to the cost, or one activation made of several."""
 
     source: Tensor
     output: Tensor
-    node: Node
-    index: int  # which argument of the operation the source is
-    rule: Any
+    activation: Any  # the nn.Activation, or its class; None for other operations
     layer: int  # the layer that the output belongs to, from 1 at the bias
 
     @property
-    def is_activation(self) -> bool:
-        return self.node.function in ACTIVATIONS
+    def function(self) -> Any:
+        return self.output.node.function if self.output.node else None
 
     @property
     def is_weight(self) -> bool:
-        """Whether the step goes through a weight: the layer's number rises by one."""
-        return self.node.function in (ops.linear, np.matmul, np.multiply) and not (
-            self.node.function is ops.linear and self.index == 2
-        )
+        """Whether the link goes through a weight: the layer's number rises by one."""
+        if self.activation is not None or self.output.node is None or self.function not in PRODUCTS:
+            return False
+        behind_weight = self.output.node.inputs[2:]  # the bias of a linear operation
+        return not any(given is self.source for given in behind_weight)
+
+    @property
+    def value(self) -> float:
+        return float(slope(self.output, self.source).item())
+
+
+def slope(output: Tensor, source: Tensor) -> Any:
+    """∂output/∂source of what works element by element, whatever it is made of: an array of the source's shape.
+
+    >>> import tinygrad_vg as tg
+    >>> z = tg.Tensor([0.0, 2.0], requires_grad=True)
+    >>> slope(1.0 * tg.ops.sigmoid(z), z).round(3)
+    array([0.25 , 0.105])
+    """
+    with np.errstate(over="ignore", invalid="ignore"):  # of a network that has exploded
+        return np.asarray(cotangents(output, np.ones_like(output.data), of=[source])[source])
+
+
+def slopes_at(activation: Any, z: Any) -> Any:
+    """The slopes of an `nn.Activation`, or of its class, at an array z."""
+    x = Tensor(z, requires_grad=True)
+    function: Any = getattr(activation, "function" if isinstance(activation, type) else "forward")
+    with enable_grad():
+        return slope(function(x), x)
 
 
 def chain_factors(cost: Tensor, bias: Tensor) -> list[Factor]:
@@ -66,7 +91,8 @@ def chain_factors(cost: Tensor, bias: Tensor) -> list[Factor]:
 
     Args:
         cost: a tensor of one element, recorded from `bias` along one path of tensors of one element each. Linear
-            layers, or products and sums written out; σ, tanh, relu or softplus between them, or nothing.
+            layers, or products and sums written out; between them activations, as modules or as the functions of
+            `nn`'s activations (σ, tanh, relu, softplus), or nothing.
         bias: where the path begins; layers are counted from it, 1 first.
 
     Returns:
@@ -87,19 +113,18 @@ def chain_factors(cost: Tensor, bias: Tensor) -> list[Factor]:
     σ′(z₂) = 0.242
     ∂C/∂a₂ = -1.18
     """
-    steps = chain(cost, bias)
+    links = _chain(cost, bias)
     factors = []
-    for step in steps:
-        value = float(np.sum(local_derivative(step.node, step.rule)))
-        if step.is_activation:
-            factors.append(Factor(f"{ACTIVATIONS[step.node.function]}′({subscripted('z', step.layer)})", value))
-        elif step.is_weight:
-            factors.append(Factor(subscripted("w", step.layer), value))
+    for link in links:
+        value = link.value
+        if link.activation is not None:
+            factors.append(Factor(f"{link.activation.symbol}′({subscripted('z', link.layer)})", value))
+        elif link.is_weight:
+            factors.append(Factor(subscripted("w", link.layer), value))
         elif value != 1.0:  # a sum passes the gradient on as it is; a difference turns its sign
-            factors.append(Factor(name_of(step.node.function), value))
-    top, name = (steps[-1].output, top_name(steps)) if steps else (bias, "b₁")
-    (last,) = grad(cost, top)
-    return [*factors, Factor(f"∂C/∂{name}", last.item())]
+            factors.append(Factor(link.output.node.operation.name if link.output.node else "", value))
+    top, name = (links[-1].output, _name(links[-1])) if links else (bias, "b₁")
+    return [*factors, Factor(f"∂C/∂{name}", np.asarray(cotangents(cost, of=[top])[top]).item())]
 
 
 def cascade(cost: Tensor, bias: Tensor) -> list[Change]:
@@ -114,72 +139,70 @@ def cascade(cost: Tensor, bias: Tensor) -> list[Change]:
     >>> [(change.label, change.value) for change in cascade(8 * tg.ops.sigmoid(0.0 + b), b)]
     [('Δb₁', 1.0), ('Δz₁', 1.0), ('Δa₁', 0.25), ('ΔC', 2.0)]
     """
-    steps = chain(cost, bias)
-    ends: dict[str, Tensor] = {}
-    for step in steps:
-        ends[subscripted("a" if step.is_activation else "z", step.layer)] = step.output  # the last sum of a layer is z
+    ends = {_name(link): link.output for link in _chain(cost, bias)}  # the last sum of a layer is z
     moved = jvp([*ends.values(), cost], bias, np.ones(bias.shape, bias.dtype))
     changes = [Change(f"Δ{name}", float(value.item())) for name, value in zip([*ends, "C"], moved, strict=True)]
     return [Change("Δb₁", 1.0), *changes]
 
 
-def top_name(steps: list[_Step]) -> str:
-    return subscripted("a" if steps[-1].is_activation else "z", steps[-1].layer)
+def _name(link: _Link) -> str:
+    """What the book calls the output of a link."""
+    return subscripted("a" if link.activation is not None else "z", link.layer)
 
 
-def chain(cost: Tensor, bias: Tensor) -> list[_Step]:
-    """The operations from the bias to the last activation, or to the last layer's z if it has none.
+def _chain(cost: Tensor, bias: Tensor) -> list[_Link]:
+    """The links from the bias to the last activation, or to the last layer's z if there is none.
 
     What follows belongs to the cost, which need not be a chain.
     """
-    steps = list(path(cost, bias))
-    last = max((i for i, step in enumerate(steps) if step.is_activation), default=None)
+    links = list(_path(cost, bias))
+    last = max((i for i, link in enumerate(links) if link.activation is not None), default=None)
     if last is None:
-        # No activation: the chain ends with the last sum of a layer.
-        sums = (np.add, ops.linear)
-        last = max((i for i, step in enumerate(steps) if step.is_weight or step.node.function in sums), default=-1)
-    return steps[: last + 1]
+        last = max((i for i, link in enumerate(links) if link.is_weight or link.function in SUMS), default=-1)
+    return links[: last + 1]
 
 
-def path(cost: Tensor, bias: Tensor) -> Iterator[_Step]:
-    """The operations from the bias towards the cost, as long as there is one way and it is one number wide.
+def _path(cost: Tensor, bias: Tensor) -> Iterator[_Link]:
+    """The links from the bias towards the cost, as long as there is one way and it is one number wide.
 
     It may stop before the cost where the way forks; a fork below an activation is refused.
     """
     on_the_way = between([cost], [bias])
     if cost not in on_the_way or cost.size != 1:
         raise ValueError(f"there is no path from {bias.label} to a cost of one element")
-    users: dict[Tensor, list[tuple[Tensor, Node, int, Any]]] = {}
+    users: dict[Tensor, list[Tensor]] = {}
+    activations: dict[Tensor, Tensor] = {}  # the output of each activation that was called, by its input
     for tensor in on_the_way:
-        if tensor.node is not None:
-            for index, source, rule in tensor.node.edges:
-                if source in on_the_way:
-                    users.setdefault(source, []).append((tensor, tensor.node, index, rule))
+        for _, source, _ in tensor.node.edges if tensor.node is not None else ():
+            if source in on_the_way:
+                users.setdefault(source, []).append(tensor)
+        if tensor.call and isinstance(tensor.call.module, Activation):
+            activations |= {given: tensor for given in tensor.call.inputs if isinstance(given, Tensor)}
     tensor, layer = bias, 1
     while tensor is not cost:
-        if len(users[tensor]) > 1 or users[tensor][0][0].size != 1 or tensor.size != 1:
-            if any(t.node is not None and t.node.function in ACTIVATIONS for t in after(tensor, users)):
+        above = [activations[tensor]] if tensor in activations else users[tensor]
+        if len(above) > 1 or above[0].size != 1 or tensor.size != 1:
+            if any(Activation.of(output) for output in _all_above(tensor, users)):
                 raise ValueError(
                     "chain_factors needs one path of single numbers from the bias to the cost; here it "
                     f"{'forks' if tensor.size == 1 else f'is {tensor.shape} wide'} at {tensor.label}: "
                     "use instruments.Ledger for wide layers"
                 )
             return
-        output, node, index, rule = users[tensor][0]
-        step = _Step(tensor, output, node, index, rule, layer)
-        if step.is_weight:
+        link = _Link(tensor, above[0], Activation.of(above[0]), layer)
+        if link.is_weight:
             layer += 1
-            step = _Step(tensor, output, node, index, rule, layer)
-        yield step
-        tensor = output
+            link = _Link(tensor, above[0], None, layer)
+        yield link
+        tensor = above[0]
 
 
-def after(tensor: Tensor, users: dict[Tensor, list[tuple[Tensor, Node, int, Any]]]) -> set[Tensor]:
+def _all_above(tensor: Tensor, users: dict[Tensor, list[Tensor]]) -> set[Tensor]:
     """Everything that is computed from a tensor."""
     reached: set[Tensor] = set()
     unseen = [tensor]
     while unseen:
-        for output, *_ in users.get(unseen.pop(), ()):
+        for output in users.get(unseen.pop(), ()):
             if output not in reached:
                 reached.add(output)
                 unseen.append(output)

@@ -6,15 +6,15 @@ import json
 import math
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any, Self
 
 import numpy as np
 
 from tinygrad_vg.storage import load, replacing, save
 
-_NUMBERS = ("log10_norm", "log10_rms", "coherence", "saturation", "log10_update")  # the arrays [step, layer(, member)]
-FRAMES = 10  # how many backwards before the first NaN or inf are kept
+# The arrays [step, layer(, member)].
+_NUMBERS = ("log10_norm", "log10_weight_norm", "log10_rms", "coherence", "saturation", "log10_update")
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +31,7 @@ class History:
         layers: the layers' numbers from the input side, 1 first.
         names: the layers' names in the model.
         log10_norm: log10‖∂C/∂b‖.
+        log10_weight_norm: with `statistics=True`: log10‖∂C/∂W‖.
         log10_rms: with `statistics=True`: log10 of the root mean square of ‖δ‖ over the samples of the batch, where
             ∂C/∂b is the mean of the samples' δ. Adding log10 of `coherence` gives `log10_norm`.
         coherence: ‖mean δ‖ / rms ‖δ‖, from 0 (the samples cancel) to 1 (they agree), to rounding.
@@ -62,6 +63,7 @@ class History:
     log10_update: Any = None
     values: tuple[Any, ...] | None = None
     first_nonfinite: int | None = None
+    log10_weight_norm: Any = None
 
     def __getitem__(self, index: Any) -> "History":
         index = index if isinstance(index, tuple) else (index,)
@@ -227,56 +229,6 @@ def positions(chosen: int | str | Iterable[int | str], numbers: Sequence[int], n
             known = ", ".join(f"{number} ({name!r})" for number, name in zip(numbers, names, strict=True))
             raise ValueError(f"there is no layer {layer!r}; layers are chosen by number or name: {known}")
     return [i for i in range(len(numbers)) if numbers[i] in chosen or names[i] in chosen]
-
-
-@dataclass(frozen=True)
-class Kept:
-    """What is kept of the steps seen so far: bounded, evenly spaced, with the last ones before the first NaN or inf.
-
-    Attributes:
-        parts: the kept steps.
-        count: how many they are.
-        tail: the last steps seen, none left out.
-        every: the distance of the kept steps.
-        first_nonfinite: as in a History.
-    """
-
-    parts: tuple[History, ...]
-    count: int
-    tail: History
-    every: int
-    first_nonfinite: int | None = None
-
-    def and_then(self, fresh: History, lost: int | None, max_steps: int | None) -> "Kept":
-        """With the steps that came next, the last ones all there; `lost` is the first that gave NaN or inf, if any."""
-        added, every, first = [], self.every, self.first_nonfinite
-        if first is None and lost is not None:
-            first = lost
-            left_out = self.tail.steps % every != 0  # the others are in the parts
-            added.append(self.tail.rows(wanted(self.tail.steps, every, first) & left_out))
-        added.append(fresh.rows(wanted(fresh.steps, every, first)))
-        parts = (*self.parts, *(part for part in added if len(part.steps)))
-        count = self.count + sum(len(part.steps) for part in added)
-        if max_steps is not None and count > max_steps:
-            whole = join(parts)
-            while np.count_nonzero(whole.steps % every == 0) > max_steps:
-                every *= 2
-            parts = (whole.rows(wanted(whole.steps, every, first)),)
-            count = len(parts[0].steps)
-        return Kept(parts, count, join([self.tail, fresh[-FRAMES:]])[-FRAMES:], every, first)
-
-    @property
-    def history(self) -> History:
-        """The kept steps in one."""
-        return replace(join(self.parts), first_nonfinite=self.first_nonfinite)
-
-
-def wanted(steps: Any, every: int, first_nonfinite: int | None) -> Any:
-    """Which steps to keep: those that are due, and those around the first that was not finite."""
-    due = steps % every == 0
-    if first_nonfinite is None:
-        return due
-    return due | ((steps >= first_nonfinite - FRAMES) & (steps <= first_nonfinite))
 
 
 def _plain(value: Any) -> Any:

@@ -25,7 +25,7 @@ class Split:
         layer: as in the row.
         spectral: log10‖W^{l+1}‖₂, the most that the weights can give.
         alignment: weights − spectral, ≤ 0: how far δ^{l+1} is from the direction that the weights stretch most.
-        cap: log10 max|σ′|, −0.602 for a sigmoid; the caps of several activations add. NaN if one has none that is known.
+        cap: log10 max|σ′|, −0.602 for a sigmoid; the caps of several activations add. NaN if one is not known.
         saturation: activation − cap, ≤ 0: how far the slopes are below their bound.
     """
 

@@ -2,15 +2,17 @@
 
 import math
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Literal, Self
 
 import numpy as np
 
-from tinygrad_vg.engine import ExtendedArray, HookHandle
-from tinygrad_vg.instruments.history import FRAMES, History, Kept, positions, wanted
+from tinygrad_vg.engine import ExtendedArray, HookHandle, Tensor, Walk, current_walk
+from tinygrad_vg.instruments.history import History, positions
 from tinygrad_vg.instruments.magnitude import log10_norm
+from tinygrad_vg.instruments.retention import FRAMES, Kept, wanted
 from tinygrad_vg.instruments.statistics import Statistics, array_of
-from tinygrad_vg.nn import Module, Parameter
+from tinygrad_vg.nn import Linear, Module, Parameter, member_axis, members_of
 
 _BLOCK_BYTES = 2**21  # gradients wait in blocks of about this size a layer, then become norms all at once
 
@@ -19,9 +21,10 @@ class GradientRecorder:
     """Records ∂C/∂b of every layer of a model in every backward inside its `with` block.
 
     It listens on the biases themselves, so what it records is what the optimizer gets, bit for bit, and the
-    training goes on bit for bit as without it. A step is one backward: a new one begins when a layer reports
-    for the second time. Layers are the modules with a `bias`, numbered in the order of `model.named_modules()`.
-    The block may be entered again; steps are then counted on.
+    training goes on bit for bit as without it. A Linear without a bias is heard at its output: what is recorded is the
+    gradient that a bias would have, ∂C/∂z summed over the batch and over the layer's uses. A step is one backward that
+    reaches a layer. Layers are the modules with a `bias`, and the Linears without one, numbered in the order of
+    `model.named_modules()`. The block may be entered again; steps are then counted on.
 
     Args:
         model: a network, or an ensemble of networks (`nn.stack`).
@@ -40,6 +43,7 @@ class GradientRecorder:
 
     The statistics, for each layer:
 
+    * `log10_weight_norm`, log10‖∂C/∂W‖ of the layer's `weight`.
     * `log10_rms` and `coherence`, from the gradient ∂C/∂z (B, out) of the layer's output. Its rows are summed in
       ∂C/∂b. That sum is taken as the mean over the samples of their δ, as it is for a cost averaged over the batch:
       δ of a sample is B times its row. For a cost summed over the batch, rms ‖δ‖ so is B times that of the samples'
@@ -56,8 +60,8 @@ class GradientRecorder:
     Statistics are measured on the forwards since the last backward.
 
     Raises:
-        ValueError: if no module has a bias that requires gradients, a layer does not exist, or an argument is not
-            one of those above.
+        ValueError: if there is no layer whose parameters require gradients, a layer does not exist, or an argument is
+            not one of those above.
         FloatingPointError: in the block, with `on_nonfinite="raise"`: it names the layer (the first on the way back)
             and the step. The history has that step.
 
@@ -84,58 +88,65 @@ class GradientRecorder:
         on_nonfinite: Literal["record", "raise"] = "record",
         max_steps: int | None = 10_000,
     ) -> None:
-        if not isinstance(every, int) or every < 1:
-            raise ValueError(f"every counts backwards, 1 or more, not {every!r}")
-        if max_steps is not None and (not isinstance(max_steps, int) or max_steps < 1):
-            raise ValueError(f"max_steps counts steps, 1 or more, or is None, not {max_steps!r}")
-        if on_nonfinite not in ("record", "raise"):
-            raise ValueError(f'on_nonfinite is "record" or "raise", not {on_nonfinite!r}')
-        found = [(name, module, bias_of(module)) for name, module in model.named_modules()]
-        biased = [(name, module, bias) for name, module, bias in found if bias is not None]
-        if not biased:
-            raise ValueError(f"{type(model).__name__} has no layer with a bias that requires gradients")
-        numbers = range(1, len(biased) + 1)
-        chosen = numbers if layers is None else layers
-        where = positions(chosen, numbers, [name for name, _, _ in biased])
+        _check(every, max_steps, on_nonfinite)
+        found = [(name, module) for name, module in model.named_modules() if is_layer(module)]
+        if not found:
+            raise ValueError(f"{type(model).__name__} has no layer with a bias, or Linear, that requires gradients")
+        numbers = range(1, len(found) + 1)
+        where = positions(numbers if layers is None else layers, numbers, [name for name, _ in found])
         if not where:
             raise ValueError(f"layers chooses no layer: {layers!r}")
         self.layers = tuple(numbers[i] for i in where)
-        self.names, modules, self.biases = zip(*(biased[i] for i in where), strict=True)
-        self._members = self.biases[0].shape[:-1]
+        self.names, self._modules = zip(*(found[i] for i in where), strict=True)
+        self.biases = tuple(bias_of(module) for module in self._modules)
+        self._members = members_of(self._modules[0])
         self._values = values
         self._raises = on_nonfinite == "raise"
         self._max_steps = max_steps
-
-        widest = max(bias.data.nbytes for bias in self.biases)
-        self._rows = max(1, min(256, _BLOCK_BYTES // max(1, widest)))
-        self._blocks = [np.full((self._rows, *bias.shape), np.nan, bias.dtype) for bias in self.biases]
-        self._exponents = np.zeros((self._rows, len(modules)), int)  # of two, beside the blocks
-        self._reached = np.ones((self._rows, len(modules)), bool)  # NaN is no gradient where this is False
-        self._statistics = Statistics(model, modules, self._rows, self._members) if statistics else None
+        self._make_blocks()
+        self._statistics = Statistics(model, self._modules, self._rows, self._members) if statistics else None
         self._handles: list[HookHandle] = []
-        self._step = -1  # the number of the backward under way
-        self._due = self._heard = False  # whether it is one of those to record; whether it is in the blocks
-        self._row = 0  # where it stands there
-        self._reported = [True] * len(modules)  # so that the first report begins a step
-        self._nothing = [False] * len(modules)
+        self._outputs: list[HookHandle] = []  # on what layers without a bias have put out since the last backward
+        self._walk: Walk | None = None  # the backward under way, or the last
+        self._step = -1  # its number
+        self._is_due = False  # whether it is one of those to record
+        self._has_row = False  # whether it has a row in the blocks
+        self._row = 0
+        self._nothing = [False] * len(self._modules)
+        self._reported = [*self._nothing]  # the layers that this backward has come to
+        self._sums: dict[int, Any] = {}  # of layers without a bias: the gradient so far
+        self._is_over = False  # whether a backward has ended since the last forward
         self._waiting: list[int] = []  # the steps whose gradients stand in the blocks
         empty, _ = self._measured(every)
         self._kept = Kept((empty,), 0, empty, every)
 
+    def _make_blocks(self) -> None:
+        forms = [bias_form(module) for module in self._modules]
+        widest = max(math.prod(shape) * dtype.itemsize for shape, dtype in forms)
+        self._rows = max(1, min(256, _BLOCK_BYTES // max(1, widest)))
+        self._blocks = [np.full((self._rows, *shape), np.nan, dtype) for shape, dtype in forms]
+        self._exponents = np.zeros((self._rows, len(forms)), int)  # of two, beside the blocks
+        self._reached = np.ones((self._rows, len(forms)), bool)  # False: no gradient came here, so NaN means absent
+
     def __enter__(self) -> Self:
         if self._handles:
             raise RuntimeError("this recorder is recording already; a model may have several recorders")
-        self._handles = [bias.register_hook(self._listener(i)) for i, bias in enumerate(self.biases)]
+        self._handles = [
+            module.register_forward_hook(partial(self._on_output, i))
+            if bias is None
+            else bias.register_hook(self._listener(i))
+            for i, (module, bias) in enumerate(zip(self._modules, self.biases, strict=True))
+        ]
         if self._statistics is not None:
             self._handles += self._statistics.register()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        for handle in self._handles:
+        for handle in (*self._handles, *self._outputs):
             handle.remove()
-        self._handles = []
-        self._end_step()
+        self._handles, self._outputs = [], []
         if self._statistics is not None:
+            self._end_step()
             self._statistics.forget()
 
     @property
@@ -149,32 +160,67 @@ class GradientRecorder:
         return self._kept.and_then(*self._measured(self.every), self._max_steps).history
 
     def _listener(self, i: int) -> Callable[[Any], None]:
-        block, reported, more = self._blocks[i], self._reported, self._statistics is not None or self._raises
+        block, reported, raises = self._blocks[i], self._reported, self._raises
 
         def listen(gradient: Any) -> None:
-            if reported[i]:
+            if self._walk is not current_walk():
                 self._begin_step()
             reported[i] = True
-            if self._heard:
+            if self._has_row:
                 block[self._row] = gradient if type(gradient) is np.ndarray else self._array(gradient, i)
-            if more:
-                self._look_closer(i, gradient)
+            if raises:
+                self._raise_if_not_finite(i, gradient)
 
         return listen
 
+    def _on_output(self, i: int, module: Module, args: Any, z: Any) -> None:
+        """A layer without a bias was called: the gradient of its output is heard, and summed."""
+        if isinstance(z, Tensor) and z.requires_grad:
+            if self._is_over:
+                for handle in self._outputs:
+                    handle.remove()
+                self._outputs.clear()
+                self._is_over = False
+            self._outputs.append(z.register_hook(partial(self._on_delta, i)))
+
+    def _on_delta(self, i: int, delta: Any) -> None:
+        if self._walk is not current_walk():
+            self._begin_step()
+        total = summed(delta, self._members)
+        self._sums[i] = total = self._sums[i] + total if i in self._sums else total
+        self._reported[i] = True
+        if self._has_row:
+            self._blocks[i][self._row] = self._array(total, i)
+        if self._raises:
+            self._raise_if_not_finite(i, total)
+
     def _begin_step(self) -> None:
-        if self._statistics is not None or False in self._reported:
+        """A layer has heard of a backward, and it is another one than the last."""
+        walk = current_walk()
+        if self._statistics is not None:
             self._end_step()
         if len(self._waiting) == self._rows:
             self._settle()
+        self._walk = walk
+        if walk is not None:
+            walk.at_end(self._end_backward)
         self._step += 1
-        self._due = self._step % self._kept.every == 0
+        self._sums.clear()
+        self._is_due = self._step % self._kept.every == 0
         # Until something is not finite every step is listened to, for it might be one of the last before that.
-        self._heard = self._due or self._kept.first_nonfinite is None
-        if self._heard:
+        self._has_row = self._is_due or self._kept.first_nonfinite is None
+        if self._has_row:
             self._row = len(self._waiting)
             self._waiting.append(self._step)
         self._reported[:] = self._nothing
+
+    def _end_backward(self) -> None:
+        self._is_over = True
+        self._sums.clear()
+        if self._has_row and False in self._reported:
+            self._reached[self._row] = self._reported
+        if self._statistics is not None:
+            self._statistics.end_backward(self._row if self._is_due else None)
 
     def _array(self, gradient: Any, i: int) -> Any:
         """The array in a Tensor or an ExtendedArray, whose exponent is noted."""
@@ -182,22 +228,16 @@ class GradientRecorder:
             self._exponents[self._row, i] = gradient.exponent
         return array_of(gradient)
 
-    def _look_closer(self, i: int, gradient: Any) -> None:
-        """What only some recorders do when a layer has its gradient."""
-        if self._statistics is not None:
-            self._statistics.end_layer(i, self._row if self._due else None)
-        if self._raises and not np.isfinite(array := array_of(gradient)).all():
+    def _raise_if_not_finite(self, i: int, gradient: Any) -> None:
+        if not np.isfinite(array := array_of(gradient)).all():
             what = "NaN" if np.isnan(array).any() else "infinite numbers"
             layer = f"layer {self.layers[i]} ({self.names[i]!r})"
             raise FloatingPointError(f"∂C/∂b of {layer} holds {what} at step {self._step}")
 
     def _end_step(self) -> None:
-        """What is known only when the next step begins."""
-        if self._heard and self._waiting:
-            if False in self._reported:
-                self._reached[self._row] = self._reported
-            if self._statistics is not None:
-                self._statistics.end_step(self._row)
+        """The next step begins, or the block ends: what the optimizer has done is known now."""
+        if self._has_row and self._waiting and self._statistics is not None:
+            self._statistics.end_step(self._row)
 
     def _settle(self) -> None:
         """Turn the waiting gradients into a part of the history, and make room."""
@@ -214,7 +254,7 @@ class GradientRecorder:
         """The history of the steps in the blocks that may be kept, and the first of them that is not finite."""
         n, steps = len(self._waiting), np.array(self._waiting, int)
         reached = self._reached[:n].copy()
-        if n and self._heard:
+        if n and self._has_row:
             reached[-1] = self._reported  # the step may be under way
         unit_axes = tuple(range(1, self._blocks[0].ndim))
         finite = np.stack([np.isfinite(block[:n]).all(axis=unit_axes) for block in self._blocks], axis=1)
@@ -239,7 +279,39 @@ class GradientRecorder:
         return History(steps[rows], self.layers, self.names, norms, **recorded), first
 
 
+def _check(every: Any, max_steps: Any, on_nonfinite: Any) -> None:
+    if not isinstance(every, int) or every < 1:
+        raise ValueError(f"every counts backwards, 1 or more, not {every!r}")
+    if max_steps is not None and (not isinstance(max_steps, int) or max_steps < 1):
+        raise ValueError(f"max_steps counts steps, 1 or more, or is None, not {max_steps!r}")
+    if on_nonfinite not in ("record", "raise"):
+        raise ValueError(f'on_nonfinite is "record" or "raise", not {on_nonfinite!r}')
+
+
 def bias_of(module: Module) -> Parameter | None:
     """The module's own bias, if it has one that is trained."""
     bias = vars(module).get("bias")
     return bias if isinstance(bias, Parameter) and bias.requires_grad else None
+
+
+def is_layer(module: Module) -> bool:
+    """Whether a module has a gradient to record: that of its bias, or of a Linear's output if it has none."""
+    return bias_of(module) is not None or (isinstance(module, Linear) and module.bias is None)
+
+
+def bias_form(module: Any) -> tuple[tuple[int, ...], Any]:
+    """The shape and dtype of a layer's bias, or of the one that it could have."""
+    bias = bias_of(module)
+    if bias is not None:
+        return bias.shape, bias.dtype
+    return (*members_of(module), module.out_features), module.weight.dtype
+
+
+def summed(delta: Any, members: tuple[int, ...]) -> Any:
+    """∂C/∂z (..., B, out) summed over all samples: (out,); of an ensemble, (..., R, B, out): (R, out)."""
+    last = len(delta.shape) - 1
+    kept = (member_axis(last + 1), last) if members else (last,)
+    axes = tuple(axis for axis in range(last + 1) if axis not in kept)
+    if isinstance(delta, ExtendedArray):
+        return ExtendedArray(delta.mantissa.sum(axis=axes), delta.exponent)
+    return array_of(delta).sum(axis=axes)

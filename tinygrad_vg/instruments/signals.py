@@ -9,11 +9,21 @@ import copy
 import weakref
 from collections.abc import Iterator, Mapping
 from functools import partial
+from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
 
-from tinygrad_vg.engine import HookHandle, Tensor, Walk, ancestors, cotangents, current_walk, is_grad_enabled
+from tinygrad_vg.engine import (
+    HookHandle,
+    Tensor,
+    Walk,
+    ancestors,
+    cotangents,
+    current_walk,
+    enable_grad,
+    is_grad_enabled,
+)
 from tinygrad_vg.instruments.tracing import Way, calls, depends_on_layers, source_of, trace
 from tinygrad_vg.nn import Activation, Linear, Module, members_of
 
@@ -70,6 +80,7 @@ class Chain:
 
     Attributes:
         units: from the first layer to the last.
+        tail: what the model applies behind the last layer.
         members: (R,) for an ensemble of R networks, else ().
         problem: why the layers do not stand in a row; None if they do.
     """
@@ -78,6 +89,7 @@ class Chain:
         self._layers = layers
         self._outputs: list[Any] = []  # of each layer a weak reference to z: to hold z would keep its graph alive
         self.units: list[Unit] = []
+        self.tail: list[Unit] = []
         self.members: tuple[int, ...] = members_of(next(iter(layers)))
         self.problem: str | None = None
 
@@ -89,7 +101,7 @@ class Chain:
     def steps(self) -> Iterator[tuple[Unit, list[Unit], Unit]]:
         """From the input side up: a layer, what lies behind it, and the next layer."""
         ends = self.ends
-        for low, high in zip(ends, ends[1:], strict=False):
+        for low, high in pairwise(ends):
             yield self.units[low], self.units[low + 1 : high], self.units[high]
 
     def add(self, module: Module, x: Any, z: Tensor) -> Found | None:
@@ -103,6 +115,11 @@ class Chain:
         self.units += [unit for unit, _ in found]
         self._outputs.append(weakref.ref(z))
         return found
+
+    def end(self, output: Any) -> None:
+        """Take up what the model has put out in the end."""
+        if self._outputs:
+            self.tail = [unit for unit, _ in self._way(output, None) or []]
 
     def _way(self, x: Any, module: Module | None) -> Found | None:
         """What lies between the last layer and x, the input of `module`; None if that begins another pass."""
@@ -178,10 +195,22 @@ def recorded(model: Module, cost: Tensor, gradients: bool = True) -> Chain:
         )
     if chain.problem:
         raise ValueError(chain.problem)
+    for tensor in ancestors([cost]):
+        if any(call.module is model for call in calls(tensor)):
+            chain.end(tensor)
     if gradients:
         totals = cotangents(cost, of=[unit.output for unit in chain.units if unit.output is not None])
         for unit in chain.units:
             unit.gradient = totals.get(unit.output)  # type: ignore[arg-type]
+    return chain
+
+
+def outline(model: Module) -> Chain:
+    """The chain of a model that was not called yet, from a call on zeros: its layers have no z."""
+    first: Any = next(iter(layers_of(model)))
+    chain, _ = dry_run(model, np.zeros((1, first.in_features)))
+    for unit in chain.units:
+        unit.z = None
     return chain
 
 
@@ -196,9 +225,10 @@ def dry_run(model: Module, x: Any) -> tuple[Chain, Any]:
     copied = copy.deepcopy(model)
     for parameter in copied.parameters():
         parameter.requires_grad = True
-    output = copied(x)
+    with enable_grad():
+        output = copied(x)
     if not isinstance(output, Tensor) or output.node is None:
-        raise ValueError("nothing of the model's call was recorded: it was made inside no_grad, or has no parameters")
+        raise ValueError("the model answers with what is no Tensor, or does not depend on its parameters")
     chain = recorded(copied, output, gradients=False)
     first = chain.units[0].output
     assert first is not None
@@ -225,21 +255,23 @@ class Listener:
     """
 
     def __init__(self, model: Module) -> None:
+        self._model = model
         self.layers = layers_of(model)
         self.chain = Chain(self.layers)
         self.heard: Chain | None = None
         self.backwards = 0
         self._walk: Walk | None = None
         self._batched = 2 + len(self.chain.members)  # axes of a gradient that is no single sample's
-        self._on_layers: list[HookHandle] = []
+        self._on_modules: list[HookHandle] = []
         self._on_outputs: list[HookHandle] = []
 
     def __enter__(self) -> Self:
-        self._on_layers = [layer.register_forward_hook(self._on_call) for layer in self.layers]
+        self._on_modules = [layer.register_forward_hook(self._on_call) for layer in self.layers]
+        self._on_modules.append(self._model.register_forward_hook(lambda model, inputs, output: self.chain.end(output)))
         return self
 
     def __exit__(self, *exception: object) -> None:
-        for handle in self._on_layers:
+        for handle in self._on_modules:
             handle.remove()
         self._forget_pass()
 

@@ -1,25 +1,20 @@
-"""Statistics of each layer beside its ∂C/∂b: the samples' δ, saturation, and the optimizer's steps."""
+"""Statistics of each layer beside its ∂C/∂b: ∂C/∂W, the samples' δ, saturation, and the optimizer's steps."""
 
 import functools
 import math
 import operator
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from tinygrad_vg.engine import ExtendedArray, HookHandle, Tensor
+from tinygrad_vg.engine import ExtendedArray, HookHandle, Tensor, Walk, current_walk
 from tinygrad_vg.instruments.magnitude import log10_norm
-from tinygrad_vg.nn import Module, Parameter, ReLU, Sigmoid, Tanh
-from tinygrad_vg.nn.module import ForwardHook
+from tinygrad_vg.nn import Activation, Module, Parameter, by_member
 
-# When an activation with output y is saturated: its slope is below 1 − 0.97² = 6 % of its largest.
-_SATURATED: dict[type[Module], Callable[[Any], Any]] = {
-    Sigmoid: lambda y: np.abs(y - 0.5) > 0.485,
-    Tanh: lambda y: np.abs(y) > 0.97,
-    ReLU: lambda y: y == 0,
-}
+NAMES = ("log10_weight_norm", "log10_rms", "saturation", "log10_update")
 
 
 def array_of(gradient: Any) -> Any:
@@ -30,13 +25,13 @@ def array_of(gradient: Any) -> Any:
 
 
 class _Use:
-    """What the hooks have heard of one pass of a batch through a layer."""
+    """What is known of one pass of a batch through a layer."""
 
-    __slots__ = ("delta", "activation")
+    __slots__ = ("delta", "is_saturated")
 
     def __init__(self) -> None:
         self.delta: Any = None  # ∂C/∂z
-        self.activation: tuple[Callable[[Any], Any], Any] | None = None  # what is saturated, and the output
+        self.is_saturated: Any = None  # of each output of the activation behind the layer
 
 
 class Statistics:
@@ -44,107 +39,126 @@ class Statistics:
 
     def __init__(self, model: Module, layers: Sequence[Module], rows: int, members: tuple[int, ...]) -> None:
         self._layers = layers
-        self._activations = [
-            (module, saturated)
-            for _, module in model.named_modules()
-            for kind, saturated in _SATURATED.items()
-            if isinstance(module, kind)
-        ]
+        self._weights = [vars(layer).get("weight") for layer in layers]
+        self._activations = [module for _, module in model.named_modules() if isinstance(module, Activation)]
         self._members = members
-        self._rms, self._saturation, self._update = np.full((3, rows, len(layers), *members), np.nan)
-        self._weights: dict[int, Any] = {}  # before the step of the optimizer that is to come
+        self._numbers = {name: np.full((rows, len(layers), *members), np.nan) for name in NAMES}
+        self._before: dict[int, Any] = {}  # weights before the step of the optimizer that is to come
         self._handles: list[HookHandle] = []  # on the outputs of the forwards since the last backward
-        self._latest: list[tuple[Any, _Use] | None] = []  # of each layer: its output, and its use
-        self._heard: list[dict[_Use, None]] = []  # of each layer: the uses that this backward has come through
+        self._walk: Walk | None = None
         self.forget()
 
     def register(self) -> list[HookHandle]:
-        """Put hooks on the layers and on the activations."""
-        handles = [layer.register_forward_hook(self._on_layer(i)) for i, layer in enumerate(self._layers)]
-        return handles + [module.register_forward_hook(self._on_activation(s)) for module, s in self._activations]
+        """Put hooks on the layers, their weights, and the activations."""
+        return [
+            *(layer.register_forward_hook(partial(self._on_layer, i)) for i, layer in enumerate(self._layers)),
+            *(module.register_forward_hook(self._on_activation) for module in self._activations),
+            *(
+                weight.register_hook(partial(self._on_weight, i))
+                for i, weight in enumerate(self._weights)
+                if isinstance(weight, Parameter) and weight.requires_grad
+            ),
+        ]
 
     def forget(self) -> None:
         """Forget the forwards, and take the hooks off their outputs."""
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
-        self._latest = [None] * len(self._layers)
-        self._heard = [{} for _ in self._layers]
-        self._walked = False  # whether a backward has come since
+        self._latest: list[tuple[Any, _Use] | None] = [None] * len(self._layers)  # of each layer: its output, its use
+        self._is_over = False  # whether a backward has come since
+        self._begin()
 
-    def _on_layer(self, i: int) -> ForwardHook:
-        def listen(module: Module, args: Any, z: Any) -> None:
-            if not (isinstance(z, Tensor) and z.requires_grad):
-                return
-            if self._walked:
-                self.forget()
-            use = _Use()
+    def _begin(self) -> None:
+        """A backward begins: nothing has been heard of it yet."""
+        self._walk = current_walk()
+        self._heard: list[dict[_Use, None]] = [{} for _ in self._layers]  # of each layer the uses it has come through
+        self._weight_gradients: dict[int, Any] = {}
 
-            def receive(delta: Any) -> None:
-                self._walked = True
-                use.delta = delta
-                self._heard[i][use] = None
+    # What the hooks hear.
 
-            self._handles.append(z.register_hook(receive))
-            self._latest[i] = weakref.ref(z), use  # a reference that counted would keep the graph alive
-
-        return listen
-
-    def _on_activation(self, saturated: Callable[[Any], Any]) -> ForwardHook:
-        def listen(module: Module, args: Any, y: Any) -> None:
-            for latest in self._latest:
-                if latest is not None and latest[0]() is args[0]:
-                    latest[1].activation = saturated, y.data
-
-        return listen
-
-    def end_layer(self, i: int, row: int | None) -> None:
-        """A backward has been through all uses of a layer: measure, if it has a row."""
-        uses, self._heard[i] = [*self._heard[i]], {}
-        if row is None:
+    def _on_layer(self, i: int, module: Module, args: Any, z: Any) -> None:
+        if not (isinstance(z, Tensor) and z.requires_grad):
             return
-        weight = vars(self._layers[i]).get("weight")
+        if self._is_over:
+            self.forget()
+        use = _Use()
+        self._handles.append(z.register_hook(partial(self._on_delta, i, use)))
+        self._latest[i] = weakref.ref(z), use  # a reference that counted would keep the graph alive
+
+    def _on_activation(self, module: Any, args: Any, y: Any) -> None:
+        for latest in self._latest:
+            if latest is not None and latest[0]() is args[0]:
+                latest[1].is_saturated = module.saturated(y.data)
+
+    def _on_delta(self, i: int, use: _Use, delta: Any) -> None:
+        if self._walk is not current_walk():
+            self._begin()
+        use.delta = delta
+        self._heard[i][use] = None
+
+    def _on_weight(self, i: int, gradient: Any) -> None:
+        if self._walk is not current_walk():
+            self._begin()
+        self._weight_gradients[i] = gradient
+
+    # What is made of it.
+
+    def end_backward(self, row: int | None) -> None:
+        """The backward is over: measure, if it has a row."""
+        if row is not None and self._walk is not None:
+            for i in range(len(self._layers)):
+                self._measure(row, i)
+        self._is_over = True
+        self._begin()
+
+    def _measure(self, row: int, i: int) -> None:
+        weight, gradient = self._weights[i], self._weight_gradients.get(i)
         if isinstance(weight, Parameter):
-            self._weights[i] = weight.data.copy()  # optimizers rebind the array, but others may write into it
+            self._before[i] = weight.data.copy()  # optimizers rebind the array, but others may write into it
+        if gradient is not None:
+            norms = log10_norms(array_of(gradient).reshape(*self._members, -1))
+            self._numbers["log10_weight_norm"][row, i] = norms + decades_beside(gradient)
+        uses = [*self._heard[i]]
         deltas = [use.delta for use in uses]
         if not deltas or not array_of(deltas[0]).size or len({delta.shape for delta in deltas}) > 1:
             return
         delta = functools.reduce(operator.add, deltas)
         array = array_of(delta)
         samples = array.size / (array.shape[-1] * math.prod(self._members))
-        self._rms[row, i] = log10_norms(self._by_member(array)) + 0.5 * math.log10(samples)
-        if isinstance(delta, ExtendedArray):
-            self._rms[row, i] += delta.exponent * math.log10(2)
-        shares = [f(self._by_member(y)).mean(axis=-1) for f, y in (u.activation for u in uses if u.activation)]
-        if shares:
-            self._saturation[row, i] = sum(shares) / len(shares)
+        norms = log10_norms(by_member(array, self._members)) + decades_beside(delta)
+        self._numbers["log10_rms"][row, i] = norms + 0.5 * math.log10(samples)
+        known = [use.is_saturated for use in uses if use.is_saturated is not None]
+        if known:
+            self._numbers["saturation"][row, i] = sum(by_member(s, self._members).mean(axis=-1) for s in known) / len(
+                known
+            )
 
     def end_step(self, row: int) -> None:
         """The next step begins: the optimizer has moved the weights."""
         with np.errstate(invalid="ignore", over="ignore"):  # weights that are not finite give NaN and inf
-            for i, old in self._weights.items():
-                change = vars(self._layers[i])["weight"].data - old
+            for i, old in self._before.items():
+                change = self._weights[i].data - old  # type: ignore[union-attr]
                 shape = (*self._members, -1)
-                self._update[row, i] = log10_norms(change.reshape(shape)) - log10_norms(old.reshape(shape))
-        self._weights.clear()
+                moved = log10_norms(change.reshape(shape)) - log10_norms(old.reshape(shape))
+                self._numbers["log10_update"][row, i] = moved
+        self._before.clear()
 
     def measured(self, rows: Any, norms: Any) -> dict[str, Any]:
         """Some rows as arrays of a History, beside their log10_norm."""
-        rms, saturation, update = (array[rows] for array in (self._rms, self._saturation, self._update))
+        numbers = {name: array[rows] for name, array in self._numbers.items()}
         with np.errstate(invalid="ignore"):  # samples of 0 have no coherence: NaN
-            coherence = 10.0 ** (norms - rms)
-        return {"log10_rms": rms, "coherence": coherence, "saturation": saturation, "log10_update": update}
+            return numbers | {"coherence": 10.0 ** (norms - numbers["log10_rms"])}
 
     def clear(self) -> None:
         """Make all rows ready to be used again."""
-        for array in (self._rms, self._saturation, self._update):
+        for array in self._numbers.values():
             array.fill(np.nan)
 
-    def _by_member(self, array: Any) -> Any:
-        """(..., R, B, out), or without an ensemble (..., out), as (R, n) or (n,)."""
-        if not self._members:
-            return array.reshape(-1)
-        return np.moveaxis(array, max(0, array.ndim - 3), 0).reshape(*self._members, -1)
+
+def decades_beside(gradient: Any) -> float:
+    """The decades that an ExtendedArray has beside its array, 0 for others."""
+    return gradient.exponent * math.log10(2) if isinstance(gradient, ExtendedArray) else 0.0
 
 
 def log10_norms(x: Any) -> Any:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tinygrad_vg.engine import Tensor, grad
 from tinygrad_vg.instruments.signals import Unit, dry_run
-from tinygrad_vg.nn import Module
+from tinygrad_vg.nn import Linear, Module
 
 Function = Callable[[Any], Any]
 Activation = Module | type[Module] | Function
@@ -140,13 +140,13 @@ def mean_field_of(model: Module, images: Any) -> MeanField:
     subtracted, for a constant bias too adds to q. Of training the theory sees only that parameters grow or shrink.
 
     Args:
-        model: a Sequential, nested or not, of Linear and of elementwise activations between them. Each Linear, the
+        model: Linears in a row with elementwise activations between them, whatever module holds them. Each Linear, the
             output layer too, is one layer of the prediction, as it is one of a recorder's history.
         images: (B, in); what stands before the first Linear is applied to them.
 
     Raises:
-        TypeError: if the model is not such a Sequential.
-        ValueError: if the images do not fit, or as from `mean_field`.
+        TypeError: if there is no Linear, or something with parameters between two.
+        ValueError: if the images do not fit, the Linears do not stand in a row, or as from `mean_field`.
 
     >>> from tinygrad_vg import nn
     >>> net = nn.Sequential(nn.Linear(784, 300, rng=0), nn.Tanh(), nn.Linear(300, 10, rng=1))
@@ -154,10 +154,12 @@ def mean_field_of(model: Module, images: Any) -> MeanField:
     >>> prediction.layers, prediction.width, prediction.weight_std.round(2)
     ((1, 2), array([300,  10]), array([1., 1.]))
     """
-    images = np.asarray(images)
+    if not any(isinstance(module, Linear) for _, module in model.named_modules()):
+        raise TypeError("the theory knows Linear and activations; this model has no Linear")
+    images = images.data if isinstance(images, Tensor) else np.asarray(images)
     chain, x = dry_run(model, sample := images[:1])
     x = images if x is sample else dry_run(model, images)[1]
-    layers = [chain.units[i].module for i in chain.ends]
+    layers: list[Any] = [chain.units[i].module for i in chain.ends]
     return _propagate(
         [_function(_composed(low, units)) for low, units, _ in chain.steps()],
         [math.sqrt(_mean_square(layer.weight.data) * layer.in_features) for layer in layers],
@@ -299,7 +301,9 @@ def _composed(low: Unit, units: Sequence[Unit]) -> Function:
         if unit.module is not None and next(unit.module.parameters(), None) is not None:
             raise TypeError(f"the theory knows Linear and activations; this model has {unit.label} between them")
         if unit.module is None and any(source is not below for _, source, _ in unit.output.node.edges):  # type: ignore[union-attr]
-            raise TypeError(f"{unit.label} is part of an activation in several operations: write it as an nn.Activation")
+            raise TypeError(
+                f"{unit.label} is part of an activation in several operations: write it as an nn.Activation"
+            )
         below = unit.output
 
     def function(z: Any) -> Any:

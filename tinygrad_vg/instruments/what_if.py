@@ -1,16 +1,17 @@
 """What if: how the gradients would go with another activation, initializer or depth; predicted, then measured."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from tinygrad_vg.instruments.chain import units_of
 from tinygrad_vg.instruments.ledger import Ledger
+from tinygrad_vg.instruments.signals import dry_run
 from tinygrad_vg.instruments.theory import mean_field_of
 from tinygrad_vg.nn import Linear, Module, Sequential, stack
-from tinygrad_vg.nn.init import Rng
 from tinygrad_vg.notation import decades
 
 _MEMBERS = 64  # seeds that a measurement takes; the geometric mean's standard error falls with their root
@@ -51,10 +52,10 @@ def what_if(
     model: Module,
     images: Any,
     *,
-    activation: type[Module] | None = None,
+    activation: Callable[[], Module] | None = None,
     initializer: Callable[..., Any] | None = None,
     depth: int | None = None,
-    rng: Rng = None,
+    rng: Any = None,
 ) -> WhatIf:
     """Change one thing or several of a network's kind, and see what becomes of its gradients at the start.
 
@@ -62,15 +63,16 @@ def what_if(
     and biases. The networks measured are drawn anew from the kind, before and after the change.
 
     Args:
-        model: a Sequential of Linears with one activation between each two, of one network or an ensemble.
+        model: Linears in a row with one activation between each two, whatever module holds them; of one network or an
+            ensemble.
         images: (B, in) inputs, few are enough; the prediction is about single samples.
-        activation: the class of another activation.
+        activation: the class of another activation, or a function without arguments that makes one.
         initializer: another one for the weights, such as `nn.init.kaiming_normal_`: called as (weight, rng=...).
         depth: another number of Linears: hidden layers like the last one are added, or left out from the top.
         rng: a `np.random.Generator` to draw from, or a seed.
 
     Raises:
-        ValueError: if nothing is changed, the model is no such Sequential, or `depth` is less than 2.
+        ValueError: if nothing is changed, the model is no such network, or `depth` is less than 2.
 
     >>> from tinygrad_vg import nn
     >>> rng = np.random.default_rng(0)
@@ -81,10 +83,15 @@ def what_if(
     """
     if activation is None and initializer is None and depth is None:
         raise ValueError("what_if needs a change: activation=, initializer= or depth=")
-    units = [module for _, module in units_of(model)]
-    linears, between = [module for module in units[::2] if isinstance(module, Linear)], units[1::2]
-    if not len(units[::2]) == len(linears) == len(between) + 1 > 1:
-        raise ValueError("what_if takes a Sequential of Linears with one activation between each two")
+    chain, _ = dry_run(model, np.asarray(images)[:1])
+    linears: list[Any] = [chain.units[i].module for i in chain.ends]
+    between = [units[0].activation for _, units, _ in chain.steps() if len(units) == 1 and units[0].activation]
+    if not len(between) == len(linears) - 1 > 0:
+        raise ValueError("what_if takes Linears in a row with one activation between each two")
+    if len(labels := {units[0].label for _, units, _ in chain.steps()}) > 1:
+        raise ValueError(
+            f"what_if takes a network with one kind of activation, this one has {', '.join(sorted(labels))}"
+        )
     if depth is not None and depth < 2:
         raise ValueError(f"depth counts the Linears, 2 or more, not {depth}")
     field = mean_field_of(model, images)
@@ -93,8 +100,9 @@ def what_if(
         for linear, weight_std, bias_std in zip(linears, field.weight_std, field.bias_std, strict=True)
     ]
     rng = np.random.default_rng(rng)
-    before = _draw(kind, type(between[0]), None, rng)
-    after = _draw(_of_depth(kind, depth or len(kind)), activation or type(between[0]), initializer, rng)
+    own = between[0] if isinstance(between[0], type) else partial(copy.deepcopy, between[0])
+    before = _draw(kind, own, None, rng)
+    after = _draw(_of_depth(kind, depth or len(kind)), activation or own, initializer, rng)
     return WhatIf(
         _predict(before, images), _predict(after, images), _measure(before, images, rng), _measure(after, images, rng)
     )
@@ -109,7 +117,7 @@ def _of_depth(kind: list[tuple[int, int, float, float]], depth: int) -> list[tup
     return [*hidden, (hidden[-1][1], *top[1:])]
 
 
-def _draw(kind: Any, activation: type[Module], initializer: Any, rng: "np.random.Generator") -> Sequential:
+def _draw(kind: Any, activation: Callable[[], Module], initializer: Any, rng: "np.random.Generator") -> Sequential:
     """An ensemble of fresh networks of this kind."""
 
     def network() -> Sequential:

@@ -24,9 +24,8 @@ from typing import Any, ClassVar, Union
 
 import numpy as np
 
-from tinygrad_vg.engine import ops
+from tinygrad_vg.engine import Tensor, ops
 from tinygrad_vg.nn.module import Module
-from tinygrad_vg.engine import Tensor
 
 
 class Activation(Module):

@@ -4,10 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_vg.engine import ops
+from tinygrad_vg.engine import Tensor, ops
 from tinygrad_vg.nn.init import Rng, scaled_normal_, standard_normal_
 from tinygrad_vg.nn.module import Module, Parameter
-from tinygrad_vg.engine import Tensor
 
 
 class Linear(Module):

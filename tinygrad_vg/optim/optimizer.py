@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tinygrad_vg.nn.module import Module, Parameter
 from tinygrad_vg.engine import Tensor
+from tinygrad_vg.nn.module import Module, Parameter
 
 Params = Iterable[Parameter] | Iterable[dict[str, Any]]
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_vg.instruments.accounts import Row
 from tinygrad_vg.instruments.history import History
-from tinygrad_vg.instruments.ledger import Row
 from tinygrad_vg.instruments.theory import MeanField
 from tinygrad_vg.notation import Floats, decades, quantiles
 from tinygrad_vg.plots.axes import DECADES, beside, finite, layer_ticks, legend_below, mark_lost, new_axes, norms_of

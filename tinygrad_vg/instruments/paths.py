@@ -1,0 +1,123 @@
+"""The strongest path of Eq. 122 through a network: that with the largest product of factors, for one sample."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from tinygrad_vg.engine import ExtendedArray, Tensor
+from tinygrad_vg.instruments.factors import slope
+from tinygrad_vg.instruments.magnitude import log10_norm
+from tinygrad_vg.instruments.signals import Chain
+from tinygrad_vg.nn import Activation
+
+
+@dataclass(frozen=True)
+class Path:
+    """One neuron of each layer, from the first to the last, and what multiplies the gradient between them.
+
+    Attributes:
+        neurons: of each layer, counted from 0.
+        symbols: of each layer's activation, "σ"; "" where there is none.
+        slopes: σ′(z) of each neuron.
+        weights: into each neuron but the first from the one before.
+        end: ∂C/∂ of the last activation: its sign, and log10 of its size.
+        whole: ∂C/∂b of the first neuron, of this sample, likewise: all paths together.
+    """
+
+    neurons: list[int]
+    symbols: list[str]
+    slopes: list[float]
+    weights: list[float]
+    end: tuple[float, float]
+    whole: tuple[float, float]
+
+
+def strongest_path(chain: Chain, totals: Mapping[Tensor, ExtendedArray], sample: int = 0) -> Path:
+    """Find it by dynamic programming from the cost down, in logarithms.
+
+    Args:
+        chain: of a recorded cost, with one activation between two layers, or none.
+        totals: the gradients of the tensors of that graph.
+        sample: which sample of the batch.
+
+    Raises:
+        ValueError: if something else lies between two layers.
+
+    >>> import tinygrad_vg as tg
+    >>> from tinygrad_vg.instruments.signals import recorded
+    >>> net = tg.nn.mlp([2, 3, 1], rng=0)
+    >>> cost = np.sum(net(np.ones((1, 2))))
+    >>> path = strongest_path(recorded(net, cost), tg.engine.cotangents(cost))
+    >>> len(path.neurons), path.symbols
+    (2, ['σ', ''])
+    """
+    z: list[Any] = [chain.units[i].output for i in chain.ends]
+    ends: list[Any] = [
+        *(units[-1].output if units else low.output for low, units, _ in chain.steps()),
+        _top(z[-1], totals),
+    ]
+    if any(len(units) > 1 for _, units, _ in chain.steps()):
+        raise ValueError("a path needs one activation between two layers, such as Sigmoid, or none")
+    pairs = [_slope(tensor, end) for tensor, end in zip(z, ends, strict=True)]
+    slopes = [_row(slopes, sample) for _, slopes in pairs]
+    weights = [chain.units[i].weight.astype(np.float64) for i in chain.ends]
+    top = totals[ends[-1]]
+    at_end, exponent = _row(top.mantissa, sample), top.exponent
+    route = _route(at_end, slopes, weights)
+    end, bottom = at_end[route[-1]], totals[z[0]]
+    whole = _row(bottom.mantissa, sample)[route[0]]
+    return Path(
+        route,
+        [symbol for symbol, _ in pairs],
+        [float(of_layer[i]) for of_layer, i in zip(slopes, route, strict=True)],
+        [float(weight[k, i]) for weight, (i, k) in zip(weights[1:], pairwise(route), strict=True)],
+        (float(np.sign(end)), log10_norm(end) + exponent * math.log10(2)),
+        (float(np.sign(whole)), log10_norm(whole) + bottom.exponent * math.log10(2)),
+    )
+
+
+def _route(at_end: Any, slopes: list[Any], weights: list[Any]) -> list[int]:
+    """The neurons of the path, from ∂C/∂a of the last layer."""
+    choices = []
+    with np.errstate(divide="ignore", invalid="ignore"):  # logarithms of 0; 0 · ∞ is NaN and drawn as such
+        best = np.log10(np.abs(at_end))
+        for of_layer, weight in zip(slopes[:0:-1], weights[:0:-1], strict=True):
+            ways = np.log10(np.abs(weight)) + (np.log10(np.abs(of_layer)) + best)[:, None]  # (neurons above, below)
+            choices.append(np.argmax(ways, axis=0))
+            best = np.max(ways, axis=0)  # of each neuron: the best way up from it
+        best = best + np.log10(np.abs(slopes[0]))
+    route = [int(np.argmax(best))]
+    for choice in reversed(choices):
+        route.append(int(choice[route[-1]]))
+    return route
+
+
+def _top(z: Tensor, totals: Mapping[Tensor, ExtendedArray]) -> Tensor:
+    """The last activation's output, or the last z if there is none, or several."""
+    found = [tensor for tensor in totals if Activation.of(tensor) is not None and _argument(tensor) is z]
+    return found[0] if len(found) == 1 else z
+
+
+def _argument(tensor: Tensor) -> Any:
+    """What an activation was applied to."""
+    if tensor.call is not None and isinstance(tensor.call.module, Activation) and tensor.call.inputs:
+        return tensor.call.inputs[0]
+    return tensor.node.inputs[0] if tensor.node is not None else None
+
+
+def _slope(z: Tensor, end: Tensor) -> tuple[str, Any]:
+    """The symbol of the activation between two layers, and its slopes at z."""
+    if end is z:
+        return "", np.ones(z.shape)
+    activation = Activation.of(end)
+    if activation is None or _argument(end) is not z:
+        raise ValueError("a path needs one activation between two layers, such as Sigmoid, or none")
+    return activation.symbol, slope(end, z)
+
+
+def _row(batch: Any, sample: int) -> Any:
+    return np.asarray(batch, np.float64)[sample] if np.ndim(batch) == 2 else np.asarray(batch, np.float64)
