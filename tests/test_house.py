@@ -109,14 +109,11 @@ def test_all_names_what_a_package_offers(name):
 
 
 MOST_LINES_OF_A_FILE, MOST_LINES_OF_A_BODY = 330, 40
-# What is longer today. These lists only shrink: who is no longer too long must be taken off.
-LONG_FILES = {"tinygrad_vg.instruments.ledger"}
-LONG_BODIES = {"tinygrad_vg.draw.neurons.neurons"}
 
 
 def test_files_are_short():
     long = {dotted(path) for path in modules() if len(path.read_text("utf-8").splitlines()) > MOST_LINES_OF_A_FILE}
-    assert long == LONG_FILES
+    assert long == set()
 
 
 def bodies(path):
@@ -131,7 +128,7 @@ def bodies(path):
 
 def test_bodies_are_short():
     long = {name for path in modules() for name, lines in bodies(path) if lines > MOST_LINES_OF_A_BODY}
-    assert long == LONG_BODIES
+    assert long == set()
 
 
 def test_signature_docstring_and_blank_lines_are_not_counted(tmp_path, monkeypatch):

@@ -128,8 +128,9 @@ def test_layers_that_a_backward_did_not_reach_have_dashes():
     net = network([5, 4, 4, 4, 3], nn.Tanh)
     with Ledger(net) as ledger:
         hidden = net[:3](np.ones((2, 5)))
-        net[3:](hidden)
+        rest = net[3:](hidden)
         np.sum(hidden).backward()
+    assert rest.requires_grad
     picture = read(draw.layers(net, ledger))
     for layer in (2, 3):
         z, _, size, state = picture.nodes[f"layer {layer}"].lines[1:]

@@ -132,9 +132,9 @@ def test_nan_and_inf_are_recorded_as_such():
     assert np.isnan(recorder.history.log10_norm[2]).all()
 
 
-def test_a_network_without_biases_and_a_wrong_every_are_refused():
-    with pytest.raises(ValueError, match="Linear has no layer with a bias"):
-        GradientRecorder(tg.nn.Linear(2, 2, bias=False))
+def test_a_network_without_layers_and_a_wrong_every_are_refused():
+    with pytest.raises(ValueError, match="Sigmoid has no layer with a bias, or Linear"):
+        GradientRecorder(tg.nn.Sigmoid())
     for every in (0, -1, 1.5):
         with pytest.raises(ValueError, match="every counts backwards"):
             GradientRecorder(network(0), every=every)

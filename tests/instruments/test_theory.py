@@ -432,7 +432,7 @@ def test_models_the_theory_does_not_know_are_refused():
         mean_field_of(nn.Sequential(nn.Tanh()), np.ones((1, 3)))
     with pytest.raises(ValueError, match="not elementwise"):
         mean_field_of(nn.Sequential(first, Softmax(), last), np.ones((1, 3)))
-    with pytest.raises(ValueError, match=r"takes images of shape \(B, 3\), not \(1, 4\)"):
+    with pytest.raises(ValueError, match=r"takes arrays of shape \(\.\.\., 3\), not \(1, 4\)"):
         mean_field_of(nn.Sequential(first, nn.Tanh(), last), np.ones((1, 4)))
     after_the_end = nn.Sequential(first, nn.Tanh(), last, Softmax())  # ∂C/∂z of the output layer is given
     assert mean_field_of(after_the_end, np.ones((1, 3))).layers == (1, 2)

@@ -129,9 +129,9 @@ def _chain(model: Module, ledger: Ledger, computed: bool) -> list[_Layer]:
     rows = ledger.rows if computed else ()
     states = [verdict.state for verdict in diagnose(ledger).layers] if rows else []
     layers = []
-    modules: list[Any] = [chain.units[end].module for end in chain.ends]
+    modules: list[Any] = [layer.module for layer in chain.layers]
     behind = [units for _, units, _ in chain.steps()]
-    for i, end in enumerate(chain.ends):
+    for i, layer in enumerate(chain.layers):
         state = _state(states[i], rows[i]) if i < len(rows) else ""
         layers.append(
             _Layer(
@@ -139,7 +139,7 @@ def _chain(model: Module, ledger: Ledger, computed: bool) -> list[_Layer]:
                 module=modules[i],
                 units=tuple(behind[i] if i < len(behind) else chain.tail),
                 row=rows[i] if i < len(rows) else None,
-                z=chain.units[end].z,
+                z=layer.z,
                 log10_norm=median(ledger.log10_norm[i]) if computed and state != "not computed" else None,
                 state=state,
             )

@@ -64,7 +64,7 @@ def neurons(
     chain = recorded(model, cost, gradients=False)
     if chain.members:
         raise ValueError("a path has one network's weights: take a member of this ensemble by tg.nn.unstack")
-    layers = [chain.units[i] for i in chain.ends]
+    layers = chain.layers
     batch = len(layers[0].z) if layers[0].z.ndim == 2 else 1
     if not -batch <= sample < batch:
         raise ValueError(f"there is no sample {sample} in a batch of {batch}")

@@ -11,11 +11,11 @@ from tinygrad_vg.engine.grad import jvp as jvp
 from tinygrad_vg.engine.gradcheck import GradcheckError as GradcheckError
 from tinygrad_vg.engine.gradcheck import gradcheck as gradcheck
 from tinygrad_vg.engine.graph import Call as Call
-from tinygrad_vg.engine.graph import Hook as Hook
-from tinygrad_vg.engine.graph import HookHandle as HookHandle
 from tinygrad_vg.engine.graph import Node as Node
-from tinygrad_vg.engine.graph import Walk as Walk
-from tinygrad_vg.engine.graph import current_walk as current_walk
+from tinygrad_vg.engine.hooks import Hook as Hook
+from tinygrad_vg.engine.hooks import HookHandle as HookHandle
+from tinygrad_vg.engine.hooks import Walk as Walk
+from tinygrad_vg.engine.hooks import listen as listen
 from tinygrad_vg.engine.operations import Operation as Operation
 from tinygrad_vg.engine.operations import defvjp as defvjp
 from tinygrad_vg.engine.operations import differentiable as differentiable
@@ -44,7 +44,6 @@ __all__ = [
     "ancestors",
     "between",
     "cotangents",
-    "current_walk",
     "defvjp",
     "differentiable",
     "enable_grad",
@@ -52,6 +51,7 @@ __all__ = [
     "gradcheck",
     "is_grad_enabled",
     "jvp",
+    "listen",
     "local_derivative",
     "name_of",
     "no_grad",

@@ -9,17 +9,15 @@ This module knows no Tensor, only what a graph needs of one: `Vertex`.
 """
 
 import itertools
-import threading
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from heapq import heapify, heappop, heappush
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from tinygrad_vg.engine.hooks import LISTENERS, Gradient, Hook, Walk, call_hooks
 from tinygrad_vg.engine.operations import Operation, Rule
 
-Gradient = Any  # an array; in a recorded walk a Tensor, in one of extended range an ExtendedArray
-Hook = Callable[[Gradient], Gradient | None]
 Edge = tuple[int, Any, Rule]  # which argument of the operation, the vertex that it is, the rule that leads there
 
 
@@ -100,78 +98,6 @@ class Node:
         return self.operation.function
 
 
-# Hooks, and what a walk tells those who listen.
-
-_keys = itertools.count()
-
-
-class HookHandle:
-    """Takes a hook off again: call `remove()`, or use the handle as a context manager."""
-
-    __slots__ = ("_hooks", "_key")
-
-    def __init__(self, hooks: dict[int, Any], hook: Callable[..., Any]) -> None:
-        if not callable(hook):
-            raise TypeError(f"a hook is a function, not {hook!r}")
-        self._hooks = hooks
-        self._key = next(_keys)  # a number: the handle as key would be a cycle, and the hook outlive its tensor
-        hooks[self._key] = hook
-
-    def remove(self) -> None:
-        """Take the hook off; doing so twice is harmless."""
-        self._hooks.pop(self._key, None)
-
-    def __enter__(self) -> "HookHandle":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.remove()
-
-
-class Walk:
-    """One walk back under way: what hooks are called by. A hook that meets another Walk knows that a new one began."""
-
-    __slots__ = ("_at_end",)
-
-    def __init__(self) -> None:
-        self._at_end: list[Callable[[], None]] = []
-
-    def at_end(self, callback: Callable[[], None]) -> None:
-        """Call `callback()` when this walk has ended, be it by an exception."""
-        self._at_end.append(callback)
-
-    def end(self) -> None:
-        """Tell all who asked."""
-        for callback in self._at_end:
-            callback()
-
-
-class _Current(threading.local):
-    walk: Walk | None = None
-
-
-_current = _Current()
-
-
-def current_walk() -> Walk | None:
-    """The walk back that this thread is in, for hooks; None outside of one.
-
-    >>> import tinygrad_vg as tg
-    >>> t = tg.Tensor(2.0, requires_grad=True)
-    >>> def hook(gradient):
-    ...     print("gradient", gradient)
-    ...     tg.engine.current_walk().at_end(lambda: print("end"))
-    >>> with t.register_hook(hook):
-    ...     (t * t).backward()
-    gradient 4.0
-    end
-    """
-    return _current.walk
-
-
-# The walk.
-
-
 class Plain:
     """The plain way to walk: gradients are arrays, and rules are called on the arrays that the forward pass saw.
 
@@ -201,7 +127,7 @@ def walk(
     seeds: dict[V, Gradient],
     mode: Plain = PLAIN,
     only: Container[V] | None = None,
-    keep: Container[V] = (),
+    keep: Collection[V] = (),
     hooks: bool = True,
 ) -> dict[V, Gradient]:
     """The total gradient of each leaf below the seeds, and of the vertices in `keep`: consumers before sources.
@@ -217,22 +143,37 @@ def walk(
         TypeError: if a rule answers with what is no gradient.
         ValueError: if a hook returns a gradient of another shape.
     """
-    if not hooks:
-        return _visit(seeds, mode, only, keep, False)
-    outer, _current.walk = _current.walk, Walk()
-    under_way = _current.walk
+    if hooks and LISTENERS:
+        return _told(seeds, mode, only, keep)
+    kept: dict[Any, Gradient] = {}
+    return kept | _visit(seeds, mode, only, keep, hooks, kept)
+
+
+def _told(seeds: dict[V, Gradient], mode: Plain, only: Container[V] | None, keep: Collection[V]) -> dict[V, Gradient]:
+    """The same, with those who listen."""
+    under_way = Walk(seeds, set(keep))
+    for listener in tuple(LISTENERS.values()):
+        listener(under_way)
     try:
-        return _visit(seeds, mode, only, keep, True)
+        totals = _visit(seeds, mode, only, under_way.wanted, True, under_way.gradients)
+        kept = {vertex: g for vertex, g in under_way.gradients.items() if vertex in keep}
+        under_way.gradients |= totals
     finally:
-        _current.walk = outer
-        under_way.end()
+        for callback in under_way.callbacks:
+            callback(under_way)
+    return kept | totals
 
 
 def _visit(
-    seeds: dict[V, Gradient], mode: Plain, only: Container[V] | None, keep: Container[V], hooks: bool
-) -> dict[V, Gradient]:
-    gradients: dict[Any, Gradient] = dict(seeds)  # the sums so far, of what has not been visited yet
-    kept: dict[Any, Gradient] = {}
+    seeds: dict[Any, Gradient],
+    mode: Plain,
+    only: Container[Any] | None,
+    wanted: Container[Any],
+    hooks: bool,
+    kept: dict[Any, Gradient],
+) -> dict[Any, Gradient]:
+    """Walk; put the gradients of what is wanted into `kept`, and return those of the leaves."""
+    gradients = dict(seeds)  # the sums so far, of what has not been visited yet
     apply, seen = mode.apply, mode.seen
     youngest_first = [(-vertex.node.order, vertex, vertex.node) for vertex in gradients if vertex.node is not None]
     heapify(youngest_first)
@@ -240,8 +181,8 @@ def _visit(
         _, vertex, node = heappop(youngest_first)
         g = gradients.pop(vertex)
         if hooks and vertex.hooks:
-            g = call_hooks(vertex, g, mode)
-        if vertex in keep:
+            g = call_hooks(vertex, g, mode.replaced)
+        if vertex in wanted:
             kept[vertex] = g
         values, kwargs = node.values, node.kwargs
         arguments = (g, node.output, *values) if seen is None else (g, *seen(vertex, node))
@@ -264,24 +205,8 @@ def _visit(
                     heappush(youngest_first, (-made_by.order, source, made_by))
     for leaf, g in gradients.items():  # what no operation made
         if hooks and leaf.hooks:
-            gradients[leaf] = call_hooks(leaf, g, mode)
-    return kept | gradients
-
-
-def call_hooks(vertex: Vertex, g: Gradient, mode: Plain = PLAIN) -> Gradient:
-    """Hand the total gradient to the vertex's hooks, in the order of their registration."""
-    if isinstance(g, np.generic):
-        g = np.asarray(g)
-    for hook in tuple((vertex.hooks or {}).values()):
-        replacement = hook(g)
-        if replacement is not None:
-            if np.shape(replacement) != vertex.shape:
-                raise ValueError(
-                    f"a hook on {vertex.label} returned a gradient of shape {np.shape(replacement)}; "
-                    f"the tensor has shape {vertex.shape}"
-                )
-            g = mode.replaced(replacement, vertex)
-    return g
+            gradients[leaf] = call_hooks(leaf, g, mode.replaced)
+    return gradients
 
 
 def fit(g: Any, value: Any) -> Any:

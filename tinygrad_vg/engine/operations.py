@@ -46,7 +46,18 @@ class ForEach:
         return sys.maxsize
 
 
-Rules = Sequence[Rule | None] | ForEach
+class NoRules:
+    """The rules of a function without a derivative: None for every argument."""
+
+    def __getitem__(self, index: int) -> None:
+        return None
+
+    def __len__(self) -> int:
+        return 0
+
+
+NO_RULES = NoRules()
+Rules = Sequence[Rule | None] | ForEach | NoRules
 
 
 class Operation:
@@ -63,7 +74,7 @@ class Operation:
     """
 
     def __init__(self, function: Function, kernel: Function, rules: Rules, kind: Kind) -> None:
-        for rule in () if isinstance(rules, ForEach) else rules:
+        for rule in rules if isinstance(rules, tuple) else ():
             if rule is not None and not callable(rule):
                 raise TypeError(f"a rule is a function (g, y, *args) -> gradient, or None, not {rule!r}")
         self.function = function
@@ -88,9 +99,9 @@ class Operation:
     @property
     def _parameters(self) -> list[list[inspect.Parameter]]:
         """Of each rule the parameters behind g and y."""
-        rules = [self.rules[0]] if isinstance(self.rules, ForEach) else [rule for rule in self.rules if rule]
+        rules = self.rules if isinstance(self.rules, tuple) else [self.rules[0]]
         found = []
-        for rule in rules:
+        for rule in filter(None, rules):
             with suppress(ValueError):  # from a function written in C that does not say what it takes
                 found.append([*inspect.signature(rule).parameters.values()][2:])
         return found
@@ -131,7 +142,9 @@ class Operation:
 OPERATIONS: dict[Function, Operation] = {}
 
 
-def enter(function: Function, rules: Rules = (), kind: Kind = "differentiable", kernel: Function | None = None) -> None:
+def enter(
+    function: Function, rules: Rules = NO_RULES, kind: Kind = "differentiable", kernel: Function | None = None
+) -> None:
     """Put an operation into the registry; `kernel` is what runs, if it is not the function itself."""
     OPERATIONS[function] = Operation(function, kernel or function, rules, kind)
 
@@ -185,7 +198,7 @@ def operation(kernel: Function, rules: Rules) -> Function:
         for argument in args:
             if isinstance(argument, Recordable):
                 return argument.record(function, args, kwargs)
-        for argument in kwargs.values():
+        for argument in kwargs.values() if kwargs else ():
             if isinstance(argument, Recordable):
                 return argument.record(function, args, kwargs)
         return kernel(*args, **kwargs)
@@ -215,6 +228,14 @@ def why_undefined(function: Function) -> str:
         f"the gradient of {name} is not defined; add it with "
         f"tinygrad_vg.defvjp({name}, lambda g, y, a: ...), one rule for each array argument, "
         "or pass .data if it is a constant"
+    )
+
+
+def why_no_gradient(operation: Operation, dtype: Any) -> str:
+    """Why a call that makes numbers of this type has no gradient."""
+    return (
+        f"{operation.name} makes {dtype} of a Tensor that requires gradients, which only real "
+        "floating-point numbers have; pass its .data if it is a constant"
     )
 
 

@@ -14,8 +14,9 @@ from tinygrad_vg.engine import composites as composites  # composites and rules 
 from tinygrad_vg.engine import rules as rules
 from tinygrad_vg.engine.arithmetic import Arithmetic
 from tinygrad_vg.engine.extended import EXTENDED, ExtendedArray
-from tinygrad_vg.engine.graph import PLAIN, Call, Edge, Hook, HookHandle, Node, Plain, owned, walk
-from tinygrad_vg.engine.operations import OPERATIONS, why_undefined
+from tinygrad_vg.engine.graph import PLAIN, Call, Edge, Node, Plain, owned, walk
+from tinygrad_vg.engine.hooks import Hook, HookHandle
+from tinygrad_vg.engine.operations import OPERATIONS, why_no_gradient, why_undefined
 from tinygrad_vg.engine.recording import recording
 
 
@@ -32,47 +33,41 @@ def record(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
     if operation is None:
         raise TypeError(why_undefined(function))
     rules = operation.rules
-    if kwargs or len(args) > len(rules):
+    if kwargs or len(args) > len(rules):  # always where there are no rules
+        if operation.kind == "composite":
+            return operation.kernel(*args, **operation.checked(args, kwargs))
         kwargs = operation.checked(args, kwargs)
-    if operation.kind == "composite":
-        return operation.kernel(*args, **kwargs)
     values: list[Any] = []
     edges: list[Edge] = []
-    found = not rules
+    found = False
     for index, argument in enumerate(args):
         if isinstance(argument, Tensor):
             found = True
             values.append(argument.data)
-            if argument.requires_grad and rules:
+            if argument.requires_grad:
                 rule = rules[index]
                 if rule is not None:
                     edges.append((index, argument, rule))
         else:
             values.append(argument)
-    if not found:  # the function was called with a list of them
+    if not found and rules:  # the function was called with a list of them
         raise TypeError(f"{operation.name} takes Tensors as arguments, not in a list; put them together by np.stack")
     output = operation.kernel(*values, **kwargs)
     if not rules and not (operation.kind == "constant" and recording.everything):
         return output
     if not isinstance(output, np.ndarray):
         output = np.asarray(output)
-    node = None
-    asks = bool(edges) and recording.enabled
-    if asks and output.dtype.kind != "f":
-        raise TypeError(
-            f"{operation.name} makes {output.dtype} of a Tensor that requires gradients, which only real "
-            "floating-point numbers have; pass its .data if it is a constant"
-        )
-    if asks or recording.everything:
-        node = Node(operation, args, values, kwargs, output, edges if asks else [])
     tensor = Tensor.__new__(Tensor)  # as the constructor does, without its checks
     tensor.data = output
-    tensor.grad = None
-    tensor.requires_grad = asks
-    tensor.name = None
-    tensor.node = node
-    tensor.call = None
-    tensor.hooks = None
+    tensor.grad = tensor.name = tensor.node = tensor.call = tensor.hooks = None
+    tensor.requires_grad = False
+    if edges and recording.enabled:
+        if output.dtype.kind != "f":
+            raise TypeError(why_no_gradient(operation, output.dtype))
+        tensor.node = Node(operation, args, values, kwargs, output, edges)
+        tensor.requires_grad = True
+    elif recording.everything:
+        tensor.node = Node(operation, args, values, kwargs, output, [])
     return tensor
 
 

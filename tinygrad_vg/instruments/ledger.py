@@ -111,12 +111,12 @@ class Ledger:
     @property
     def chain(self) -> Chain:
         """The layers of the backward that the accounts are of, or else of the last pass."""
-        return self._listener.heard or self._listener.chain
+        return self._listener.heard or self._listener.chain()
 
     @property
     def names(self) -> tuple[str, ...]:
         """The layers' names in the model, from the input side; before the first pass in the order of attributes."""
-        names = tuple(unit.name for unit in self.chain.units if unit.name is not None)
+        names = tuple(unit.name or "" for unit in self.chain.layers)
         return names or tuple(self._listener.layers.values())
 
     @property
@@ -127,7 +127,7 @@ class Ledger:
     @property
     def outputs(self) -> tuple[Any, ...]:
         """z^l of each layer in that backward's pass, (..., B, out): what the layer put out."""
-        return tuple(unit.z for unit in self.chain.units if unit.name is not None)
+        return tuple(unit.z for unit in self.chain.layers)
 
     @property
     def accounts(self) -> tuple[Account, ...]:
@@ -191,7 +191,7 @@ class Ledger:
 
 def _split(row: Row, above: Unit) -> Split:
     weight = above.weight() if isinstance(above.weight, weakref.ref) else above.weight
-    if weight is None or (isinstance(above.weight, weakref.ref) and weight is not above.module.weight.data):  # type: ignore[union-attr]
+    if weight is None:
         raise RuntimeError(
             f"layer {row.layer + 1} has other weights than in the call that the rows are of; "
             "ask for split() between backward and the optimizer's step"

@@ -55,7 +55,7 @@ def strongest_path(chain: Chain, totals: Mapping[Tensor, ExtendedArray], sample:
     >>> len(path.neurons), path.symbols
     (2, ['σ', ''])
     """
-    z: list[Any] = [chain.units[i].output for i in chain.ends]
+    z: list[Any] = [layer.output for layer in chain.layers]
     ends: list[Any] = [
         *(units[-1].output if units else low.output for low, units, _ in chain.steps()),
         _top(z[-1], totals),
@@ -64,7 +64,7 @@ def strongest_path(chain: Chain, totals: Mapping[Tensor, ExtendedArray], sample:
         raise ValueError("a path needs one activation between two layers, such as Sigmoid, or none")
     pairs = [_slope(tensor, end) for tensor, end in zip(z, ends, strict=True)]
     slopes = [_row(slopes, sample) for _, slopes in pairs]
-    weights = [chain.units[i].weight.astype(np.float64) for i in chain.ends]
+    weights = [layer.weight.astype(np.float64) for layer in chain.layers]
     top = totals[ends[-1]]
     at_end, exponent = _row(top.mantissa, sample), top.exponent
     route = _route(at_end, slopes, weights)

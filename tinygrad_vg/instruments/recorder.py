@@ -1,13 +1,14 @@
 """The recorder: ∂C/∂b of every layer while a network trains."""
 
 import math
-from collections.abc import Callable, Iterable
+import weakref
+from collections.abc import Iterable
 from functools import partial
 from typing import Any, Literal, Self
 
 import numpy as np
 
-from tinygrad_vg.engine import ExtendedArray, HookHandle, Tensor, Walk, current_walk
+from tinygrad_vg.engine import ExtendedArray, HookHandle, Tensor, Walk, listen
 from tinygrad_vg.instruments.history import History, positions
 from tinygrad_vg.instruments.magnitude import log10_norm
 from tinygrad_vg.instruments.retention import FRAMES, Kept, wanted
@@ -20,8 +21,8 @@ _BLOCK_BYTES = 2**21  # gradients wait in blocks of about this size a layer, the
 class GradientRecorder:
     """Records ∂C/∂b of every layer of a model in every backward inside its `with` block.
 
-    It listens on the biases themselves, so what it records is what the optimizer gets, bit for bit, and the
-    training goes on bit for bit as without it. A Linear without a bias is heard at its output: what is recorded is the
+    It reads the gradients of the biases themselves, so what it records is what the optimizer gets, bit for bit, and
+    the training goes on bit for bit as without it. A Linear without a bias is heard at its output: recorded is the
     gradient that a bias would have, ∂C/∂z summed over the batch and over the layer's uses. A step is one backward that
     reaches a layer. Layers are the modules with a `bias`, and the Linears without one, numbered in the order of
     `model.named_modules()`. The block may be entered again; steps are then counted on.
@@ -106,16 +107,10 @@ class GradientRecorder:
         self._make_blocks()
         self._statistics = Statistics(model, self._modules, self._rows, self._members) if statistics else None
         self._handles: list[HookHandle] = []
-        self._outputs: list[HookHandle] = []  # on what layers without a bias have put out since the last backward
-        self._walk: Walk | None = None  # the backward under way, or the last
-        self._step = -1  # its number
-        self._is_due = False  # whether it is one of those to record
-        self._has_row = False  # whether it has a row in the blocks
-        self._row = 0
-        self._nothing = [False] * len(self._modules)
-        self._reported = [*self._nothing]  # the layers that this backward has come to
-        self._sums: dict[int, Any] = {}  # of layers without a bias: the gradient so far
-        self._is_over = False  # whether a backward has ended since the last forward
+        self._outputs: list[tuple[int, Any]] = []  # layers without a bias, with weak references to what they put out
+        self._is_over = False  # whether a backward has ended since the last of these
+        self._step = -1  # the number of the last backward
+        self._row: int | None = None  # where it stands in the blocks, if it does
         self._waiting: list[int] = []  # the steps whose gradients stand in the blocks
         empty, _ = self._measured(every)
         self._kept = Kept((empty,), 0, empty, every)
@@ -131,23 +126,19 @@ class GradientRecorder:
     def __enter__(self) -> Self:
         if self._handles:
             raise RuntimeError("this recorder is recording already; a model may have several recorders")
-        self._handles = [
-            module.register_forward_hook(partial(self._on_output, i))
-            if bias is None
-            else bias.register_hook(self._listener(i))
-            for i, (module, bias) in enumerate(zip(self._modules, self.biases, strict=True))
-        ]
+        self._handles = [listen(self._on_backward)]
+        for i, (module, bias) in enumerate(zip(self._modules, self.biases, strict=True)):
+            if bias is None:
+                self._handles.append(module.register_forward_hook(partial(self._on_output, i)))
         if self._statistics is not None:
             self._handles += self._statistics.register()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        for handle in (*self._handles, *self._outputs):
+        for handle in self._handles:
             handle.remove()
-        self._handles, self._outputs = [], []
-        if self._statistics is not None:
-            self._end_step()
-            self._statistics.forget()
+        self._handles = []
+        self._end_step()
 
     @property
     def every(self) -> int:
@@ -159,85 +150,65 @@ class GradientRecorder:
         """Everything recorded so far. It may be read at any time."""
         return self._kept.and_then(*self._measured(self.every), self._max_steps).history
 
-    def _listener(self, i: int) -> Callable[[Any], None]:
-        block, reported, raises = self._blocks[i], self._reported, self._raises
-
-        def listen(gradient: Any) -> None:
-            if self._walk is not current_walk():
-                self._begin_step()
-            reported[i] = True
-            if self._has_row:
-                block[self._row] = gradient if type(gradient) is np.ndarray else self._array(gradient, i)
-            if raises:
-                self._raise_if_not_finite(i, gradient)
-
-        return listen
-
     def _on_output(self, i: int, module: Module, args: Any, z: Any) -> None:
-        """A layer without a bias was called: the gradient of its output is heard, and summed."""
+        """A layer without a bias was called."""
         if isinstance(z, Tensor) and z.requires_grad:
-            if self._is_over:
-                for handle in self._outputs:
-                    handle.remove()
-                self._outputs.clear()
-                self._is_over = False
-            self._outputs.append(z.register_hook(partial(self._on_delta, i)))
+            self._outputs = [] if self._is_over else [(j, ref) for j, ref in self._outputs if ref() is not None]
+            self._is_over = False
+            self._outputs.append((i, weakref.ref(z)))
 
-    def _on_delta(self, i: int, delta: Any) -> None:
-        if self._walk is not current_walk():
-            self._begin_step()
-        total = summed(delta, self._members)
-        self._sums[i] = total = self._sums[i] + total if i in self._sums else total
-        self._reported[i] = True
-        if self._has_row:
-            self._blocks[i][self._row] = self._array(total, i)
+    def _on_backward(self, walk: Walk) -> None:
+        walk.want(z for _, reference in self._outputs if (z := reference()) is not None)
+        if self._statistics is not None:
+            self._statistics.begin_backward(walk)
+        walk.at_end(self._on_end)
+
+    def _on_end(self, walk: Walk) -> None:
+        gradients = {i: walk.gradients[bias] for i, bias in enumerate(self.biases) if bias in walk.gradients}
+        for i, reference in self._outputs:
+            if (z := reference()) in walk.gradients:
+                total = summed(walk.gradients[z], self._members)
+                gradients[i] = gradients[i] + total if i in gradients else total
+        if not gradients:
+            return  # a backward through something else
+        self._begin_step()
+        self._is_over = True
+        if self._row is not None:
+            if len(gradients) < len(self.biases):
+                self._reached[self._row] = [i in gradients for i in range(len(self.biases))]
+            for i, gradient in gradients.items():
+                self._blocks[i][self._row] = array_of(gradient)
+                if isinstance(gradient, ExtendedArray):
+                    self._exponents[self._row, i] = gradient.exponent
+        if self._statistics is not None:
+            self._statistics.end_backward(walk, self._row if self._is_due else None)
         if self._raises:
-            self._raise_if_not_finite(i, total)
+            self._raise_if_not_finite(gradients)
 
     def _begin_step(self) -> None:
-        """A layer has heard of a backward, and it is another one than the last."""
-        walk = current_walk()
-        if self._statistics is not None:
-            self._end_step()
+        self._end_step()
         if len(self._waiting) == self._rows:
             self._settle()
-        self._walk = walk
-        if walk is not None:
-            walk.at_end(self._end_backward)
         self._step += 1
-        self._sums.clear()
         self._is_due = self._step % self._kept.every == 0
-        # Until something is not finite every step is listened to, for it might be one of the last before that.
-        self._has_row = self._is_due or self._kept.first_nonfinite is None
-        if self._has_row:
+        self._row = None
+        # Until something is not finite every step has a row, for it might be one of the last before that.
+        if self._is_due or self._kept.first_nonfinite is None:
             self._row = len(self._waiting)
             self._waiting.append(self._step)
-        self._reported[:] = self._nothing
-
-    def _end_backward(self) -> None:
-        self._is_over = True
-        self._sums.clear()
-        if self._has_row and False in self._reported:
-            self._reached[self._row] = self._reported
-        if self._statistics is not None:
-            self._statistics.end_backward(self._row if self._is_due else None)
-
-    def _array(self, gradient: Any, i: int) -> Any:
-        """The array in a Tensor or an ExtendedArray, whose exponent is noted."""
-        if isinstance(gradient, ExtendedArray):
-            self._exponents[self._row, i] = gradient.exponent
-        return array_of(gradient)
-
-    def _raise_if_not_finite(self, i: int, gradient: Any) -> None:
-        if not np.isfinite(array := array_of(gradient)).all():
-            what = "NaN" if np.isnan(array).any() else "infinite numbers"
-            layer = f"layer {self.layers[i]} ({self.names[i]!r})"
-            raise FloatingPointError(f"∂C/∂b of {layer} holds {what} at step {self._step}")
 
     def _end_step(self) -> None:
         """The next step begins, or the block ends: what the optimizer has done is known now."""
-        if self._has_row and self._waiting and self._statistics is not None:
+        if self._statistics is not None and self._row is not None and self._waiting:
             self._statistics.end_step(self._row)
+
+    def _raise_if_not_finite(self, gradients: dict[int, Any]) -> None:
+        """Name the layer whose gradient was the first on the way back."""
+        for i in sorted(gradients, reverse=True):
+            if not np.isfinite(array := array_of(gradients[i])).all():
+                what = "NaN" if np.isnan(array).any() else "infinite numbers"
+                layer = f"layer {self.layers[i]} ({self.names[i]!r})"
+                raise FloatingPointError(f"∂C/∂b of {layer} holds {what} at step {self._step}")
 
     def _settle(self) -> None:
         """Turn the waiting gradients into a part of the history, and make room."""
@@ -253,9 +224,7 @@ class GradientRecorder:
     def _measured(self, every: int) -> tuple[History, int | None]:
         """The history of the steps in the blocks that may be kept, and the first of them that is not finite."""
         n, steps = len(self._waiting), np.array(self._waiting, int)
-        reached = self._reached[:n].copy()
-        if n and self._has_row:
-            reached[-1] = self._reported  # the step may be under way
+        reached = self._reached[:n]
         unit_axes = tuple(range(1, self._blocks[0].ndim))
         finite = np.stack([np.isfinite(block[:n]).all(axis=unit_axes) for block in self._blocks], axis=1)
         lost = (~finite & reached).any(axis=1)

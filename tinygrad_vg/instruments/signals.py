@@ -14,16 +14,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from tinygrad_vg.engine import (
-    HookHandle,
-    Tensor,
-    Walk,
-    ancestors,
-    cotangents,
-    current_walk,
-    enable_grad,
-    is_grad_enabled,
-)
+from tinygrad_vg.engine import HookHandle, Tensor, Walk, ancestors, cotangents, enable_grad, is_grad_enabled, listen
 from tinygrad_vg.instruments.tracing import Way, calls, depends_on_layers, source_of, trace
 from tinygrad_vg.nn import Activation, Linear, Module, members_of
 
@@ -34,33 +25,37 @@ class Unit:
     Attributes:
         module: the module that was called; None for an operation outside of modules.
         name: of a layer, its name in the model; None for what lies between.
-        activation: the activation that it is, or None.
-        label: the class of module or activation, or the operation's name.
+        output: the tensor that was put out, as long as its graph is looked at.
         z: of a layer, the array that it put out.
         weight: of a layer, its weights in this call: an array, or a weak reference to one.
         gradient: ∂C/∂output, an array or an ExtendedArray; None if none was heard.
-        output: in a recorded graph, the tensor that was put out.
     """
 
-    __slots__ = ("activation", "gradient", "label", "module", "name", "output", "weight", "z")
+    __slots__ = ("_operation", "gradient", "module", "name", "output", "weight", "z")
 
-    def __init__(self, module: Module | None, output: Tensor, name: str | None = None) -> None:
+    def __init__(self, module: Module | None, output: Tensor | None, name: str | None = None) -> None:
         self.module = module
+        self.output = output
         self.name = name
-        self.activation = module if isinstance(module, Activation) else None if module else Activation.of(output)
         self.z: Any = None
         self.weight: Any = None
         self.gradient: Any = None
-        self.output: Tensor | None = None
-        if module is not None:
-            self.label = type(module).__name__
-        elif isinstance(self.activation, type):
-            self.label = self.activation.__name__
-        else:
-            self.label = output.node.operation.name if output.node else ""
+        self._operation: Any = None  # outside of modules: the class of the activation, or the name of the operation
+        if module is None and output is not None and output.node is not None:
+            self._operation = Activation.of(output) or output.node.operation.name
 
+    @property
+    def activation(self) -> Any:
+        """The activation that it is, an `nn.Activation` or its class; None if it is none."""
+        own = self._operation if self.module is None else self.module
+        return own if isinstance(own, Activation | type) else None
 
-Found = list[tuple[Unit, Tensor]]  # units with their outputs, from the input side up
+    @property
+    def label(self) -> str:
+        """The class of module or activation, or the operation's name."""
+        if self.module is not None:
+            return type(self.module).__name__
+        return self._operation.__name__ if isinstance(self._operation, type) else str(self._operation)
 
 
 def layers_of(model: Module) -> dict[Module, str]:
@@ -87,46 +82,58 @@ class Chain:
 
     def __init__(self, layers: Mapping[Module, str]) -> None:
         self._layers = layers
-        self._outputs: list[Any] = []  # of each layer a weak reference to z: to hold z would keep its graph alive
         self.units: list[Unit] = []
         self.tail: list[Unit] = []
         self.members: tuple[int, ...] = members_of(next(iter(layers)))
         self.problem: str | None = None
 
     @property
-    def ends(self) -> list[int]:
-        """Where the layers stand among the units."""
-        return [i for i, unit in enumerate(self.units) if unit.name is not None]
+    def layers(self) -> list[Unit]:
+        """The units that are layers."""
+        return [unit for unit in self.units if unit.name is not None]
 
     def steps(self) -> Iterator[tuple[Unit, list[Unit], Unit]]:
         """From the input side up: a layer, what lies behind it, and the next layer."""
-        ends = self.ends
+        ends = [i for i, unit in enumerate(self.units) if unit.name is not None]
         for low, high in pairwise(ends):
             yield self.units[low], self.units[low + 1 : high], self.units[high]
 
-    def add(self, module: Module, x: Any, z: Tensor) -> Found | None:
-        """Take up the call of a layer on x; None if it does not go on from here, and so begins another pass."""
-        found = self._way(x, module) if self._outputs else []
-        if found is None:
-            return None
+    def add(self, module: Any, z: Tensor) -> bool:
+        """Take up a layer's call; False if it does not go on from here, and so begins another pass."""
+        call: Any = z.call
+        while call.module is not module:
+            call = call.inner
+        way = self._way(call.inputs[0], module) if self.units else []
+        if way is None:
+            return False
         unit = Unit(module, z, self._layers[module])
+        assert z.node is not None
         unit.z = z.data
-        found.append((unit, z))
-        self.units += [unit for unit, _ in found]
-        self._outputs.append(weakref.ref(z))
-        return found
+        for given, value in zip(z.node.inputs, z.node.values, strict=True):
+            if given is module.weight:
+                unit.weight = value
+        self.units += [*way, unit]
+        return True
+
+    def add_unheard(self, module: Module, z: Any) -> None:
+        """Take up the call of a layer that no gradient will come to: it put out the array z."""
+        unit = Unit(module, None, self._layers[module])
+        unit.z = z
+        self.units.append(unit)
 
     def end(self, output: Any) -> None:
         """Take up what the model has put out in the end."""
-        if self._outputs:
-            self.tail = [unit for unit, _ in self._way(output, None) or []]
+        self.tail = (self._way(output, None) or []) if self.units else []
 
-    def _way(self, x: Any, module: Module | None) -> Found | None:
+    def _way(self, x: Any, module: Module | None) -> list[Unit] | None:
         """What lies between the last layer and x, the input of `module`; None if that begins another pass."""
-        below = self._outputs[-1]()
-        if not isinstance(x, Tensor) or x.node is None or below is None or below.node is None:
+        below = self.units[-1].output
+        if not isinstance(x, Tensor) or x.node is None or below is None:
             # Data, or a layer that asks for no gradients: there is no way to see.
             return None if self._has(module) else []
+        call, lower = x.call, below.call
+        if call and lower and call.inner is None is lower.inner and call.inputs and call.inputs[0] is below:
+            return [Unit(call.module, x)]  # one module, as nearly always: what `trace` would find
         way, end = trace(x, below, self._layers)
         if end is below:
             return _units(way)
@@ -142,29 +149,31 @@ class Chain:
             )
         return []
 
-    def _around(self, way: Way, end: Tensor) -> Found | None:
+    def _around(self, way: Way, end: Tensor) -> list[Unit] | None:
         """The way past the last layers if they are parts of the module that has put out `end`: it is one unit then."""
         for call in calls(end):
             inside = {id(part) for _, part in call.module.named_modules()}
-            ends = kept = self.ends
-            while kept and id(self.units[kept[-1]].module) in inside:
-                kept = kept[:-1]
-            if len(kept) == len(ends):
+            kept = len(self.units)
+            while kept and (self.units[kept - 1].name is None or id(self.units[kept - 1].module) in inside):
+                kept -= 1
+            if kept == len(self.units):
                 continue
-            del self.units[kept[-1] + 1 if kept else 0 :]
-            del self._outputs[len(kept) :]
+            del self.units[kept:]
             self.problem = None
             if not kept:
                 return []  # what stands before the first layer has no step
-            return [*(self._way(source_of(call), None) or []), (Unit(call.module, end), end), *_units(way)]
+            return [*(self._way(source_of(call), None) or []), Unit(call.module, end), *_units(way)]
         return None
 
     def _has(self, module: Module | None) -> bool:
         return any(unit.module is module for unit in self.units if unit.name is not None)
 
 
-def _units(way: Way) -> Found:
-    return [(Unit(module, output), output) for module, output in reversed(way)]
+def _units(way: Way) -> list[Unit]:
+    return [Unit(module, output) for module, output in reversed(way)]
+
+
+# The graph of a cost.
 
 
 def recorded(model: Module, cost: Tensor, gradients: bool = True) -> Chain:
@@ -176,41 +185,28 @@ def recorded(model: Module, cost: Tensor, gradients: bool = True) -> Chain:
         ValueError: if the cost was not computed by one call of this model, or its layers do not stand in a row.
     """
     layers = layers_of(model)
-    chain, used = Chain(layers), set()
-    for _, call, z in sorted(_layer_calls(cost, layers), key=lambda found: found[0]):
-        found = chain.add(call.module, call.inputs[0], z)
-        if found is None:
-            raise ValueError("this cost comes from several calls of the model, which have a chain each")
-        for unit, output in found:
-            unit.output = output
-        weight = call.module.weight
-        assert z.node is not None
-        pairs = zip(z.node.inputs, z.node.values, strict=True)
-        chain.units[-1].weight = next((value for given, value in pairs if given is weight), None)
-        used.add(call.module)
+    chain, used, outputs = Chain(layers), set(), []
+    for tensor in sorted(ancestors([cost]), key=lambda tensor: tensor.node.order if tensor.node else -1):
+        for call in calls(tensor):
+            if call.module in layers:
+                used.add(call.module)
+                if not chain.add(call.module, tensor):
+                    raise ValueError("this cost comes from several calls of the model, which have a chain each")
+            if call.module is model:
+                outputs.append(tensor)
     if len(used) < len(layers):
         raise ValueError(
             f"the recorded graph of this cost has {len(used)} of the model's {len(layers)} layers: it was computed by "
             "another model, under no_grad, or with layers that ask for no gradients (requires_grad=False)"
         )
+    for output in outputs:
+        chain.end(output)
     if chain.problem:
         raise ValueError(chain.problem)
-    for tensor in ancestors([cost]):
-        if any(call.module is model for call in calls(tensor)):
-            chain.end(tensor)
     if gradients:
         totals = cotangents(cost, of=[unit.output for unit in chain.units if unit.output is not None])
         for unit in chain.units:
             unit.gradient = totals.get(unit.output)  # type: ignore[arg-type]
-    return chain
-
-
-def outline(model: Module) -> Chain:
-    """The chain of a model that was not called yet, from a call on zeros: its layers have no z."""
-    first: Any = next(iter(layers_of(model)))
-    chain, _ = dry_run(model, np.zeros((1, first.in_features)))
-    for unit in chain.units:
-        unit.z = None
     return chain
 
 
@@ -230,26 +226,31 @@ def dry_run(model: Module, x: Any) -> tuple[Chain, Any]:
     if not isinstance(output, Tensor) or output.node is None:
         raise ValueError("the model answers with what is no Tensor, or does not depend on its parameters")
     chain = recorded(copied, output, gradients=False)
-    first = chain.units[0].output
-    assert first is not None
-    return chain, next(call.inputs[0] for call in calls(first) if call.module is chain.units[0].module)
+    first = chain.units[0]
+    assert first.output is not None
+    return chain, next(call.inputs[0] for call in calls(first.output) if call.module is first.module)
 
 
-def _layer_calls(cost: Tensor, layers: Mapping[Module, str]) -> Iterator[tuple[int, Any, Tensor]]:
-    """The calls of layers in a graph, with their age and output."""
-    for tensor in ancestors([cost]):
-        for call in calls(tensor):
-            if call.module in layers and tensor.node is not None:
-                yield tensor.node.order, call, tensor
+def outline(model: Module) -> Chain:
+    """The chain of a model that was not called yet, from a call on zeros: its layers have no z."""
+    first: Any = next(iter(layers_of(model)))
+    chain, _ = dry_run(model, np.zeros((1, first.in_features)))
+    for unit in chain.units:
+        unit.z = None
+    return chain
+
+
+# A model in use.
 
 
 class Listener:
     """Hears what passes the layers of a model while it is used, inside a `with` block.
 
-    A new pass through the model takes the hooks off the one before. What is called under `no_grad` is not heard.
+    It notes the calls of the layers, and when a backward begins it asks for the gradients of what they have put out. A
+    new pass through the model replaces the one before. What is called under `no_grad` is not noted.
 
     Attributes:
-        chain: of the last pass.
+        layers: the modules that make z, with their names.
         heard: the chain that the last backward has come through; None before the first.
         backwards: how many backwards were heard.
     """
@@ -257,53 +258,66 @@ class Listener:
     def __init__(self, model: Module) -> None:
         self._model = model
         self.layers = layers_of(model)
-        self.chain = Chain(self.layers)
         self.heard: Chain | None = None
         self.backwards = 0
-        self._walk: Walk | None = None
-        self._batched = 2 + len(self.chain.members)  # axes of a gradient that is no single sample's
-        self._on_modules: list[HookHandle] = []
-        self._on_outputs: list[HookHandle] = []
+        # Of the last pass: layers, weak references to their z, for to hold z would keep its graph alive, and its array.
+        self._calls: list[tuple[Module, Any, Any]] = []
+        self._output: Any = None  # a weak reference to what the model has put out
+        self._handles: list[HookHandle] = []
 
     def __enter__(self) -> Self:
-        self._on_modules = [layer.register_forward_hook(self._on_call) for layer in self.layers]
-        self._on_modules.append(self._model.register_forward_hook(lambda model, inputs, output: self.chain.end(output)))
+        self._handles = [layer.register_forward_hook(self._on_layer) for layer in self.layers]
+        self._handles.append(self._model.register_forward_hook(self._on_model))
+        self._handles.append(listen(self._on_backward))
         return self
 
     def __exit__(self, *exception: object) -> None:
-        for handle in self._on_modules:
+        for handle in self._handles:
             handle.remove()
-        self._forget_pass()
 
-    def _forget_pass(self) -> None:
-        for handle in self._on_outputs:
-            handle.remove()
-        self._on_outputs.clear()
+    def _on_layer(self, module: Module, inputs: tuple[Any, ...], z: Tensor) -> None:
+        if is_grad_enabled():
+            x = inputs[0]
+            if (not isinstance(x, Tensor) or x.node is None) and any(called is module for called, _, _ in self._calls):
+                self._calls = []  # data go into a layer that was called before: another pass
+            self._calls.append((module, weakref.ref(z), z.data))
 
-    def _on_call(self, module: Any, inputs: tuple[Any, ...], z: Any) -> None:
-        if not is_grad_enabled():
-            return
-        found = self.chain.add(module, inputs[0], z)
-        if found is None:
-            self._forget_pass()
-            self.chain = Chain(self.layers)
-            found = self.chain.add(module, inputs[0], z)
-            assert found is not None
-        for unit, output in found:
-            if output.requires_grad:
-                self._on_outputs.append(output.register_hook(partial(self._hear, unit)))
-        # Weak: to keep a step's weights alive through the next would cost 1 to 2 % of the training.
-        found[-1][0].weight = weakref.ref(module.weight.data)
+    def _on_model(self, model: Module, inputs: tuple[Any, ...], output: Any) -> None:
+        if isinstance(output, Tensor):
+            self._output = weakref.ref(output)
 
-    def _hear(self, unit: Unit, gradient: Any) -> None:
-        first = self._walk is not current_walk()
-        if first:  # another backward has begun
-            self._walk, self.heard = current_walk(), self.chain
-            self.backwards += 1
-            for other in self.chain.units:
-                other.gradient = None
-        if isinstance(gradient, Tensor):
-            gradient = gradient.data
-        # An array that the user handed in, or that a leaf may get as its .grad, can change before it is looked at.
-        exposed = first or len(gradient.shape) < self._batched or (unit.name is None and unit.activation is None)
-        unit.gradient = gradient.copy() if exposed and isinstance(gradient, np.ndarray) else gradient
+    def chain(self) -> Chain:
+        """The chain of the last pass; a layer whose graph is gone, or that asks for no gradients, has its z alone."""
+        chain = Chain(self.layers)
+        for module, reference, array in self._calls:
+            z = reference()
+            if z is None or z.node is None:
+                chain.add_unheard(module, array)
+            elif not chain.add(module, z):
+                chain = Chain(self.layers)
+                chain.add(module, z)
+        chain.end(self._output and self._output())
+        return chain
+
+    def _on_backward(self, walk: Walk) -> None:
+        chain = self.chain()
+        walk.want(unit.output for unit in chain.units if unit.output is not None)
+        walk.at_end(partial(self._on_end, chain))
+
+    def _on_end(self, chain: Chain, walk: Walk) -> None:
+        found = [(unit, walk.gradients.get(unit.output)) for unit in chain.units]
+        if all(g is None for _, g in found):
+            return  # a backward through something else
+        shared = walk.shared()
+        for unit, g in found:
+            array = g.data if isinstance(g, Tensor) else g
+            if isinstance(array, np.ndarray) and (id(g) in shared or array.base is not None):
+                array = array.copy()
+            unit.gradient = array
+            unit.output = None  # the graph goes
+            if unit.weight is not None:  # weak: to keep a step's weights through the next costs 1 to 2 % of a training
+                unit.weight = weakref.ref(unit.weight)
+        for unit in chain.tail:
+            unit.output = None
+        self.heard = chain
+        self.backwards += 1

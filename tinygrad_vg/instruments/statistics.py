@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_vg.engine import ExtendedArray, HookHandle, Tensor, Walk, current_walk
+from tinygrad_vg.engine import ExtendedArray, HookHandle, Tensor, Walk
 from tinygrad_vg.instruments.magnitude import log10_norm
 from tinygrad_vg.nn import Activation, Module, Parameter, by_member
 
@@ -27,10 +27,10 @@ def array_of(gradient: Any) -> Any:
 class _Use:
     """What is known of one pass of a batch through a layer."""
 
-    __slots__ = ("delta", "is_saturated")
+    __slots__ = ("is_saturated", "z")
 
-    def __init__(self) -> None:
-        self.delta: Any = None  # ∂C/∂z
+    def __init__(self, z: Tensor) -> None:
+        self.z = weakref.ref(z)  # a reference that counted would keep the graph alive
         self.is_saturated: Any = None  # of each output of the activation behind the layer
 
 
@@ -44,83 +44,49 @@ class Statistics:
         self._members = members
         self._numbers = {name: np.full((rows, len(layers), *members), np.nan) for name in NAMES}
         self._before: dict[int, Any] = {}  # weights before the step of the optimizer that is to come
-        self._handles: list[HookHandle] = []  # on the outputs of the forwards since the last backward
-        self._walk: Walk | None = None
-        self.forget()
+        self._uses: list[list[_Use]] = [[] for _ in layers]  # of each layer, in the forwards since the last backward
+        self._is_over = False  # whether a backward has come since
 
     def register(self) -> list[HookHandle]:
-        """Put hooks on the layers, their weights, and the activations."""
+        """Put hooks on the layers and on the activations."""
         return [
             *(layer.register_forward_hook(partial(self._on_layer, i)) for i, layer in enumerate(self._layers)),
             *(module.register_forward_hook(self._on_activation) for module in self._activations),
-            *(
-                weight.register_hook(partial(self._on_weight, i))
-                for i, weight in enumerate(self._weights)
-                if isinstance(weight, Parameter) and weight.requires_grad
-            ),
         ]
 
-    def forget(self) -> None:
-        """Forget the forwards, and take the hooks off their outputs."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
-        self._latest: list[tuple[Any, _Use] | None] = [None] * len(self._layers)  # of each layer: its output, its use
-        self._is_over = False  # whether a backward has come since
-        self._begin()
-
-    def _begin(self) -> None:
-        """A backward begins: nothing has been heard of it yet."""
-        self._walk = current_walk()
-        self._heard: list[dict[_Use, None]] = [{} for _ in self._layers]  # of each layer the uses it has come through
-        self._weight_gradients: dict[int, Any] = {}
-
-    # What the hooks hear.
-
     def _on_layer(self, i: int, module: Module, args: Any, z: Any) -> None:
-        if not (isinstance(z, Tensor) and z.requires_grad):
-            return
-        if self._is_over:
-            self.forget()
-        use = _Use()
-        self._handles.append(z.register_hook(partial(self._on_delta, i, use)))
-        self._latest[i] = weakref.ref(z), use  # a reference that counted would keep the graph alive
+        if isinstance(z, Tensor) and z.requires_grad:
+            if self._is_over:
+                self._is_over = False
+                self._uses = [[] for _ in self._layers]
+            self._uses[i] = [use for use in self._uses[i] if use.z() is not None]  # others were never walked back
+            self._uses[i].append(_Use(z))
 
     def _on_activation(self, module: Any, args: Any, y: Any) -> None:
-        for latest in self._latest:
-            if latest is not None and latest[0]() is args[0]:
-                latest[1].is_saturated = module.saturated(y.data)
+        for uses in self._uses:
+            if uses and uses[-1].z() is args[0]:
+                uses[-1].is_saturated = module.saturated(y.data)
 
-    def _on_delta(self, i: int, use: _Use, delta: Any) -> None:
-        if self._walk is not current_walk():
-            self._begin()
-        use.delta = delta
-        self._heard[i][use] = None
+    def begin_backward(self, walk: Walk) -> None:
+        """Ask for the gradients of what the layers have put out."""
+        walk.want(z for uses in self._uses for use in uses if (z := use.z()) is not None)
 
-    def _on_weight(self, i: int, gradient: Any) -> None:
-        if self._walk is not current_walk():
-            self._begin()
-        self._weight_gradients[i] = gradient
-
-    # What is made of it.
-
-    def end_backward(self, row: int | None) -> None:
+    def end_backward(self, walk: Walk, row: int | None) -> None:
         """The backward is over: measure, if it has a row."""
-        if row is not None and self._walk is not None:
-            for i in range(len(self._layers)):
-                self._measure(row, i)
         self._is_over = True
-        self._begin()
+        for i in range(len(self._layers)) if row is not None else ():
+            self._measure(walk, row, i)
 
-    def _measure(self, row: int, i: int) -> None:
-        weight, gradient = self._weights[i], self._weight_gradients.get(i)
+    def _measure(self, walk: Walk, row: Any, i: int) -> None:
+        weight = self._weights[i]
         if isinstance(weight, Parameter):
             self._before[i] = weight.data.copy()  # optimizers rebind the array, but others may write into it
-        if gradient is not None:
-            norms = log10_norms(array_of(gradient).reshape(*self._members, -1))
-            self._numbers["log10_weight_norm"][row, i] = norms + decades_beside(gradient)
-        uses = [*self._heard[i]]
-        deltas = [use.delta for use in uses]
+            if weight in walk.gradients:
+                gradient = walk.gradients[weight]
+                norms = log10_norms(array_of(gradient).reshape(*self._members, -1))
+                self._numbers["log10_weight_norm"][row, i] = norms + decades_beside(gradient)
+        uses = [use for use in self._uses[i] if use.z() in walk.gradients]
+        deltas = [walk.gradients[use.z()] for use in uses]
         if not deltas or not array_of(deltas[0]).size or len({delta.shape for delta in deltas}) > 1:
             return
         delta = functools.reduce(operator.add, deltas)

@@ -159,7 +159,7 @@ def mean_field_of(model: Module, images: Any) -> MeanField:
     images = images.data if isinstance(images, Tensor) else np.asarray(images)
     chain, x = dry_run(model, sample := images[:1])
     x = images if x is sample else dry_run(model, images)[1]
-    layers: list[Any] = [chain.units[i].module for i in chain.ends]
+    layers: list[Any] = [layer.module for layer in chain.layers]
     return _propagate(
         [_function(_composed(low, units)) for low, units, _ in chain.steps()],
         [math.sqrt(_mean_square(layer.weight.data) * layer.in_features) for layer in layers],

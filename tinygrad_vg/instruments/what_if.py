@@ -84,7 +84,7 @@ def what_if(
     if activation is None and initializer is None and depth is None:
         raise ValueError("what_if needs a change: activation=, initializer= or depth=")
     chain, _ = dry_run(model, np.asarray(images)[:1])
-    linears: list[Any] = [chain.units[i].module for i in chain.ends]
+    linears: list[Any] = [layer.module for layer in chain.layers]
     between = [units[0].activation for _, units, _ in chain.steps() if len(units) == 1 and units[0].activation]
     if not len(between) == len(linears) - 1 > 0:
         raise ValueError("what_if takes Linears in a row with one activation between each two")

@@ -81,11 +81,12 @@ class Module:
                 replacement = hook(self, args, output)
                 output = output if replacement is None else replacement
         if isinstance(output, Tensor) and output.node is not None:  # the output knows what has put it out
-            inputs = (*args, *kwargs.values()) if kwargs else args
-            for given in inputs:
-                if given is output:  # as from Identity: a call that held its own output would be a cycle
-                    inputs = ()
-            output.call = Call(self, inputs, output.call)
+            # A call that held its own output, as Identity's would, were a cycle.
+            if kwargs or len(args) != 1:
+                args = tuple([given for given in (*args, *kwargs.values()) if given is not output])
+            elif args[0] is output:
+                args = ()
+            output.call = Call(self, args, output.call)
         return output
 
     def register_forward_hook(self, hook: ForwardHook) -> HookHandle:
