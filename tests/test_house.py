@@ -20,11 +20,8 @@ def modules():
 
 
 def imports(path, everywhere):
-    """The modules that a file imports; with `everywhere` also inside functions, never those only for typing."""
+    """The modules that a file imports; with `everywhere` also inside functions, and those that are for typing only."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in [*ast.walk(tree)]:
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
-            node.body = []
     for node in ast.walk(tree) if everywhere else tree.body:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -92,6 +89,52 @@ def test_there_are_no_import_cycles():
     assert graph.keys() - done == set()
 
 
+# Who builds on the engine and on nn, and sees of them what is public.
+BUILT_ON_TOP = {"instruments", "draw", "plots", "study"}
+PUBLIC_PACKAGES = {"tinygrad_vg.engine", "tinygrad_vg.nn"}
+
+
+@pytest.mark.parametrize("path", [path for path in modules() if part(dotted(path)) in BUILT_ON_TOP], ids=dotted)
+def test_instruments_and_pictures_use_public_names_only(path):
+    """Of engine and nn they import what stands in `__all__`, and no module inside."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        package = ".".join(node.module.split(".")[:2])
+        if package in PUBLIC_PACKAGES:
+            assert node.module == package, f"{node.module} is inside {package}"
+            names = {alias.name for alias in node.names}
+            assert names <= {*importlib.import_module(package).__all__}
+        assert not any(alias.name.startswith("_") for alias in node.names)
+
+
+@pytest.mark.parametrize("path", [path for path in modules() if part(dotted(path)) in BUILT_ON_TOP], ids=dotted)
+def test_private_names_stay_in_their_file(path):
+    """An attribute with an underscore is one's own, or belongs to a class of the same file."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    own = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    attributes = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+    own |= {node.attr for node in attributes if isinstance(node.ctx, ast.Store)}
+    own |= {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    for node in attributes:
+        if node.attr.startswith("_") and not node.attr.startswith("__"):
+            assert node.attr in own, f"line {node.lineno}: {node.attr}"
+
+
+MEMBER_AXIS = re.compile(r"ndim == 3|ndim > 2|ndim - 3|axes - 3|shape\[:-2\]")
+WHERE_MEMBERS_ARE_COUNTED = {
+    "tinygrad_vg.nn.ensemble",  # members_of, member_axis, by_member, beside_batch
+    "tinygrad_vg.nn.init",  # a weight may have any axes in front
+    "tinygrad_vg.engine.ops",  # one product for all members, where they share an input
+    "tinygrad_vg.engine.kernels",
+}
+
+
+def test_one_file_says_which_axis_counts_members():
+    found = {dotted(path) for path in modules() if MEMBER_AXIS.search(path.read_text(encoding="utf-8"))}
+    assert found == WHERE_MEMBERS_ARE_COUNTED
+
+
 @pytest.mark.parametrize("path", modules(), ids=dotted)
 def test_what_an_extra_brings_is_imported_only_where_it_is_used(path):
     top = {name.split(".")[0] for name in imports(path, everywhere=False)}
@@ -100,12 +143,12 @@ def test_what_an_extra_brings_is_imported_only_where_it_is_used(path):
     assert top <= set(sys.stdlib_module_names) | {"numpy", "tinygrad_vg"} | own
 
 
-@pytest.mark.parametrize("name", ["datasets", "draw", "instruments", "plots", "study"])
+@pytest.mark.parametrize("name", ["datasets", "draw", "engine", "instruments", "nn", "optim", "plots", "study"])
 def test_all_names_what_a_package_offers(name):
-    """In alphabetical order, and nothing is public that is not in it."""
+    """Nothing is public that is not in it."""
     tree = ast.parse((PACKAGE / name / "__init__.py").read_text(encoding="utf-8"))
     imported = [alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names]
-    assert importlib.import_module(f"tinygrad_vg.{name}").__all__ == sorted(imported)
+    assert sorted(importlib.import_module(f"tinygrad_vg.{name}").__all__) == sorted(imported)
 
 
 MOST_LINES_OF_A_FILE, MOST_LINES_OF_A_BODY = 330, 40

@@ -3,23 +3,22 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_vg import engine as engine
-from tinygrad_vg import nn as nn
-from tinygrad_vg import optim as optim
-from tinygrad_vg.engine import ExtendedArray as ExtendedArray
-from tinygrad_vg.engine import GradcheckError as GradcheckError
-from tinygrad_vg.engine import Tensor as Tensor
-from tinygrad_vg.engine import defvjp as defvjp
-from tinygrad_vg.engine import differentiable as differentiable
-from tinygrad_vg.engine import enable_grad as enable_grad
-from tinygrad_vg.engine import grad as grad
-from tinygrad_vg.engine import gradcheck as gradcheck
-from tinygrad_vg.engine import is_grad_enabled as is_grad_enabled
-from tinygrad_vg.engine import jvp as jvp
-from tinygrad_vg.engine import no_grad as no_grad
-from tinygrad_vg.engine import ops as ops
-from tinygrad_vg.storage import load as load
-from tinygrad_vg.storage import save as save
+from tinygrad_vg import engine, nn, optim
+from tinygrad_vg.engine import (
+    ExtendedArray,
+    GradcheckError,
+    Tensor,
+    defvjp,
+    differentiable,
+    enable_grad,
+    grad,
+    gradcheck,
+    is_grad_enabled,
+    jvp,
+    no_grad,
+    ops,
+)
+from tinygrad_vg.storage import load, save
 
 if TYPE_CHECKING:  # for type checkers and editors; see __getattr__ below
     from tinygrad_vg import datasets as datasets
@@ -29,6 +28,31 @@ if TYPE_CHECKING:  # for type checkers and editors; see __getattr__ below
     from tinygrad_vg import study as study
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "ExtendedArray",
+    "GradcheckError",
+    "Tensor",
+    "datasets",
+    "defvjp",
+    "differentiable",
+    "draw",
+    "enable_grad",
+    "engine",
+    "grad",
+    "gradcheck",
+    "instruments",
+    "is_grad_enabled",
+    "jvp",
+    "load",
+    "nn",
+    "no_grad",
+    "ops",
+    "optim",
+    "plots",
+    "save",
+    "study",
+]
 
 _ON_FIRST_USE = ("datasets", "draw", "instruments", "plots", "study")  # so that importing costs little more than NumPy
 
@@ -40,4 +64,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_ON_FIRST_USE})
+    return sorted({*globals(), *__all__})

@@ -4,32 +4,16 @@ What stands in `__all__` is public: the part that users import from `tinygrad_vg
 and pictures are built on.
 """
 
-from tinygrad_vg.engine import ops as ops
-from tinygrad_vg.engine.extended import ExtendedArray as ExtendedArray
-from tinygrad_vg.engine.grad import grad as grad
-from tinygrad_vg.engine.grad import jvp as jvp
-from tinygrad_vg.engine.gradcheck import GradcheckError as GradcheckError
-from tinygrad_vg.engine.gradcheck import gradcheck as gradcheck
-from tinygrad_vg.engine.graph import Call as Call
-from tinygrad_vg.engine.graph import Node as Node
-from tinygrad_vg.engine.hooks import Hook as Hook
-from tinygrad_vg.engine.hooks import HookHandle as HookHandle
-from tinygrad_vg.engine.hooks import Walk as Walk
-from tinygrad_vg.engine.hooks import listen as listen
-from tinygrad_vg.engine.operations import Operation as Operation
-from tinygrad_vg.engine.operations import defvjp as defvjp
-from tinygrad_vg.engine.operations import differentiable as differentiable
-from tinygrad_vg.engine.operations import name_of as name_of
-from tinygrad_vg.engine.reading import ancestors as ancestors
-from tinygrad_vg.engine.reading import between as between
-from tinygrad_vg.engine.reading import cotangents as cotangents
-from tinygrad_vg.engine.reading import local_derivative as local_derivative
-from tinygrad_vg.engine.reading import share as share
-from tinygrad_vg.engine.recording import enable_grad as enable_grad
-from tinygrad_vg.engine.recording import is_grad_enabled as is_grad_enabled
-from tinygrad_vg.engine.recording import no_grad as no_grad
-from tinygrad_vg.engine.recording import record_everything as record_everything
-from tinygrad_vg.engine.tensor import Tensor as Tensor
+from tinygrad_vg.engine import ops
+from tinygrad_vg.engine.extended import ExtendedArray
+from tinygrad_vg.engine.grad import grad, jvp
+from tinygrad_vg.engine.gradcheck import GradcheckError, gradcheck
+from tinygrad_vg.engine.graph import Call, Node
+from tinygrad_vg.engine.hooks import Hook, HookHandle, Walk, listen
+from tinygrad_vg.engine.operations import Operation, defvjp, differentiable, name_of
+from tinygrad_vg.engine.reading import ancestors, between, cotangents, local_derivative, share
+from tinygrad_vg.engine.recording import enable_grad, is_grad_enabled, no_grad, record_everything
+from tinygrad_vg.engine.tensor import Tensor
 
 __all__ = [
     "Call",

@@ -102,7 +102,7 @@ class History:
         return self._cut(np.asarray(which), slice(None))
 
     def _cut(self, steps: Any, layers: Any, members: slice = slice(None)) -> "History":
-        rest = (members,) if self.log10_norm.ndim == 3 else ()
+        rest = (members,) * (self.log10_norm.ndim - 2)
         where = range(len(self.layers))[layers] if isinstance(layers, slice) else layers
         cut = {name: array[steps][(slice(None), layers, *rest)] for name, array in self._numbers().items()}
         if self.values is not None:
