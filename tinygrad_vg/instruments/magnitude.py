@@ -43,3 +43,30 @@ def log10_norm(array: Any, axis: int | tuple[int, ...] | None = None) -> Any:
         decades = exponent * math.log10(2) + 0.5 * np.log10(squares)
     decades = np.where(np.isfinite(largest), decades, largest).astype(np.float64)
     return float(decades.item()) if axis is None else np.squeeze(decades, axis)
+
+
+def log10_norms(x: Any) -> Any:
+    """log10_norm over the last axis, in a fraction of the time where the squares stay in the range of float64.
+
+    >>> import numpy as np
+    >>> log10_norms(np.array([[3.0, 4.0], [1e-200, 0.0]])).round(6)
+    array([   0.69897, -200.     ])
+    """
+    if x.dtype != np.longdouble:
+        wide = x.astype(np.float64, copy=False)
+        squares = np.einsum("...i,...i->...", wide, wide)
+        if np.all((squares > 1e-200) & (squares < 1e200)):
+            return 0.5 * np.log10(squares)
+    return log10_norm(x, axis=-1)
+
+
+def array_of(gradient: Any) -> Any:
+    """The array in a gradient: of a Tensor its data, of an ExtendedArray its mantissa."""
+    if isinstance(gradient, ExtendedArray):
+        return gradient.mantissa
+    return gradient.data if isinstance(gradient, Tensor) else gradient
+
+
+def decades_beside(gradient: Any) -> float:
+    """The decades that an ExtendedArray has beside its mantissa; 0 for other gradients."""
+    return gradient.exponent * math.log10(2) if isinstance(gradient, ExtendedArray) else 0.0

@@ -10,9 +10,9 @@ import numpy as np
 
 from tinygrad_vg.engine import ExtendedArray, HookHandle, Tensor, Walk, listen
 from tinygrad_vg.instruments.history import History, positions
-from tinygrad_vg.instruments.magnitude import log10_norm
+from tinygrad_vg.instruments.magnitude import array_of, log10_norm
 from tinygrad_vg.instruments.retention import FRAMES, Kept, wanted
-from tinygrad_vg.instruments.statistics import Statistics, array_of
+from tinygrad_vg.instruments.statistics import Statistics
 from tinygrad_vg.nn import Linear, Module, Parameter, member_axis, members_of
 
 _BLOCK_BYTES = 2**21  # gradients wait in blocks of about this size a layer, then become norms all at once
@@ -44,7 +44,7 @@ class GradientRecorder:
 
     The statistics, for each layer:
 
-    * `log10_weight_norm`, log10‖∂C/∂W‖ of the layer's `weight`.
+    * `log10_weight_norm`, log10‖∂C/∂W‖ of its `weight`.
     * `log10_rms` and `coherence`, from the gradient ∂C/∂z (B, out) of the layer's output. Its rows are summed in
       ∂C/∂b. That sum is taken as the mean over the samples of their δ, as it is for a cost averaged over the batch:
       δ of a sample is B times its row. For a cost summed over the batch, rms ‖δ‖ so is B times that of the samples'

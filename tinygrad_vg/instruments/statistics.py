@@ -1,4 +1,4 @@
-"""Statistics of each layer beside its ∂C/∂b: ∂C/∂W, the samples' δ, saturation, and the optimizer's steps."""
+"""Statistics of each layer beside its gradients: the samples' δ, saturation, and the optimizer's steps."""
 
 import functools
 import math
@@ -10,18 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_vg.engine import ExtendedArray, HookHandle, Tensor, Walk
-from tinygrad_vg.instruments.magnitude import log10_norm
+from tinygrad_vg.engine import HookHandle, Tensor, Walk
+from tinygrad_vg.instruments.magnitude import array_of, decades_beside, log10_norms
 from tinygrad_vg.nn import Activation, Module, Parameter, by_member
 
 NAMES = ("log10_weight_norm", "log10_rms", "saturation", "log10_update")
-
-
-def array_of(gradient: Any) -> Any:
-    """The array in what a hook is given, without an ExtendedArray's exponent."""
-    if isinstance(gradient, ExtendedArray):
-        return gradient.mantissa
-    return gradient.data if isinstance(gradient, Tensor) else gradient
 
 
 class _Use:
@@ -81,8 +74,7 @@ class Statistics:
         weight = self._weights[i]
         if isinstance(weight, Parameter):
             self._before[i] = weight.data.copy()  # optimizers rebind the array, but others may write into it
-            if weight in walk.gradients:
-                gradient = walk.gradients[weight]
+            if (gradient := walk.gradients.get(weight)) is not None:
                 norms = log10_norms(array_of(gradient).reshape(*self._members, -1))
                 self._numbers["log10_weight_norm"][row, i] = norms + decades_beside(gradient)
         uses = [use for use in self._uses[i] if use.z() in walk.gradients]
@@ -120,18 +112,3 @@ class Statistics:
         """Make all rows ready to be used again."""
         for array in self._numbers.values():
             array.fill(np.nan)
-
-
-def decades_beside(gradient: Any) -> float:
-    """The decades that an ExtendedArray has beside its array, 0 for others."""
-    return gradient.exponent * math.log10(2) if isinstance(gradient, ExtendedArray) else 0.0
-
-
-def log10_norms(x: Any) -> Any:
-    """log10_norm over the last axis, in a fraction of the time where the squares stay in the range of float64."""
-    if x.dtype != np.longdouble:
-        wide = x.astype(np.float64, copy=False)
-        squares = np.einsum("...i,...i->...", wide, wide)
-        if np.all((squares > 1e-200) & (squares < 1e200)):
-            return 0.5 * np.log10(squares)
-    return log10_norm(x, axis=-1)
