@@ -2,7 +2,6 @@
 
 import copy
 import math
-import types
 from typing import Any
 
 import numpy as np
@@ -134,18 +133,10 @@ def test_what_is_no_activation_s_output_has_none() -> None:
     assert nn.Activation.of(ops.sigmoid(tg.Tensor(1.0))) is None  # nothing was recorded
 
 
-class Called(tg.Tensor):
-    """A Tensor that knows the call that put it out."""
-
-    __slots__ = ("call",)
-
-
 def test_the_module_that_was_called_comes_first() -> None:
     """Its options are its own, and an activation of several functions is found by nothing else."""
-    output, leaky = Called([1.0]), LeakyReLU(0.3)
-    output.call = types.SimpleNamespace(module=leaky, inputs=())
-    assert nn.Activation.of(output) is leaky
-    output.call = types.SimpleNamespace(module=nn.Linear(1, 1), inputs=())
-    assert nn.Activation.of(output) is None
-    output.call = None
-    assert nn.Activation.of(output) is None
+    z, leaky = tg.Tensor([[1.0]], requires_grad=True), LeakyReLU(0.3)
+    assert nn.Activation.of(leaky(z)) is leaky
+    assert nn.Activation.of(nn.Sequential(leaky)(z)) is leaky
+    assert nn.Activation.of(nn.Linear(1, 1)(z)) is None
+    assert nn.Activation.of(nn.Identity()(nn.Linear(1, 1)(z))) is None  # Identity hands on what it is given

@@ -8,25 +8,26 @@ from tinygrad_vg.engine import ops
 from tinygrad_vg.engine.extended import ExtendedArray
 from tinygrad_vg.engine.grad import grad, jvp
 from tinygrad_vg.engine.gradcheck import GradcheckError, gradcheck
-from tinygrad_vg.engine.graph import Call, Node
+from tinygrad_vg.engine.graph import Node
 from tinygrad_vg.engine.hooks import Hook, HookHandle, Walk, listen
 from tinygrad_vg.engine.operations import Operation, defvjp, differentiable, name_of
-from tinygrad_vg.engine.reading import ancestors, between, cotangents, local_derivative, share
+from tinygrad_vg.engine.reading import ModuleCall, ancestors, between, calls, cotangents, local_derivative, share
 from tinygrad_vg.engine.recording import enable_grad, is_grad_enabled, no_grad, record_everything
 from tinygrad_vg.engine.tensor import Tensor
 
 __all__ = [
-    "Call",
     "ExtendedArray",
     "GradcheckError",
     "Hook",
     "HookHandle",
+    "ModuleCall",
     "Node",
     "Operation",
     "Tensor",
     "Walk",
     "ancestors",
     "between",
+    "calls",
     "cotangents",
     "defvjp",
     "differentiable",

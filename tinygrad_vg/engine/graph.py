@@ -21,21 +21,9 @@ from tinygrad_vg.engine.operations import Operation, Rule
 Edge = tuple[int, Any, Rule]  # which argument of the operation, the vertex that it is, the rule that leads there
 
 
-class Call:
-    """A call of a module: what a vertex was put out by.
-
-    Attributes:
-        module: the module.
-        inputs: its arguments.
-        inner: the call inside that put out the same vertex before, as that of a Sequential's last module; or None.
-    """
-
-    __slots__ = ("module", "inputs", "inner")
-
-    def __init__(self, module: Any, inputs: tuple[Any, ...], inner: "Call | None") -> None:
-        self.module = module
-        self.inputs = inputs
-        self.inner = inner
+# The call of a module that put a vertex out: the module, its arguments, and the call inside that had put out the same
+# vertex before, as that of a Sequential's last module. A tuple, for every call of every module makes one.
+Call = tuple[Any, tuple[Any, ...], Any]
 
 
 class Vertex(Protocol):

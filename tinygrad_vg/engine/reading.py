@@ -1,7 +1,7 @@
 """Reading a recorded graph: what instruments and pictures ask of it. Nothing here changes a `.grad` or calls a hook."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -9,6 +9,30 @@ from tinygrad_vg.engine.extended import EXTENDED, ExtendedArray
 from tinygrad_vg.engine.graph import Node, V, walk
 from tinygrad_vg.engine.operations import Rule
 from tinygrad_vg.engine.tensor import Tensor, cotangent
+
+
+class ModuleCall(NamedTuple):
+    """A call of a module: the module, and the arguments that it was given."""
+
+    module: Any
+    inputs: tuple[Any, ...]
+
+
+def calls(tensor: Tensor) -> list[ModuleCall]:
+    """The module calls that put a tensor out, the innermost first.
+
+    A module that handed its input on as it was, such as Identity, has no inputs here.
+
+    >>> import numpy as np, tinygrad_vg as tg
+    >>> net = tg.nn.mlp([2, 3, 1], rng=0)
+    >>> [type(call.module).__name__ for call in calls(net(np.ones((1, 2))))]
+    ['Linear', 'Sequential']
+    """
+    found, call = [], tensor.call
+    while call is not None:
+        module, inputs, call = call
+        found.append(ModuleCall(module, inputs))
+    return found[::-1]
 
 
 def ancestors(roots: Iterable[V]) -> list[V]:

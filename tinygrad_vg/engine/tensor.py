@@ -88,7 +88,7 @@ class Tensor(Arithmetic["Tensor"]):
             dtype of `data` (after `backward(create_graph=True)` a Tensor, after `backward(extended_range=True)`
             an ExtendedArray).
         node: how the tensor was computed, a `Node`; None for a leaf.
-        call: the module call that put the tensor out, a `Call`; None if there was none.
+        call: the call of a module that put the tensor out, see `engine.calls`; None if there was none.
         hooks: what `register_hook` has registered; None or empty if there is nothing.
 
     Raises:

@@ -13,7 +13,8 @@ import numpy as np
 from tinygrad_vg.engine import Tensor
 from tinygrad_vg.instruments.accounts import Account, Row, accounts_of, rows_of, taken
 from tinygrad_vg.instruments.ledger_table import LedgerTable
-from tinygrad_vg.instruments.signals import Chain, Listener, Unit, recorded
+from tinygrad_vg.instruments.listener import Listener
+from tinygrad_vg.instruments.signals import Chain, Unit, recorded
 from tinygrad_vg.nn import Module
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_vg.engine import ExtendedArray, Tensor
+from tinygrad_vg.engine import ExtendedArray, Tensor, calls
 from tinygrad_vg.instruments.factors import slope
 from tinygrad_vg.instruments.magnitude import log10_norm
 from tinygrad_vg.instruments.signals import Chain
@@ -104,8 +104,9 @@ def _top(z: Tensor, totals: Mapping[Tensor, ExtendedArray]) -> Tensor:
 
 def _argument(tensor: Tensor) -> Any:
     """What an activation was applied to."""
-    if tensor.call is not None and isinstance(tensor.call.module, Activation) and tensor.call.inputs:
-        return tensor.call.inputs[0]
+    for call in calls(tensor):
+        if isinstance(call.module, Activation) and call.inputs:
+            return call.inputs[0]
     return tensor.node.inputs[0] if tensor.node is not None else None
 
 

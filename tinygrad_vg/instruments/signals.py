@@ -1,21 +1,19 @@
 """Signals: which layers a network has in a row, and what passes each of them in a backward.
 
 A layer is what makes z: a Linear, with a bias or without. The order of the layers is that of their calls, whatever
-class holds them. There are two sources, and both make a `Chain`: a `Listener` hears a model while it is used,
-`recorded` reads the graph of a cost.
+class holds them. There are two sources, and both make a `Chain`: `recorded`, here, reads the graph of a cost, and a
+`Listener` hears a model while it is used.
 """
 
 import copy
-import weakref
 from collections.abc import Iterator, Mapping
-from functools import partial
 from itertools import pairwise
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
-from tinygrad_vg.engine import HookHandle, Tensor, Walk, ancestors, cotangents, enable_grad, is_grad_enabled, listen
-from tinygrad_vg.instruments.tracing import Way, calls, depends_on_layers, source_of, trace
+from tinygrad_vg.engine import Tensor, ancestors, calls, cotangents, enable_grad
+from tinygrad_vg.instruments.tracing import Way, depends_on_layers, source_of, trace
 from tinygrad_vg.nn import Activation, Linear, Module, members_of
 
 
@@ -80,11 +78,11 @@ class Chain:
         problem: why the layers do not stand in a row; None if they do.
     """
 
-    def __init__(self, layers: Mapping[Module, str]) -> None:
+    def __init__(self, layers: Mapping[Module, str], members: tuple[int, ...]) -> None:
         self._layers = layers
+        self.members = members
         self.units: list[Unit] = []
         self.tail: list[Unit] = []
-        self.members: tuple[int, ...] = members_of(next(iter(layers)))
         self.problem: str | None = None
 
     @property
@@ -100,18 +98,14 @@ class Chain:
 
     def add(self, module: Any, z: Tensor) -> bool:
         """Take up a layer's call; False if it does not go on from here, and so begins another pass."""
-        call: Any = z.call
-        while call.module is not module:
-            call = call.inner
-        way = self._way(call.inputs[0], module) if self.units else []
+        assert z.node is not None
+        sole = _sole_call(z)
+        x = sole[1][0] if sole else next(call.inputs[0] for call in calls(z) if call.module is module)
+        way = self._way(x, module) if self.units else []
         if way is None:
             return False
         unit = Unit(module, z, self._layers[module])
-        assert z.node is not None
-        unit.z = z.data
-        for given, value in zip(z.node.inputs, z.node.values, strict=True):
-            if given is module.weight:
-                unit.weight = value
+        unit.z, unit.weight = z.data, weight_in(z, module)
         self.units += [*way, unit]
         return True
 
@@ -131,9 +125,9 @@ class Chain:
         if not isinstance(x, Tensor) or x.node is None or below is None:
             # Data, or a layer that asks for no gradients: there is no way to see.
             return None if self._has(module) else []
-        call, lower = x.call, below.call
-        if call and lower and call.inner is None is lower.inner and call.inputs and call.inputs[0] is below:
-            return [Unit(call.module, x)]  # one module, as nearly always: what `trace` would find
+        sole = _sole_call(x)
+        if sole and _sole_call(below) and sole[1] and sole[1][0] is below:
+            return [Unit(sole[0], x)]  # one module, as nearly always: what `trace` would find
         way, end = trace(x, below, self._layers)
         if end is below:
             return _units(way)
@@ -169,11 +163,25 @@ class Chain:
         return any(unit.module is module for unit in self.units if unit.name is not None)
 
 
+def weight_in(z: Any, layer: Any) -> Any:
+    """The array of a layer's weight in the call that put out z; None if the layer does not use it as it is."""
+    weight = layer.weight
+    for given, value in zip(z.node.inputs, z.node.values, strict=True):
+        if given is weight:
+            return value
+    return None
+
+
+def _sole_call(tensor: Tensor) -> Any:
+    """(module, inputs, None) of the call that put a tensor out, if there was one and not several."""
+    return tensor.call if tensor.call is not None and tensor.call[2] is None else None
+
+
 def _units(way: Way) -> list[Unit]:
     return [Unit(module, output) for module, output in reversed(way)]
 
 
-# The graph of a cost.
+# The graph of a cost, and of a call that is made for the sake of its graph.
 
 
 def recorded(model: Module, cost: Tensor, gradients: bool = True) -> Chain:
@@ -185,7 +193,7 @@ def recorded(model: Module, cost: Tensor, gradients: bool = True) -> Chain:
         ValueError: if the cost was not computed by one call of this model, or its layers do not stand in a row.
     """
     layers = layers_of(model)
-    chain, used, outputs = Chain(layers), set(), []
+    chain, used, outputs = Chain(layers, members_of(next(iter(layers)))), set(), []
     for tensor in sorted(ancestors([cost]), key=lambda tensor: tensor.node.order if tensor.node else -1):
         for call in calls(tensor):
             if call.module in layers:
@@ -238,86 +246,3 @@ def outline(model: Module) -> Chain:
     for unit in chain.units:
         unit.z = None
     return chain
-
-
-# A model in use.
-
-
-class Listener:
-    """Hears what passes the layers of a model while it is used, inside a `with` block.
-
-    It notes the calls of the layers, and when a backward begins it asks for the gradients of what they have put out. A
-    new pass through the model replaces the one before. What is called under `no_grad` is not noted.
-
-    Attributes:
-        layers: the modules that make z, with their names.
-        heard: the chain that the last backward has come through; None before the first.
-        backwards: how many backwards were heard.
-    """
-
-    def __init__(self, model: Module) -> None:
-        self._model = model
-        self.layers = layers_of(model)
-        self.heard: Chain | None = None
-        self.backwards = 0
-        # Of the last pass: layers, weak references to their z, for to hold z would keep its graph alive, and its array.
-        self._calls: list[tuple[Module, Any, Any]] = []
-        self._output: Any = None  # a weak reference to what the model has put out
-        self._handles: list[HookHandle] = []
-
-    def __enter__(self) -> Self:
-        self._handles = [layer.register_forward_hook(self._on_layer) for layer in self.layers]
-        self._handles.append(self._model.register_forward_hook(self._on_model))
-        self._handles.append(listen(self._on_backward))
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        for handle in self._handles:
-            handle.remove()
-
-    def _on_layer(self, module: Module, inputs: tuple[Any, ...], z: Tensor) -> None:
-        if is_grad_enabled():
-            x = inputs[0]
-            if (not isinstance(x, Tensor) or x.node is None) and any(called is module for called, _, _ in self._calls):
-                self._calls = []  # data go into a layer that was called before: another pass
-            self._calls.append((module, weakref.ref(z), z.data))
-
-    def _on_model(self, model: Module, inputs: tuple[Any, ...], output: Any) -> None:
-        if isinstance(output, Tensor):
-            self._output = weakref.ref(output)
-
-    def chain(self) -> Chain:
-        """The chain of the last pass; a layer whose graph is gone, or that asks for no gradients, has its z alone."""
-        chain = Chain(self.layers)
-        for module, reference, array in self._calls:
-            z = reference()
-            if z is None or z.node is None:
-                chain.add_unheard(module, array)
-            elif not chain.add(module, z):
-                chain = Chain(self.layers)
-                chain.add(module, z)
-        chain.end(self._output and self._output())
-        return chain
-
-    def _on_backward(self, walk: Walk) -> None:
-        chain = self.chain()
-        walk.want(unit.output for unit in chain.units if unit.output is not None)
-        walk.at_end(partial(self._on_end, chain))
-
-    def _on_end(self, chain: Chain, walk: Walk) -> None:
-        found = [(unit, walk.gradients.get(unit.output)) for unit in chain.units]
-        if all(g is None for _, g in found):
-            return  # a backward through something else
-        shared = walk.shared()
-        for unit, g in found:
-            array = g.data if isinstance(g, Tensor) else g
-            if isinstance(array, np.ndarray) and (id(g) in shared or array.base is not None):
-                array = array.copy()
-            unit.gradient = array
-            unit.output = None  # the graph goes
-            if unit.weight is not None:  # weak: to keep a step's weights through the next costs 1 to 2 % of a training
-                unit.weight = weakref.ref(unit.weight)
-        for unit in chain.tail:
-            unit.output = None
-        self.heard = chain
-        self.backwards += 1

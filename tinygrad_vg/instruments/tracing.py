@@ -3,7 +3,7 @@
 from collections.abc import Container, Iterator
 from typing import Any
 
-from tinygrad_vg.engine import Call, Tensor, ancestors
+from tinygrad_vg.engine import ModuleCall, Tensor, ancestors, calls
 from tinygrad_vg.nn import Module, Sequential
 
 Passed = Module | None  # what was passed: a module, or an operation outside of modules
@@ -32,11 +32,9 @@ def trace(x: Tensor, z: Tensor, layers: Container[Module]) -> tuple[Way, Tensor]
     way: Way = []
     tensor = x
     while True:
-        call = tensor.call
-        while call is not None:  # modules that handed their input on as it was
+        for call in reversed(calls(tensor)):  # modules that handed their input on as it was
             if not call.inputs and not isinstance(call.module, Sequential):
                 way.append((call.module, tensor))
-            call = call.inner
         if tensor is z:
             return way, tensor
         step = _by_call(tensor, z) or _by_operation(tensor, z, layers)
@@ -46,16 +44,7 @@ def trace(x: Tensor, z: Tensor, layers: Container[Module]) -> tuple[Way, Tensor]
         tensor = step[1]
 
 
-def calls(tensor: Tensor) -> list[Call]:
-    """The module calls that put a tensor out, the innermost first."""
-    found, call = [], tensor.call
-    while call is not None:
-        found.append(call)
-        call = call.inner
-    return found[::-1]
-
-
-def source_of(call: Call) -> Tensor | None:
+def source_of(call: ModuleCall) -> Tensor | None:
     """The input that a module's gradient goes on to: the first that is recorded."""
     return next((given for given in call.inputs if isinstance(given, Tensor) and given.node is not None), None)
 
@@ -71,8 +60,6 @@ def _order(tensor: Tensor) -> int:
 
 def _by_call(tensor: Tensor, z: Tensor) -> tuple[Passed, Tensor] | None:
     """Over the innermost call whose input is not older than z."""
-    if tensor.call is None:
-        return None
     oldest = _order(z)
     for call in calls(tensor):
         for given in call.inputs:

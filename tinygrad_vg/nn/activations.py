@@ -24,7 +24,7 @@ from typing import Any, ClassVar, Union
 
 import numpy as np
 
-from tinygrad_vg.engine import Tensor, ops
+from tinygrad_vg.engine import Tensor, calls, ops
 from tinygrad_vg.nn.module import Module
 
 
@@ -77,9 +77,9 @@ class Activation(Module):
         >>> nn.Activation.of(ops.sigmoid(Tensor(0.0, requires_grad=True)))
         <class 'tinygrad_vg.nn.activations.Sigmoid'>
         """
-        module = getattr(getattr(tensor, "call", None), "module", None)
-        if isinstance(module, Activation):
-            return module
+        for call in calls(tensor):
+            if isinstance(call.module, Activation) and call.inputs:
+                return call.module
         return _BY_FUNCTION.get(tensor.node.function) if tensor.node else None
 
 

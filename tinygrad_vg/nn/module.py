@@ -5,7 +5,7 @@ from typing import Any, Self, TypeVar
 
 import numpy as np
 
-from tinygrad_vg.engine import Call, HookHandle, Tensor
+from tinygrad_vg.engine import HookHandle, Tensor
 
 
 class Parameter(Tensor):
@@ -86,7 +86,7 @@ class Module:
                 args = tuple([given for given in (*args, *kwargs.values()) if given is not output])
             elif args[0] is output:
                 args = ()
-            output.call = Call(self, args, output.call)
+            output.call = (self, args, output.call)
         return output
 
     def register_forward_hook(self, hook: ForwardHook) -> HookHandle:

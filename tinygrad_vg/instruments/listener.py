@@ -1,0 +1,130 @@
+"""The listener: hears what passes the layers of a model while it is used."""
+
+import weakref
+from functools import partial
+from typing import Any, Self
+
+import numpy as np
+
+from tinygrad_vg.engine import HookHandle, Tensor, Walk, is_grad_enabled, listen
+from tinygrad_vg.instruments.signals import Chain, layers_of, weight_in
+from tinygrad_vg.nn import Module, members_of
+
+
+class Listener:
+    """Hears what passes the layers of a model while it is used, inside a `with` block.
+
+    It notes the calls of the layers, and when a backward begins it asks for the gradients of what they have put out. A
+    new pass through the model replaces the one before. What is called under `no_grad` is not noted.
+
+    Attributes:
+        layers: the modules that make z, with their names.
+        heard: the chain that the last backward has come through; None before the first.
+        backwards: how many backwards were heard.
+    """
+
+    def __init__(self, model: Module) -> None:
+        self._model = model
+        self.layers = layers_of(model)
+        self._members = members_of(next(iter(self.layers)))
+        self.heard: Chain | None = None
+        self.backwards = 0
+        # Of the last pass: layers, weak references to their z, for to hold z would keep its graph alive, and its array.
+        self._calls: list[tuple[Module, Any, Any]] = []
+        self._output: Any = None  # a weak reference to what the model has put out
+        self._handles: list[HookHandle] = []
+
+    def __enter__(self) -> Self:
+        self._handles = [layer.register_forward_hook(self._on_layer) for layer in self.layers]
+        self._handles.append(self._model.register_forward_hook(self._on_model))
+        self._handles.append(listen(self._on_backward))
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def _on_layer(self, module: Module, inputs: tuple[Any, ...], z: Tensor) -> None:
+        if is_grad_enabled():
+            x = inputs[0]
+            if (not isinstance(x, Tensor) or x.node is None) and any(called is module for called, _, _ in self._calls):
+                self._calls = []  # data go into a layer that was called before: another pass
+            self._calls.append((module, weakref.ref(z), z.data))
+
+    def _on_model(self, model: Module, inputs: tuple[Any, ...], output: Any) -> None:
+        if isinstance(output, Tensor):
+            self._output = weakref.ref(output)
+
+    def chain(self) -> Chain:
+        """The chain of the last pass; a layer whose graph is gone, or that asks for no gradients, has its z alone."""
+        chain = Chain(self.layers, self._members)
+        for module, reference, array in self._calls:
+            z = reference()
+            if z is None or z.node is None:
+                chain.add_unheard(module, array)
+            elif not chain.add(module, z):
+                chain = Chain(self.layers, self._members)
+                chain.add(module, z)
+        chain.end(self._output and self._output())
+        return chain
+
+    def _as_before(self) -> list[Tensor] | None:
+        """What the units of the last backward's chain have put out in this pass; None if it is not certainly alike."""
+        outputs: list[Tensor] = []
+        units, below = iter(self.heard.units if self.heard else ()), None
+        for module, reference, _ in self._calls:
+            z, unit = reference(), next(units, None)
+            call = innermost_call(z)
+            if unit is None or call is None or call[0] is not module:
+                return None
+            x = call[1][0]
+            if unit.name is None:  # one module between two layers
+                call = getattr(x, "call", None)
+                if call is None or call[0] is not unit.module or call[2] is not None or call[1][0] is not below:
+                    return None
+                outputs.append(x)
+                unit = next(units, None)
+            elif below is not None and x is not below:
+                return None
+            if unit is None or unit.module is not module:
+                return None
+            outputs.append(z)
+            below = z
+        ends = self._output is not None and self._output() is below and next(units, None) is None
+        return outputs if ends and self.heard and not self.heard.problem else None
+
+    def _on_backward(self, walk: Walk) -> None:
+        outputs: list[Any] | None = self._as_before()  # as nearly always in a training, and then nothing need be traced
+        chain = self.heard if outputs is not None else self.chain()
+        assert chain is not None
+        if outputs is None:
+            outputs = [unit.output for unit in chain.units]
+        walk.want(output for output in outputs if output is not None)
+        walk.at_end(partial(self._on_end, chain, outputs))
+
+    def _on_end(self, chain: Chain, outputs: list[Any], walk: Walk) -> None:
+        found = [walk.gradients.get(output) for output in outputs]
+        if not any(g is not None for g in found):
+            return  # a backward through something else
+        shared = walk.shared()
+        for unit, output, g in zip(chain.units, outputs, found, strict=True):
+            if isinstance(g, np.ndarray):
+                unit.gradient = g.copy() if g.base is not None or id(g) in shared else g
+            else:
+                unit.gradient = np.array(g.data) if isinstance(g, Tensor) else g
+            if unit.name is not None and output is not None:
+                # Weak: to keep a step's weights alive through the next would cost 1 to 2 % of the training.
+                weight = weight_in(output, unit.module)
+                unit.z, unit.weight = output.data, None if weight is None else weakref.ref(weight)
+        for unit in (*chain.units, *chain.tail):
+            unit.output = None  # the graph goes
+        self.heard = chain
+        self.backwards += 1
+
+
+def innermost_call(tensor: Tensor | None) -> Any:
+    """(module, inputs, None) of the call that put a tensor out first; None if there was none."""
+    call = tensor.call if tensor is not None else None
+    while call is not None and call[2] is not None:
+        call = call[2]
+    return call
