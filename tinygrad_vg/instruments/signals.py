@@ -106,6 +106,8 @@ class Chain:
         way = self._way(call.inputs[0], module) if self.units else []
         if way is None:
             return False
+        if not self.units:
+            self.problem = None
         unit = Unit(module, z, self._layers[module])
         assert z.node is not None
         unit.z = z.data
@@ -141,10 +143,11 @@ class Chain:
             return around
         if self._has(module):
             return None
-        if module is not None and depends_on_layers(end, self._layers):
-            last = self.units[-1].name
+        if depends_on_layers(end, self._layers):
+            last = self.layers[-1].name
+            what = "the model puts out" if module is None else f"{self._layers[module]!r} takes"
             self.problem = (
-                f"the layers do not stand in a row: what {self._layers[module]!r} takes goes around {last!r}; "
+                f"the layers do not stand in a row: what {what} goes around {last!r}; "
                 "a module that holds both ways, such as nn.Residual, is one unit of the chain"
             )
         return []
@@ -153,13 +156,15 @@ class Chain:
         """The way past the last layers if they are parts of the module that has put out `end`: it is one unit then."""
         for call in calls(end):
             inside = {id(part) for _, part in call.module.named_modules()}
+            if all(id(layer) in inside for layer in self._layers):
+                return None  # the model is no unit of itself
             kept = len(self.units)
             while kept and (self.units[kept - 1].name is None or id(self.units[kept - 1].module) in inside):
                 kept -= 1
             if kept == len(self.units):
                 continue
             del self.units[kept:]
-            self.problem = None
+            self.problem = None if kept else "the layers do not stand in a row: each is in a module with a way around"
             if not kept:
                 return []  # what stands before the first layer has no step
             return [*(self._way(source_of(call), None) or []), Unit(call.module, end), *_units(way)]
@@ -171,9 +176,6 @@ class Chain:
 
 def _units(way: Way) -> list[Unit]:
     return [Unit(module, output) for module, output in reversed(way)]
-
-
-# The graph of a cost.
 
 
 def recorded(model: Module, cost: Tensor, gradients: bool = True) -> Chain:
@@ -233,14 +235,17 @@ def dry_run(model: Module, x: Any) -> tuple[Chain, Any]:
 
 def outline(model: Module) -> Chain:
     """The chain of a model that was not called yet, from a call on zeros: its layers have no z."""
-    first: Any = next(iter(layers_of(model)))
-    chain, _ = dry_run(model, np.zeros((1, first.in_features)))
+    widths = list(dict.fromkeys(vars(layer)["in_features"] for layer in layers_of(model)))
+    while len(widths) > 1:  # which layer is called first?
+        try:
+            copy.deepcopy(model)(np.zeros((1, widths[0])))
+            break
+        except ValueError:  # another one
+            del widths[0]
+    chain, _ = dry_run(model, np.zeros((1, widths[0])))
     for unit in chain.units:
         unit.z = None
     return chain
-
-
-# A model in use.
 
 
 class Listener:
@@ -260,7 +265,7 @@ class Listener:
         self.layers = layers_of(model)
         self.heard: Chain | None = None
         self.backwards = 0
-        # Of the last pass: layers, weak references to their z, for to hold z would keep its graph alive, and its array.
+        # Of the last pass: layers, weak references to their z if it has a graph, which must not be held, and its array.
         self._calls: list[tuple[Module, Any, Any]] = []
         self._output: Any = None  # a weak reference to what the model has put out
         self._handles: list[HookHandle] = []
@@ -277,21 +282,23 @@ class Listener:
 
     def _on_layer(self, module: Module, inputs: tuple[Any, ...], z: Tensor) -> None:
         if is_grad_enabled():
-            x = inputs[0]
-            if (not isinstance(x, Tensor) or x.node is None) and any(called is module for called, _, _ in self._calls):
-                self._calls = []  # data go into a layer that was called before: another pass
-            self._calls.append((module, weakref.ref(z), z.data))
+            if any(called is module for called, _, _ in self._calls):
+                if not isinstance(inputs[0], Tensor) or inputs[0].node is None:
+                    self._calls = []  # data go into a layer that was called before: another pass
+                while self._calls and (reference := self._calls[0][1]) and reference() is None:
+                    del self._calls[0]  # of a pass whose graph is gone
+            self._calls.append((module, weakref.ref(z) if z.node is not None else None, z.data))
+            self._output = None  # not yet
 
     def _on_model(self, model: Module, inputs: tuple[Any, ...], output: Any) -> None:
-        if isinstance(output, Tensor):
+        if isinstance(output, Tensor) and output.node is not None:
             self._output = weakref.ref(output)
 
     def chain(self) -> Chain:
         """The chain of the last pass; a layer whose graph is gone, or that asks for no gradients, has its z alone."""
         chain = Chain(self.layers)
         for module, reference, array in self._calls:
-            z = reference()
-            if z is None or z.node is None:
+            if (z := reference and reference()) is None:
                 chain.add_unheard(module, array)
             elif not chain.add(module, z):
                 chain = Chain(self.layers)
@@ -306,7 +313,7 @@ class Listener:
 
     def _on_end(self, chain: Chain, walk: Walk) -> None:
         found = [(unit, walk.gradients.get(unit.output)) for unit in chain.units]
-        if all(g is None for _, g in found):
+        if all(g is None for _, g in found) and (found or not chain.problem):
             return  # a backward through something else
         shared = walk.shared()
         for unit, g in found:
