@@ -167,3 +167,17 @@ def test_a_module_used_twice_calls_its_hook_twice() -> None:
     module.register_forward_hook(lambda module, args, output: outputs.append(output.item()))
     module(module(1.0))
     assert outputs == [3.0, 9.0]
+
+
+def test_a_hook_gets_arguments_given_by_keyword_behind_the_others() -> None:
+    """So whoever listens to a layer finds its input however it was called."""
+
+    class Sum(nn.Module):
+        def forward(self, x: Any, y: Any, z: Any) -> Any:
+            return x + y + z
+
+    module, seen = Sum(), []
+    module.register_forward_hook(lambda module, args, output: seen.append(args))
+    module(1.0, z=2.0, y=3.0)
+    module(x=4.0, y=5.0, z=6.0)
+    assert seen == [(1.0, 2.0, 3.0), (4.0, 5.0, 6.0)]

@@ -29,7 +29,7 @@ class Listener:
         self._members = members_of(next(iter(self.layers)))
         self.heard: Chain | None = None
         self.backwards = 0
-        # Of the last pass: layers, weak references to their z, for to hold z would keep its graph alive, and its array.
+        # Of the last pass: layers, weak references to their z if it has a graph, which must not be held, and its array.
         self._calls: list[tuple[Module, Any, Any]] = []
         self._output: Any = None  # a weak reference to what the model has put out
         self._handles: list[HookHandle] = []
@@ -46,21 +46,23 @@ class Listener:
 
     def _on_layer(self, module: Module, inputs: tuple[Any, ...], z: Tensor) -> None:
         if is_grad_enabled():
-            x = inputs[0]
-            if (not isinstance(x, Tensor) or x.node is None) and any(called is module for called, _, _ in self._calls):
-                self._calls = []  # data go into a layer that was called before: another pass
-            self._calls.append((module, weakref.ref(z), z.data))
+            if any(called is module for called, _, _ in self._calls):
+                if not isinstance(inputs[0], Tensor) or inputs[0].node is None:
+                    self._calls = []  # data go into a layer that was called before: another pass
+                while self._calls and (reference := self._calls[0][1]) and reference() is None:
+                    del self._calls[0]  # of a pass whose graph is gone
+            self._calls.append((module, weakref.ref(z) if z.node is not None else None, z.data))
+            self._output = None  # not yet
 
     def _on_model(self, model: Module, inputs: tuple[Any, ...], output: Any) -> None:
-        if isinstance(output, Tensor):
+        if isinstance(output, Tensor) and output.node is not None:
             self._output = weakref.ref(output)
 
     def chain(self) -> Chain:
         """The chain of the last pass; a layer whose graph is gone, or that asks for no gradients, has its z alone."""
         chain = Chain(self.layers, self._members)
         for module, reference, array in self._calls:
-            z = reference()
-            if z is None or z.node is None:
+            if (z := reference and reference()) is None:
                 chain.add_unheard(module, array)
             elif not chain.add(module, z):
                 chain = Chain(self.layers, self._members)
@@ -73,7 +75,7 @@ class Listener:
         outputs: list[Tensor] = []
         units, below = iter(self.heard.units if self.heard else ()), None
         for module, reference, _ in self._calls:
-            z, unit = reference(), next(units, None)
+            z, unit = reference and reference(), next(units, None)
             call = innermost_call(z)
             if unit is None or call is None or call[0] is not module:
                 return None
@@ -104,7 +106,7 @@ class Listener:
 
     def _on_end(self, chain: Chain, outputs: list[Any], walk: Walk) -> None:
         found = [walk.gradients.get(output) for output in outputs]
-        if not any(g is not None for g in found):
+        if all(g is None for g in found) and (found or not chain.problem):
             return  # a backward through something else
         shared = walk.shared()
         for unit, output, g in zip(chain.units, outputs, found, strict=True):

@@ -104,6 +104,8 @@ class Chain:
         way = self._way(x, module) if self.units else []
         if way is None:
             return False
+        if not self.units:
+            self.problem = None
         unit = Unit(module, z, self._layers[module])
         unit.z, unit.weight = z.data, weight_in(z, module)
         self.units += [*way, unit]
@@ -135,10 +137,11 @@ class Chain:
             return around
         if self._has(module):
             return None
-        if module is not None and depends_on_layers(end, self._layers):
-            last = self.units[-1].name
+        if depends_on_layers(end, self._layers):
+            last = self.layers[-1].name
+            what = "the model puts out" if module is None else f"{self._layers[module]!r} takes"
             self.problem = (
-                f"the layers do not stand in a row: what {self._layers[module]!r} takes goes around {last!r}; "
+                f"the layers do not stand in a row: what {what} goes around {last!r}; "
                 "a module that holds both ways, such as nn.Residual, is one unit of the chain"
             )
         return []
@@ -147,13 +150,15 @@ class Chain:
         """The way past the last layers if they are parts of the module that has put out `end`: it is one unit then."""
         for call in calls(end):
             inside = {id(part) for _, part in call.module.named_modules()}
+            if all(id(layer) in inside for layer in self._layers):
+                return None  # the model is no unit of itself
             kept = len(self.units)
             while kept and (self.units[kept - 1].name is None or id(self.units[kept - 1].module) in inside):
                 kept -= 1
             if kept == len(self.units):
                 continue
             del self.units[kept:]
-            self.problem = None
+            self.problem = None if kept else "the layers do not stand in a row: each is in a module with a way around"
             if not kept:
                 return []  # what stands before the first layer has no step
             return [*(self._way(source_of(call), None) or []), Unit(call.module, end), *_units(way)]
@@ -241,8 +246,14 @@ def dry_run(model: Module, x: Any) -> tuple[Chain, Any]:
 
 def outline(model: Module) -> Chain:
     """The chain of a model that was not called yet, from a call on zeros: its layers have no z."""
-    first: Any = next(iter(layers_of(model)))
-    chain, _ = dry_run(model, np.zeros((1, first.in_features)))
+    widths = list(dict.fromkeys(vars(layer)["in_features"] for layer in layers_of(model)))
+    while len(widths) > 1:  # which layer is called first?
+        try:
+            copy.deepcopy(model)(np.zeros((1, widths[0])))
+            break
+        except ValueError:  # another one
+            del widths[0]
+    chain, _ = dry_run(model, np.zeros((1, widths[0])))
     for unit in chain.units:
         unit.z = None
     return chain

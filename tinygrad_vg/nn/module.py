@@ -77,8 +77,9 @@ class Module:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         output = self.forward(*args, **kwargs)
         if self._forward_hooks:
+            arguments = (*args, *kwargs.values()) if kwargs else args
             for hook in tuple(self._forward_hooks.values()):
-                replacement = hook(self, args, output)
+                replacement = hook(self, arguments, output)
                 output = output if replacement is None else replacement
         if isinstance(output, Tensor) and output.node is not None:  # the output knows what has put it out
             # A call that held its own output, as Identity's would, were a cycle.
@@ -91,6 +92,8 @@ class Module:
 
     def register_forward_hook(self, hook: ForwardHook) -> HookHandle:
         """Call `hook(module, args, output)` after every forward; it returns None or another output.
+
+        The arguments given by keyword stand behind the others, in the order of the call.
 
         A hook that wants the gradient of the output puts a tensor hook on it: `output.register_hook(...)`.
 
