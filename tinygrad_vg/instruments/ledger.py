@@ -3,7 +3,6 @@
 `accounts.py` has the formula of a step; `signals.py` hears what passes the layers.
 """
 
-import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Self
@@ -94,7 +93,7 @@ class Ledger:
         [1]
         """
         ledger = cls(model)
-        ledger._listener.heard = recorded(model, cost)
+        ledger._listener.take(recorded(model, cost))
         return ledger
 
     def __enter__(self) -> Self:
@@ -108,6 +107,17 @@ class Ledger:
     def heard(self) -> bool:
         """Whether a backward was heard, so that there are accounts."""
         return self._listener.heard is not None
+
+    @property
+    def at_start(self) -> bool:
+        """Whether the accounts are of a network that nobody has trained yet: none of its layers is trained
+        (`Parameter.is_trained`), and none had other weights in an earlier backward that was heard."""
+        return not self._listener.is_trained
+
+    @property
+    def silent(self) -> Any:
+        """How many backwards in a row, the last one among them, brought no gradient to layer 1; (R,) of an ensemble."""
+        return self._listener.silent
 
     @property
     def chain(self) -> Chain:
@@ -191,7 +201,7 @@ class Ledger:
 
 
 def _split(row: Row, above: Unit) -> Split:
-    weight = above.weight() if isinstance(above.weight, weakref.ref) else above.weight
+    weight = above.weights
     if weight is None:
         raise RuntimeError(
             f"layer {row.layer + 1} has other weights than in the call that the rows are of; "

@@ -7,8 +7,9 @@ from typing import Any, Self
 import numpy as np
 
 from tinygrad_vg.engine import HookHandle, Tensor, Walk, is_grad_enabled, listen
+from tinygrad_vg.instruments.magnitude import array_of
 from tinygrad_vg.instruments.signals import Chain, layers_of, weight_in
-from tinygrad_vg.nn import Module, members_of
+from tinygrad_vg.nn import Module, by_member, members_of
 
 
 class Listener:
@@ -21,6 +22,8 @@ class Listener:
         layers: the modules that make z, with their names.
         heard: the chain that the last backward has come through; None before the first.
         backwards: how many backwards were heard.
+        silent: how many of them in a row, up to the last, brought no gradient to layer 1; (R,) of an ensemble.
+        is_trained: whether the weights of the last were no longer those that the network was made with.
     """
 
     def __init__(self, model: Module) -> None:
@@ -29,6 +32,8 @@ class Listener:
         self._members = members_of(next(iter(self.layers)))
         self.heard: Chain | None = None
         self.backwards = 0
+        self.silent: Any = np.zeros(self._members, int)
+        self.is_trained = False
         # Of the last pass: layers, weak references to their z if it has a graph, which must not be held, and its array.
         self._calls: list[tuple[Module, Any, Any]] = []
         self._output: Any = None  # a weak reference to what the model has put out
@@ -117,11 +122,28 @@ class Listener:
             if unit.name is not None and output is not None:
                 # Weak: to keep a step's weights alive through the next would cost 1 to 2 % of the training.
                 weight = weight_in(output, unit.module)
+                if isinstance(unit.weight, weakref.ref) and unit.weight() is not weight:
+                    self.is_trained = True  # by hand: no optimizer has said so
                 unit.z, unit.weight = output.data, None if weight is None else weakref.ref(weight)
+        self.take(chain)
+        self.backwards += 1
+
+    def take(self, chain: Chain) -> None:
+        """A backward has come through this chain, and its units have their gradients."""
         for unit in (*chain.units, *chain.tail):
             unit.output = None  # the graph goes
         self.heard = chain
-        self.backwards += 1
+        layers = chain.layers
+        self.is_trained = self.is_trained or any(layer.module.weight.is_trained for layer in layers)  # type: ignore
+        if layers and layers[0].gradient is not None:
+            rows = by_member(array_of(layers[0].gradient), self._members)
+            squares = np.einsum("...i,...i->...", rows, rows)
+            if np.all((squares > 0) & (squares < np.inf)):
+                self.silent = np.zeros(self._members, int)
+            else:  # squares underflow and overflow earlier than what is squared
+                self.silent = np.where(rows.any(axis=-1), 0, self.silent + 1)
+                for layer in layers:
+                    layer.note_weights()
 
 
 def innermost_call(tensor: Tensor | None) -> Any:

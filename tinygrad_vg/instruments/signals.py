@@ -6,6 +6,7 @@ class holds them. There are two sources, and both make a `Chain`: `recorded`, he
 """
 
 import copy
+import weakref
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any
@@ -26,10 +27,12 @@ class Unit:
         output: the tensor that was put out, as long as its graph is looked at.
         z: of a layer, the array that it put out.
         weight: of a layer, its weights in this call: an array, or a weak reference to one.
+        weight_facts: of a layer, whether its weights are all 0 and whether all are finite, each for each member: what
+            a listener has noted before the next step of training takes the weights away; else None.
         gradient: ∂C/∂output, an array or an ExtendedArray; None if none was heard.
     """
 
-    __slots__ = ("_operation", "gradient", "module", "name", "output", "weight", "z")
+    __slots__ = ("_operation", "gradient", "module", "name", "output", "weight", "weight_facts", "z")
 
     def __init__(self, module: Module | None, output: Tensor | None, name: str | None = None) -> None:
         self.module = module
@@ -37,6 +40,7 @@ class Unit:
         self.name = name
         self.z: Any = None
         self.weight: Any = None
+        self.weight_facts: tuple[Any, Any] | None = None
         self.gradient: Any = None
         self._operation: Any = None  # outside of modules: the class of the activation, or the name of the operation
         if module is None and output is not None and output.node is not None:
@@ -47,6 +51,23 @@ class Unit:
         """The activation that it is, an `nn.Activation` or its class; None if it is none."""
         own = self._operation if self.module is None else self.module
         return own if isinstance(own, Activation | type) else None
+
+    @property
+    def holds_layers(self) -> bool:
+        """Whether layers are inside of it, which it does not account for one by one."""
+        return self.name is None and self.module is not None and any(
+            isinstance(module, Linear) for _, module in self.module.named_modules()
+        )
+
+    @property
+    def weights(self) -> Any:
+        """The array of the layer's weights in this call; None if it is gone, or was not used as it is."""
+        return self.weight() if isinstance(self.weight, weakref.ref) else self.weight
+
+    def note_weights(self) -> None:
+        """Keep what an account asks of the weights where a gradient has come to nothing."""
+        if (weight := self.weights) is not None:
+            self.weight_facts = ~weight.any(axis=(-2, -1)), np.isfinite(weight).all(axis=(-2, -1))
 
     @property
     def label(self) -> str:

@@ -11,15 +11,24 @@ from tinygrad_vg.engine import HookHandle, Tensor
 class Parameter(Tensor):
     """A Tensor that belongs to a module and is trained: it requires gradients.
 
+    Attributes:
+        is_trained: whether an optimizer has moved it, or it was loaded from a state: it is no longer as an initializer
+            has left it, and what theory says of networks at their start is not about it.
+
     >>> from tinygrad_vg import nn
     >>> nn.Parameter([0.0, 1.0])
     Parameter([0., 1.], requires_grad=True)
     """
 
-    __slots__ = ()
+    __slots__ = ("is_trained",)
+    is_trained: bool
 
     def __init__(self, array: Any, requires_grad: bool = True, name: str | None = None) -> None:
         super().__init__(array, requires_grad, name)
+        self.is_trained = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (*super().__reduce__(), (None, {"is_trained": self.is_trained}))
 
 
 class Buffer(Tensor):
@@ -202,6 +211,8 @@ class Module:
                 raise ValueError(f"{name} has shape {tensors[name].shape} here and {array.shape} in the state")
         for name, array in arrays.items():
             tensors[name].data = array
+            if isinstance(parameter := tensors[name], Parameter):
+                parameter.is_trained = True
 
     def __getstate__(self) -> dict[str, Any]:
         """Copying and pickling carry everything but hooks."""

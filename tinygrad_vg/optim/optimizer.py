@@ -109,6 +109,7 @@ class Optimizer:
                     g = array_of(g, dtype)
                 new, state = self.update(p, g, self.state.get(parameter, {}), options)
                 parameter.data = np.asarray(new)  # NumPy makes numbers of arrays without axes
+                parameter.is_trained = True
                 if state:
                     self.state[parameter] = state
 
