@@ -14,7 +14,7 @@ import pytest
 import tinygrad_vg as tg
 from tinygrad_vg import nn
 from tinygrad_vg.instruments import GradientRecorder, Ledger, diagnose, mean_field
-from tinygrad_vg.instruments.verdict import STEADY
+from tinygrad_vg.instruments.verdict import KEEPS
 
 MEMBERS, BATCH = 8, 16
 
@@ -51,9 +51,9 @@ class Net:
     def truth(self):
         """State and cause by √χ of the layers between, without looking at the network."""
         field = mean_field(self.activation, self.weight_std, self.bias_std, self.width, self.depth, 1.0)
-        rate = 0.5 * np.log10(field.chi).mean()
+        rate, total = 0.5 * np.log10(field.chi).mean(), 0.5 * np.log10(field.chi).sum()
         weights = math.log10(self.weight_std)
-        state = "vanishing" if rate < -STEADY else "exploding" if rate > STEADY else "stable"
+        state = "stable" if abs(total) < KEEPS else "vanishing" if total < 0 else "exploding"
         cause = None if state == "stable" else "weights" if (weights < rate - weights) == (rate < 0) else "activation"
         return state, cause
 
@@ -95,7 +95,7 @@ def score(answers, truths):
 
 def test_verdicts_are_right_and_thresholds_are_not(results):
     truths = [net.truth() for net in BENCH]
-    states = ["vanishing" if d.state == "saturated" else d.state for d, *_ in results]
+    states = [d.state for d, *_ in results]
     causes = [d.cause for d, *_ in results]
     unstable = [i for i, (state, _) in enumerate(truths) if state != "stable"]
     right = score(states, [state for state, _ in truths])
@@ -176,7 +176,7 @@ def test_intervals_are_over_members():
 
 
 def test_what_cannot_be_judged():
-    with pytest.raises(TypeError, match="takes a History or a Ledger, not Sequential"):
+    with pytest.raises(TypeError, match="takes a History, a GradientRecorder or a Ledger, not Sequential"):
         diagnose(nielsen(1))
     net = nn.Sequential(nn.Linear(3, 2, rng=0))
     with GradientRecorder(net) as recorder:

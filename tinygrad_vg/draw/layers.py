@@ -14,7 +14,8 @@ from tinygrad_vg.instruments.accounts import Part, Row
 from tinygrad_vg.instruments.factors import slopes_at
 from tinygrad_vg.instruments.ledger import Ledger
 from tinygrad_vg.instruments.signals import Unit, outline
-from tinygrad_vg.instruments.verdict import SATURATED, STEADY, diagnose
+from tinygrad_vg.instruments.diagnose import diagnose
+from tinygrad_vg.instruments.verdict import SATURATED, STEADY
 from tinygrad_vg.nn import Linear, Module, Residual, Sequential
 from tinygrad_vg.notation import median
 

@@ -1,12 +1,14 @@
 """Instruments: what the gradients of a network are, layer by layer and step by step."""
 
+from tinygrad_vg.instruments.diagnose import diagnose
 from tinygrad_vg.instruments.factors import Change, Factor, cascade, chain_factors
 from tinygrad_vg.instruments.history import History
 from tinygrad_vg.instruments.ledger import Ledger
 from tinygrad_vg.instruments.magnitude import log10_norm
+from tinygrad_vg.instruments.naming import Named
 from tinygrad_vg.instruments.recorder import GradientRecorder
 from tinygrad_vg.instruments.theory import MeanField, critical_weight_std, mean_field, mean_field_of
-from tinygrad_vg.instruments.verdict import Diagnosis, LayerVerdict, diagnose
+from tinygrad_vg.instruments.verdict import Diagnosis, LayerVerdict
 from tinygrad_vg.instruments.what_if import WhatIf, what_if
 
 __all__ = [
@@ -18,6 +20,7 @@ __all__ = [
     "LayerVerdict",
     "Ledger",
     "MeanField",
+    "Named",
     "WhatIf",
     "cascade",
     "chain_factors",

@@ -114,6 +114,7 @@ class GradientRecorder:
         self._waiting: list[int] = []  # the steps whose gradients stand in the blocks
         empty, _ = self._measured(every)
         self._kept = Kept((empty,), 0, empty, every)
+        self.began_untrained = True  # whether the first backward was of a network as its initializers left it
 
     def _make_blocks(self) -> None:
         forms = [bias_form(module) for module in self._modules]
@@ -190,6 +191,9 @@ class GradientRecorder:
         if len(self._waiting) == self._rows:
             self._settle()
         self._step += 1
+        if self._step == 0:
+            parts = [part for module in self._modules for part in vars(module).values()]
+            self.began_untrained = not any(isinstance(part, Parameter) and part.is_trained for part in parts)
         self._is_due = self._step % self._kept.every == 0
         self._row = None
         # Until something is not finite every step has a row, for it might be one of the last before that.
