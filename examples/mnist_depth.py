@@ -187,9 +187,10 @@ def report(results, args):
 
 
 def brief(verdict):
-    """A verdict in a table's cell: state, decades a layer, and what is to blame."""
+    """A verdict in a table's cell: state, decades of the whole way, and what is to blame."""
     blame = {"activation": ", by σ′", "weights": ", by the weights", None: ""}[verdict.cause]
-    return f"{verdict.state} {verdict.rate:+.2f}{blame}"
+    severity = f" ({verdict.severity})" if verdict.forecast and verdict.severity else ""
+    return f"{verdict.state}{severity} {verdict.total:+.1f}{blame}"
 
 
 def natural(text):

@@ -170,9 +170,9 @@ def dead():
 def test_dead_needs_more_than_one_backward_and_names_the_layer():
     once, twice = (diagnose(heard(dead(), np.ones((BATCH, 10)), backwards)) for backwards in (1, 2))
     # Layer 3 is silent, so that layer 4, without biases, stands at ReLU's corner: no gradient arrives at 1 to 4.
-    assert once.state == "no gradient" and not once.is_ill
+    assert (once.state, once.is_ill) == ("no gradient", False)
     assert str(once) == "no gradient in this backward arrives at layers 1 to 4: all slopes at layer 3 are 0"
-    assert twice.state == "dead" and twice.is_ill
+    assert (twice.state, twice.is_ill) == ("dead", True)
     assert {verdict.state for verdict in twice.layers} == {"dead"}
     assert str(twice) == "dead: no gradient arrives at layers 1 to 4: all slopes at layer 3 are 0"
     assert twice.total == -math.inf
@@ -266,10 +266,12 @@ def test_a_unit_that_holds_layers_is_a_step_and_only_activations_have_slopes():
         return nn.Residual(nn.Sequential(nn.Linear(8, 8, rng=rng), nn.Tanh(), nn.Linear(8, 8, rng=rng)))
 
     rng = np.random.default_rng(0)
-    net = nn.Sequential(*(m for _ in range(4) for m in (nn.Linear(8, 8, rng=rng), block(rng))), nn.Linear(8, 8, rng=rng))
+    modules = [module for _ in range(4) for module in (nn.Linear(8, 8, rng=rng), block(rng))]
+    net = nn.Sequential(*modules, nn.Linear(8, 8, rng=rng))
     diagnosis = diagnose(heard(net, samples(8)))
     assert (diagnosis.unit, diagnosis.slopes) == ("step", False)
-    assert "a step)" in str(diagnosis) and "σ′" not in str(diagnosis)
+    assert "a step)" in str(diagnosis)
+    assert "σ′" not in str(diagnosis)
     net = nn.Sequential(*(m for _ in range(9) for m in (nn.Linear(8, 8, rng=rng), nn.LayerNorm(8), nn.Sigmoid())))
     diagnosis = diagnose(heard(net, samples(8)))
     assert (diagnosis.unit, diagnosis.slopes) == ("layer", False)

@@ -44,4 +44,4 @@ def diagnose(source: History | Ledger | GradientRecorder) -> Diagnosis:
 
 
 def _is_start(history: History) -> bool:
-    return history.steps.tolist() == [0]
+    return [*history.steps] == [0]

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ class Way:
     weights: Any
     causes: list[tuple[str | None, ...]]
     fates: list[str | None]
-    is_silent: Any
+    is_silent: list[bool]
     at_start: bool
     sources: tuple[Named | None, ...] = ()
     named: tuple[Named, ...] = ()
@@ -74,7 +75,7 @@ def judge_ledger(ledger: Ledger) -> Diagnosis:
             weights=np.array([np.atleast_1d(row.weights) for row in rows]),
             causes=causes,
             fates=fates,
-            is_silent=np.atleast_1d(ledger.silent) > 1,
+            is_silent=(np.atleast_1d(ledger.silent) > 1).tolist(),
             at_start=ledger.at_start,
             sources=tuple(sources),
             named=outliers(rows),
@@ -104,9 +105,9 @@ def judge_history(history: History, at_start: bool) -> Diagnosis:
             "dead" if ends[0] == -math.inf else None
             for i, ends in enumerate(zip(low.tolist(), high.tolist(), strict=True))
         )
-        for low, high in zip(levels, levels[1:], strict=False)
+        for low, high in pairwise(levels)
     ]  # fmt: skip
-    steps = np.array([taken(high, low) for low, high in zip(levels, levels[1:], strict=False)])
+    steps = np.array([taken(high, low) for low, high in pairwise(levels)])
     return judge(
         Way(
             layers=history.layers[:-1],
@@ -114,7 +115,7 @@ def judge_history(history: History, at_start: bool) -> Diagnosis:
             weights=np.full_like(steps, np.nan),
             causes=causes,
             fates=[_fate(list(column)) for column in zip(*causes, strict=True)],
-            is_silent=np.full(steps.shape[1], len(history.steps) > 1),
+            is_silent=[len(history.steps) > 1] * steps.shape[1],
             at_start=at_start,
         )
     )
@@ -180,7 +181,7 @@ def _figures(way: Way, fate: str | None) -> dict[str, Any]:
 
 def _is_confirmed(way: Way) -> bool:
     """Whether no gradient came to most samples in more than one backward."""
-    return 2 * np.count_nonzero(way.is_silent) > len(way.is_silent)
+    return 2 * sum(way.is_silent) > len(way.is_silent)
 
 
 def _fate(causes: list[str | None]) -> str | None:

@@ -55,9 +55,9 @@ class Unit:
     @property
     def holds_layers(self) -> bool:
         """Whether layers are inside of it, which it does not account for one by one."""
-        return self.name is None and self.module is not None and any(
-            isinstance(module, Linear) for _, module in self.module.named_modules()
-        )
+        if self.name is not None or self.module is None:
+            return False
+        return any(isinstance(module, Linear) for _, module in self.module.named_modules())
 
     @property
     def weights(self) -> Any:
