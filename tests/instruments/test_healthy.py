@@ -33,7 +33,10 @@ def trained(activation, hidden, data):
 
 
 def test_healthy_trained_networks():
-    data = *(array[:30_000] for array in tg.datasets.mnist("train")), *(a[:1000] for a in tg.datasets.mnist("validation"))
+    data = (
+        *(array[:30_000] for array in tg.datasets.mnist("train")),
+        *(a[:1000] for a in tg.datasets.mnist("validation")),
+    )
     states, by_decades, healthy = Counter(), Counter(), 0
     for activation, hidden in KINDS:
         nets, accuracies = trained(activation, hidden, data)

@@ -7,6 +7,7 @@ from tinygrad_vg.instruments.ledger import Ledger
 from tinygrad_vg.instruments.magnitude import log10_norm
 from tinygrad_vg.instruments.naming import Named
 from tinygrad_vg.instruments.recorder import GradientRecorder
+from tinygrad_vg.instruments.spikes import Spike
 from tinygrad_vg.instruments.theory import MeanField, critical_weight_std, mean_field, mean_field_of
 from tinygrad_vg.instruments.verdict import Diagnosis, LayerVerdict
 from tinygrad_vg.instruments.what_if import WhatIf, what_if
@@ -21,6 +22,7 @@ __all__ = [
     "Ledger",
     "MeanField",
     "Named",
+    "Spike",
     "WhatIf",
     "cascade",
     "chain_factors",

@@ -36,12 +36,7 @@ def diagnose(source: History | Ledger | GradientRecorder) -> Diagnosis:
     if isinstance(source, Ledger):
         return judge_ledger(source)
     if isinstance(source, GradientRecorder):
-        history = source.history
-        return judge_history(history, _is_start(history) and source.began_untrained)
+        return judge_history(source.history, source.at_start)
     if isinstance(source, History):
-        return judge_history(source, _is_start(source))
+        return judge_history(source, at_start=[*source.steps] == [0])
     raise TypeError(f"diagnose takes a History, a GradientRecorder or a Ledger, not {type(source).__name__}")
-
-
-def _is_start(history: History) -> bool:
-    return [*history.steps] == [0]

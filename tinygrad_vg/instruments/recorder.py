@@ -2,7 +2,7 @@
 
 import math
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Literal, Self
 
@@ -10,10 +10,13 @@ import numpy as np
 
 from tinygrad_vg.engine import ExtendedArray, HookHandle, Tensor, Walk, listen
 from tinygrad_vg.instruments.history import History, positions
+from tinygrad_vg.instruments.judging import judge_history
 from tinygrad_vg.instruments.magnitude import array_of, log10_norm
 from tinygrad_vg.instruments.retention import FRAMES, Kept, wanted
 from tinygrad_vg.instruments.statistics import Statistics
+from tinygrad_vg.instruments.verdict import Diagnosis
 from tinygrad_vg.nn import Linear, Module, Parameter, member_axis, members_of
+from tinygrad_vg.notation import median
 
 _BLOCK_BYTES = 2**21  # gradients wait in blocks of about this size a layer, then become norms all at once
 
@@ -35,6 +38,9 @@ class GradientRecorder:
         statistics: measure at each recorded step what else the hooks of a layer can see, see below.
         on_nonfinite: "record" keeps NaN and inf as such; "raise" checks the gradient of every step, recorded or not,
             and stops the backward of the first that holds one.
+        on_verdict: called with a `Diagnosis` when the verdict on the last recorded steps has another state or severity
+            than before, first with that of the first step. Each recorded step is judged then, which takes about a
+            millisecond: with a larger `every` it is lost in the training.
         max_steps: how many steps to keep. When there are more, every second one is dropped and `every` doubles, so
             that those kept are always evenly spaced and a run may be of any length. None keeps all.
 
@@ -87,6 +93,7 @@ class GradientRecorder:
         values: bool = False,
         statistics: bool = False,
         on_nonfinite: Literal["record", "raise"] = "record",
+        on_verdict: Callable[[Diagnosis], object] | None = None,
         max_steps: int | None = 10_000,
     ) -> None:
         _check(every, max_steps, on_nonfinite)
@@ -103,6 +110,8 @@ class GradientRecorder:
         self._members = members_of(self._modules[0])
         self._values = values
         self._raises = on_nonfinite == "raise"
+        self._on_verdict = on_verdict
+        self._verdict: tuple[str, str | None] | None = None  # state and severity that were told last
         self._max_steps = max_steps
         self._make_blocks()
         self._statistics = Statistics(model, self._modules, self._rows, self._members) if statistics else None
@@ -151,6 +160,34 @@ class GradientRecorder:
         """Everything recorded so far. It may be read at any time."""
         return self._kept.and_then(*self._measured(self.every), self._max_steps).history
 
+    @property
+    def at_start(self) -> bool:
+        """Whether all that was recorded is the first backward of a network as its initializers left it."""
+        return self._step == 0 and self.began_untrained
+
+    def scalars(self) -> dict[str, float]:
+        """The last recorded step as named numbers, for any tracker of experiments; medians of an ensemble.
+
+        Returns:
+            "grad/1", "grad/2", ...: log10‖∂C/∂b‖ of each layer; "total", "rate" and "span" of the way from the last
+            layer to the first, as in a `Diagnosis`. Empty before the first step; the way only with two layers.
+
+        >>> import numpy as np, tinygrad_vg as tg
+        >>> net = tg.nn.mlp([3, 4, 1], rng=0)
+        >>> with GradientRecorder(net) as recorder:
+        ...     np.sum(net(np.ones((5, 3)))).backward()
+        >>> sorted(recorder.scalars())
+        ['grad/1', 'grad/2', 'rate', 'span', 'total']
+        """
+        last = self.history[-1:]
+        if not len(last.steps):
+            return {}
+        numbers = {f"grad/{layer}": median(last.log10_norm[0, i]) for i, layer in enumerate(last.layers)}
+        if len(last.layers) > 1:
+            diagnosis = judge_history(last, at_start=False)
+            numbers |= {name: getattr(diagnosis, name) for name in ("total", "rate", "span")}
+        return numbers
+
     def _on_output(self, i: int, module: Module, args: Any, z: Any) -> None:
         """A layer without a bias was called."""
         if isinstance(z, Tensor) and z.requires_grad:
@@ -183,8 +220,16 @@ class GradientRecorder:
                     self._exponents[self._row, i] = gradient.exponent
         if self._statistics is not None:
             self._statistics.end_backward(walk, self._row if self._is_due else None)
+        if self._on_verdict is not None and self._is_due:
+            self._tell(self._on_verdict)
         if self._raises:
             self._raise_if_not_finite(gradients)
+
+    def _tell(self, on_verdict: Callable[[Diagnosis], object]) -> None:
+        diagnosis = judge_history(self.history, self.at_start)
+        if self._verdict != (verdict := (diagnosis.state, diagnosis.severity)):
+            self._verdict = verdict
+            on_verdict(diagnosis)
 
     def _begin_step(self) -> None:
         self._end_step()
