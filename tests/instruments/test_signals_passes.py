@@ -108,9 +108,9 @@ def test_two_passes_before_one_backward_and_the_last_is_counted() -> None:
     with Ledger(net) as ledger:
         first, last = cost_of(net, images(5)), cost_of(net)
         (first + 2 * last).backward()
-        same(ledger, wanted + [0, 0, 0, np.log10(2)])
+        same(ledger, wanted + np.array([0, 0, 0, np.log10(2)]))
         first.backward()  # the pass before does not count any more
-        same(ledger, wanted + [0, 0, 0, np.log10(2)])
+        same(ledger, wanted + np.array([0, 0, 0, np.log10(2)]))
         last.backward()
         same(ledger, wanted)
 
