@@ -2,7 +2,6 @@
 
 import copy
 import math
-import types
 from typing import Any
 
 import numpy as np
@@ -143,9 +142,9 @@ class Called(tg.Tensor):
 def test_the_module_that_was_called_comes_first() -> None:
     """Its options are its own, and an activation of several functions is found by nothing else."""
     output, leaky = Called([1.0]), LeakyReLU(0.3)
-    output.call = types.SimpleNamespace(module=leaky, inputs=())
+    output.call = tg.engine.Call(leaky, (), None)
     assert nn.Activation.of(output) is leaky
-    output.call = types.SimpleNamespace(module=nn.Linear(1, 1), inputs=())
+    output.call = tg.engine.Call(nn.Linear(1, 1), (), None)
     assert nn.Activation.of(output) is None
     output.call = None
     assert nn.Activation.of(output) is None

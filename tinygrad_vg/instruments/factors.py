@@ -176,8 +176,8 @@ def _path(cost: Tensor, bias: Tensor) -> Iterator[_Link]:
         for _, source, _ in tensor.node.edges if tensor.node is not None else ():
             if source in on_the_way:
                 users.setdefault(source, []).append(tensor)
-        if tensor.call and isinstance(tensor.call.module, Activation):
-            activations |= {given: tensor for given in tensor.call.inputs if isinstance(given, Tensor)}
+        if call := Activation.call_of(tensor):
+            activations |= {given: tensor for given in call.inputs if isinstance(given, Tensor)}
     tensor, layer = bias, 1
     while tensor is not cost:
         above = [activations[tensor]] if tensor in activations else users[tensor]

@@ -104,8 +104,9 @@ def _top(z: Tensor, totals: Mapping[Tensor, ExtendedArray]) -> Tensor:
 
 def _argument(tensor: Tensor) -> Any:
     """What an activation was applied to."""
-    if tensor.call is not None and isinstance(tensor.call.module, Activation) and tensor.call.inputs:
-        return tensor.call.inputs[0]
+    call = Activation.call_of(tensor)
+    if call is not None and call.inputs:
+        return call.inputs[0]
     return tensor.node.inputs[0] if tensor.node is not None else None
 
 

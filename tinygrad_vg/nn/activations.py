@@ -24,7 +24,7 @@ from typing import Any, ClassVar, Union
 
 import numpy as np
 
-from tinygrad_vg.engine import Tensor, ops
+from tinygrad_vg.engine import Call, Tensor, ops
 from tinygrad_vg.nn.module import Module
 
 
@@ -77,10 +77,28 @@ class Activation(Module):
         >>> nn.Activation.of(ops.sigmoid(Tensor(0.0, requires_grad=True)))
         <class 'tinygrad_vg.nn.activations.Sigmoid'>
         """
-        module = getattr(getattr(tensor, "call", None), "module", None)
-        if isinstance(module, Activation):
-            return module
+        call = Activation.call_of(tensor)
+        if call is not None:
+            return call.module  # type: ignore[no-any-return]
         return _BY_FUNCTION.get(tensor.node.function) if tensor.node else None
+
+    @staticmethod
+    def call_of(tensor: Tensor) -> Call | None:
+        """The call of the activation that put a Tensor out, also inside of other modules; None if there was none.
+
+        >>> from tinygrad_vg import nn
+        >>> y = nn.Sequential(nn.Linear(1, 1), nn.Sequential(nn.Tanh()))([[0.0]])
+        >>> nn.Activation.call_of(y).module
+        Tanh()
+        """
+        call, in_place = tensor.call, None
+        while call is not None:
+            if isinstance(call.module, Activation):
+                if call.inputs:
+                    return call
+                in_place = in_place or call  # Identity: perhaps there is another below
+            call = call.inner
+        return in_place
 
 
 _BY_FUNCTION: dict[Callable[..., Any], type[Activation]] = {}
