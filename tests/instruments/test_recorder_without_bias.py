@@ -213,3 +213,20 @@ def test_a_step_is_a_backward_that_reaches_a_layer() -> None:
 def test_its_history_is_judged_as_that_of_biases() -> None:
     one, other = (diagnose(run(network(bias))[0]) for bias in (False, True))
     assert str(one) == str(other)
+
+
+def test_a_pass_that_was_walked_back_before_counts_again() -> None:
+    """As it does for a bias: what is recorded is ∂C/∂b of this backward's cost, however old its passes are."""
+    histories = []
+    for bias in (False, True):
+        net = network(bias)
+        with GradientRecorder(net, values=True) as recorder:
+            old = np.sum(net(data(net, (7,), 0)))
+            old.backward()
+            new = np.sum(net(data(net, (7,), 1)))
+            (old + new).backward()
+            np.sum(net(data(net, (7,), 2)))
+            old.backward()
+        histories.append(recorder.history)
+    assert histories[0].steps.tolist() == histories[1].steps.tolist() == [0, 1, 2]
+    assert histories[0].log10_norm == pytest.approx(histories[1].log10_norm, abs=1e-14)
