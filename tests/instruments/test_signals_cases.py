@@ -265,3 +265,36 @@ def test_members_of_an_ensemble_have_the_rows_of_the_single_networks(kind: str, 
         alone = figures(heard(net, **options)[0])
         assert figures(together)[:, :, i] == pytest.approx(alone, abs=1e-12)
         assert figures(told)[:, :, i] == pytest.approx(alone, abs=1e-12)
+
+
+def test_data_beside_what_a_layer_takes_are_no_way_around() -> None:
+    """The input put in once more, behind the first layer."""
+
+    class Beside(nn.Module):
+        def __init__(self) -> None:
+            self.last, self.first = linear(1, 2 * WIDTH), linear(0)
+
+        def forward(self, x: Any) -> Any:
+            return self.last(np.hstack([np.tanh(self.first(x)), x]))
+
+    ledger, cost = heard(net := Beside())
+    assert labels(ledger) == labels(Ledger.of(net, cost)) == ["Linear", "Tanh", "join", "Linear"]
+    telescopes(ledger)
+
+
+def test_a_layer_that_computes_its_weights_has_rows_but_no_path() -> None:
+    """Normalised weights: what passes it is heard as of any other; the factor of one neuron is nowhere to be read."""
+
+    class Normalised(nn.Linear):
+        def forward(self, x: Any) -> Any:
+            return tg.ops.linear(x, self.weight / np.sqrt(np.sum(self.weight**2)), self.bias)
+
+    net = Row(linear(0), tanh, Normalised(WIDTH, 2, rng=1))
+    ledger, cost = heard(net)
+    telescopes(ledger)
+    delta = np.random.default_rng(2).normal(size=(5, 2))
+    weight = net.modules[0].weight.data
+    u = delta @ weight / np.linalg.norm(weight)
+    assert ledger.rows[0].weights == pytest.approx(log10_norm(u) - log10_norm(delta), abs=1e-12)
+    with pytest.raises(ValueError, match="computes its own"):
+        tg.draw.neurons(net, cost)

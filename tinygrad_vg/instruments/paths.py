@@ -45,7 +45,7 @@ def strongest_path(chain: Chain, totals: Mapping[Tensor, ExtendedArray], sample:
         sample: which sample of the batch.
 
     Raises:
-        ValueError: if something else lies between two layers.
+        ValueError: if something else lies between two layers, or a layer computes its weights.
 
     >>> import tinygrad_vg as tg
     >>> from tinygrad_vg.instruments.signals import recorded
@@ -64,6 +64,8 @@ def strongest_path(chain: Chain, totals: Mapping[Tensor, ExtendedArray], sample:
         raise ValueError("a path needs one activation between two layers, such as Sigmoid, or none")
     pairs = [_slope(tensor, end) for tensor, end in zip(z, ends, strict=True)]
     slopes = [_row(slopes, sample) for _, slopes in pairs]
+    if any(layer.weight is None for layer in chain.layers):
+        raise ValueError("a path needs layers that multiply by their weights as they are: here one computes its own")
     weights = [layer.weight.astype(np.float64) for layer in chain.layers]
     top = totals[ends[-1]]
     at_end, exponent = _row(top.mantissa, sample), top.exponent
