@@ -34,7 +34,7 @@ class _Edge:
     @property
     def value(self) -> str:
         if self.factor is not None:
-            return style.number(self.factor)
+            return style.three_digits(self.factor)
         return f"gain {style.power(1.0, self.gain)}"
 
 
@@ -144,7 +144,7 @@ def _name_pairs(edges: dict[Tensor, list[_Edge]]) -> None:
         first.symbol = f"{activation.symbol}′({subscripted('z', layer)})"
         if (weight := _weight_below(first.source, edges)) and weight.factor is not None:
             weight.symbol = subscripted("w", layer)
-            words = f"{weight.symbol} {first.symbol} = {style.number(weight.factor * first.factor)}"
+            words = f"{weight.symbol} {first.symbol} = {style.three_digits(weight.factor * first.factor)}"
             first.pair = words, weight.gain + first.gain
 
 
@@ -162,7 +162,7 @@ def _weight_below(z: Tensor, edges: dict[Tensor, list[_Edge]]) -> _Edge | None:
 
 def _leaf(picture: "Digraph", key: str, tensor: Tensor, name: str | None, size: str, value: str | None) -> None:
     title = name or type(tensor).__name__
-    what = f"= {style.number(tensor.item())}" if tensor.shape == () else f"shape {tensor.shape}"
+    what = f"= {style.three_digits(tensor.item())}" if tensor.shape == () else f"shape {tensor.shape}"
     lines = [title, what, f"log₁₀‖∂C/∂·‖ = {size}"]
     if value is not None:
         lines.insert(2, f"∂C/∂· = {value}")
@@ -187,7 +187,7 @@ def _operation(picture: "Digraph", ids: dict[int, str], tensor: Tensor, node: No
             style.edge(picture, ids[id(argument)], key, style="dashed", tooltip="data: no gradient is asked for")
     words += [f"{option}={_short(value)}" for option, value in node.kwargs.items() if value is not None]
     call = node.operation.name + (f"({', '.join(words)})" if set(words) != {"·"} else "")
-    shape = f"= {style.number(tensor.item())}" if tensor.shape == () else f"shape {tensor.shape}"
+    shape = f"= {style.three_digits(tensor.item())}" if tensor.shape == () else f"shape {tensor.shape}"
     title = tensor.name or ("cost C" if is_cost else None)
     lines = [*([title] if title else []), call, shape]
     tip = f"{call}: {tensor.dtype} of shape {tensor.shape}, log₁₀‖∂C/∂·‖ = {size}"
@@ -197,7 +197,7 @@ def _operation(picture: "Digraph", ids: dict[int, str], tensor: Tensor, node: No
 
 def _constant(picture: "Digraph", key: str, argument: Any, value: Any) -> None:
     name = argument.name if isinstance(argument, Tensor) else None
-    what = f"{style.number(float(value))}" if np.shape(value) == () else f"data {np.shape(value)}"
+    what = f"{style.three_digits(float(value))}" if np.shape(value) == () else f"data {np.shape(value)}"
     lines = [*([name] if name else []), what]
     tip = f"{name or 'data'}: {value.dtype} of shape {np.shape(value)}, no gradient is asked for"
     style.node(picture, key, style.box(lines, style.DATA, bold=0 if name else None), tooltip=style.tooltip(tip))

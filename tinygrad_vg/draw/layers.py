@@ -111,7 +111,7 @@ def layers(
         picture.edge(tail, key, **link)
         tail = key if len(group) > 1 else _residuals(picture, key, group[0], fold=expand is not True)
         below = group
-    value = f" = {style.number(source.item())}" if isinstance(source, Tensor) else ""
+    value = f" = {style.three_digits(source.item())}" if isinstance(source, Tensor) else ""
     picture.node("C", style.box([f"cost C{value}"], frame=style.INK, bold=0), tooltip="the cost")
     picture.edge(tail, "C", tooltip="from the last layer's z to the cost")
     notes = _notes(chain, computed)
@@ -191,7 +191,7 @@ def _spread(group: Sequence[_Layer]) -> str:
         return style.NOT_COMPUTED
     z = np.concatenate([np.ravel(layer.z).astype(np.float64) for layer in group])
     with np.errstate(over="ignore", invalid="ignore"):  # of an exploded network
-        return style.with_minus(f"{style.number(z.mean())} ± {style.number(z.std())}")
+        return style.with_minus(f"{style.three_digits(z.mean())} ± {style.three_digits(z.std())}")
 
 
 def _mean_slope(group: Sequence[_Layer]) -> str:
@@ -199,7 +199,7 @@ def _mean_slope(group: Sequence[_Layer]) -> str:
     if any(layer.z is None for layer in group):
         return style.NOT_COMPUTED
     means = [np.mean(slopes_at(layer.units[0].activation, layer.z), dtype=np.float64) for layer in group]
-    return style.number(float(np.mean(means)))
+    return style.three_digits(float(np.mean(means)))
 
 
 def _symbol(unit: Unit) -> str:

@@ -121,7 +121,7 @@ def _draw_layers(picture: "Digraph", widths: list[int], path: Path | None, sizes
     for layer, (width, size, some) in enumerate(zip(widths, sizes, shown, strict=True), 1):
         on_path = route[layer - 1 : layer]
         cells = [_neuron(i, None if size is None else float(size[i]), longest, i in on_path) for i in some]
-        largest = style.NOT_COMPUTED if size is None else style.number(float(np.max(size)))
+        largest = style.NOT_COMPUTED if size is None else style.three_digits(float(np.max(size)))
         tip = f"layer {layer}: {width} neurons, the largest |∂C/∂b| is {largest}"
         label = _layer(layer, cells, width - len(cells), upright=picture.graph_attr["rankdir"] in ("LR", "RL"))
         picture.node(f"layer {layer}", label, tooltip=tip)
@@ -155,7 +155,7 @@ def _ends(picture: "Digraph", layer: int, tail: int, head: int) -> tuple[str, st
 
 def _neuron(i: int, value: float | None, longest: float, on_path: bool) -> str:
     """A neuron's cell: its number, its bar and its |∂C/∂b|."""
-    size = style.NOT_COMPUTED if value is None else style.number(value)
+    size = style.NOT_COMPUTED if value is None else style.three_digits(value)
     length = 0 if value is None or not math.isfinite(value) else round(_BAR * value / longest)
     bar = f'<td width="{length}" height="7" fixedsize="true" bgcolor="{style.BAR}"></td>' if length else ""
     rest = f'<td width="{_BAR - length}" height="7" fixedsize="true"></td>' if length < _BAR else ""
@@ -182,7 +182,7 @@ def _draw_path(picture: "Digraph", path: Path) -> None:
         words = " ".join(word for word in (subscripted("w", layer) if layer > 1 else "", slope) if word)
         factor = path.slopes[layer - 1] * (path.weights[layer - 2] if layer > 1 else 1.0)
         size = math.log10(abs(factor)) if factor else -math.inf
-        _factor(picture, tail, head, words or "∂z₁/∂b₁", style.number(factor), size)
+        _factor(picture, tail, head, words or "∂z₁/∂b₁", style.three_digits(factor), size)
         sign, log10 = sign * math.copysign(1.0, factor), log10 + size
     top = subscripted("a" if path.symbols[-1] else "z", depth)
     _factor(picture, f"layer {depth}:{path.neurons[-1]}", "C", f"∂C/∂{top}", style.power(*path.end), path.end[1])

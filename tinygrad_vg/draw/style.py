@@ -76,7 +76,7 @@ def _attributes(**attributes: str) -> str:
     return " ".join(f"{name}={x}" if x[:1] == "<" else f'{name}="{x}"' for name, x in attributes.items() if x)
 
 
-def number(x: float) -> str:
+def three_digits(x: float) -> str:
     """A number with three digits: "0.242", "-25", "3.05e-07", "NaN", "-∞"."""
     # Factors keep the "-" of a program, here and in `power`: they can be copied into one.
     return "NaN" if math.isnan(x) else f"{x + 0.0:.3g}".replace("inf", "∞")  # + 0.0: there is no −0
@@ -85,9 +85,9 @@ def number(x: float) -> str:
 def power(sign: float, log10: float) -> str:
     """The number sign · 10**log10 with three digits, also where no float could hold it: "-3.21e-690"."""
     if -300 < log10 < 300:
-        return number(sign * 10.0**log10)
+        return three_digits(sign * 10.0**log10)
     if not math.isfinite(log10):
-        return number(math.nan if math.isnan(log10) else 0.0 if log10 < 0 else sign * math.inf)
+        return three_digits(math.nan if math.isnan(log10) else 0.0 if log10 < 0 else sign * math.inf)
     exponent = math.floor(log10)
     return f"{sign * 10 ** (log10 - exponent):.2f}e{exponent:+d}"
 

@@ -1,4 +1,4 @@
-"""What arrays have: operators and methods, each of them a call of the NumPy function of its name."""
+"""The operators and methods of a Tensor. Each of them calls the NumPy function of the same name."""
 
 import operator
 from collections.abc import Iterator
@@ -12,9 +12,9 @@ Result = TypeVar("Result")
 
 
 class Arithmetic(Recordable, Generic[Result]):
-    """The operators, methods and protocols of a Tensor; all of them lead to `record`.
+    """The operators, methods and protocols of a Tensor; all of them call `record`.
 
-    There are no in-place operators: Python then rebinds `t += 1` to `t = t + 1`.
+    There are no in-place operators, so Python reads `t += 1` as `t = t + 1`.
     """
 
     __slots__ = ()
@@ -26,7 +26,7 @@ class Arithmetic(Recordable, Generic[Result]):
         if method != "__call__":
             raise TypeError(
                 f"{name_of(ufunc)}.{method} of a Tensor is not supported; "
-                "write it with np.sum, np.prod, np.cumsum, broadcasting or indexing"
+                "use np.sum, np.prod, np.cumsum, broadcasting or indexing instead"
             )
         return self.record(ufunc, inputs, kwargs)
 

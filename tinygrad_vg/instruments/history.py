@@ -14,7 +14,7 @@ import numpy as np
 from tinygrad_vg.storage import load, replacing, save
 
 # The arrays [step, layer(, member)].
-_NUMBERS = ("log10_norm", "log10_weight_norm", "log10_rms", "coherence", "saturation", "log10_update")
+_QUANTITIES = ("log10_norm", "log10_weight_norm", "log10_rms", "coherence", "saturation", "log10_update")
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,15 +104,15 @@ class History:
     def _cut(self, steps: Any, layers: Any, members: slice = slice(None)) -> "History":
         rest = (members,) if self.log10_norm.ndim == 3 else ()
         where = range(len(self.layers))[layers] if isinstance(layers, slice) else layers
-        cut = {name: array[steps][(slice(None), layers, *rest)] for name, array in self._numbers().items()}
+        cut = {name: array[steps][(slice(None), layers, *rest)] for name, array in self._recorded().items()}
         if self.values is not None:
             cut["values"] = tuple(self.values[i][steps][(slice(None), *rest)] for i in where)
         numbers, names = tuple(self.layers[i] for i in where), tuple(self.names[i] for i in where)
         return History(self.steps[steps], numbers, names, first_nonfinite=self.first_nonfinite, **cut)
 
-    def _numbers(self) -> dict[str, Any]:
+    def _recorded(self) -> dict[str, Any]:
         """The arrays [step, layer(, member)] that were recorded, by name."""
-        arrays = {name: getattr(self, name) for name in _NUMBERS}
+        arrays = {name: getattr(self, name) for name in _QUANTITIES}
         return {name: array for name, array in arrays.items() if array is not None}
 
     def arrays(self) -> dict[str, Any]:
@@ -122,7 +122,7 @@ class History:
         ['layers', 'log10_norm', 'names', 'steps']
         """
         arrays = {"steps": self.steps, "layers": np.array(self.layers, int), "names": np.array(self.names, str)}
-        arrays |= self._numbers()
+        arrays |= self._recorded()
         if self.values is not None:
             arrays |= {f"values_{layer}": array for layer, array in zip(self.layers, self.values, strict=True)}
         if self.first_nonfinite is not None:
@@ -190,7 +190,7 @@ class History:
             "name": [self.names[i] for i in layers],
             "member": members.tolist(),
         }
-        return columns | {name: array.ravel().tolist() for name, array in self._numbers().items()}
+        return columns | {name: array.ravel().tolist() for name, array in self._recorded().items()}
 
     def to_json(self, path: str | os.PathLike[str]) -> None:
         """Write an object with a list for each attribute that was recorded, nested as its array is.
@@ -208,7 +208,7 @@ def join(parts: Sequence[History]) -> History:
     """One history of the rows of all parts, in the order of their steps; the parts are of the same layers."""
     order = np.argsort(np.concatenate([part.steps for part in parts]), kind="stable")
     numbers: dict[str, Any] = {
-        name: np.concatenate([part._numbers()[name] for part in parts])[order] for name in parts[0]._numbers()
+        name: np.concatenate([part._recorded()[name] for part in parts])[order] for name in parts[0]._recorded()
     }
     if parts[0].values is not None:
         columns = zip(*[part.values or () for part in parts], strict=True)

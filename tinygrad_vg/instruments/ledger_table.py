@@ -35,11 +35,11 @@ class LedgerTable:
         steps = [_taken(row) for row in rows]
         sums = np.nansum([np.zeros((3, *np.shape(top))), *steps], axis=0)
         lines = [
-            [str(row.layer), _number(median(row.log10_norm)), *map(_cell, step), _between(row), ""]
+            [str(row.layer), _in_decades(median(row.log10_norm)), *map(_cell, step), _between(row), ""]
             for row, step in zip(rows, steps, strict=True)
         ]
         if rows:
-            lines.append([str(len(rows) + 1), _number(median(top)), "", "", "", "", ""])
+            lines.append([str(len(rows) + 1), _in_decades(median(top)), "", "", "", "", ""])
             lines.append(["sum", "", *map(_cell, sums), "", ""])
         widths = [max(map(len, column)) for column in zip(_HEADER, *lines, strict=True)]
         room = width - sum(2 + w for w in widths[:_FIGURES])  # for "between" and the bar, two columns between them
@@ -96,7 +96,7 @@ def _taken(row: Row) -> Any:
     return np.where(np.isneginf(row.log10_norm) & (figures[0] == 0), np.nan, figures)
 
 
-def _number(x: float, digits: int = 3) -> str:
+def _in_decades(x: float, digits: int = 3) -> str:
     """Decades with their sign; a number that the digits would show as 0 shows its size instead."""
     if math.isnan(x):
         return NOT_COMPUTED
@@ -106,7 +106,7 @@ def _number(x: float, digits: int = 3) -> str:
 def _cell(values: Any) -> str:
     """One number; for an ensemble the median, and from where to where 90 % of the members lie."""
     if np.ndim(values) == 0:
-        return _number(float(values))
+        return _in_decades(float(values))
     known = np.sort(values[~np.isnan(values)])
     if not len(known):
         return NOT_COMPUTED

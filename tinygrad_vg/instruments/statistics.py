@@ -42,7 +42,7 @@ class Statistics:
         self._weights = [vars(layer).get("weight") for layer in layers]
         self._activations = [module for _, module in model.named_modules() if isinstance(module, Activation)]
         self._members = members
-        self._numbers = {name: np.full((rows, len(layers), *members), np.nan) for name in NAMES}
+        self._arrays = {name: np.full((rows, len(layers), *members), np.nan) for name in NAMES}
         self._before: dict[int, Any] = {}  # weights before the step of the optimizer that is to come
         self._uses: list[list[_Use]] = [[] for _ in layers]  # of each layer, in the forwards since the last backward
         self._is_over = False  # whether a backward has come since
@@ -84,7 +84,7 @@ class Statistics:
             if weight in walk.gradients:
                 gradient = walk.gradients[weight]
                 norms = log10_norms(array_of(gradient).reshape(*self._members, -1))
-                self._numbers["log10_weight_norm"][row, i] = norms + decades_beside(gradient)
+                self._arrays["log10_weight_norm"][row, i] = norms + decades_beside(gradient)
         uses = [use for use in self._uses[i] if use.z() in walk.gradients]
         deltas = [walk.gradients[use.z()] for use in uses]
         if not deltas or not array_of(deltas[0]).size or len({delta.shape for delta in deltas}) > 1:
@@ -93,10 +93,10 @@ class Statistics:
         array = array_of(delta)
         samples = array.size / (array.shape[-1] * math.prod(self._members))
         norms = log10_norms(by_member(array, self._members)) + decades_beside(delta)
-        self._numbers["log10_rms"][row, i] = norms + 0.5 * math.log10(samples)
+        self._arrays["log10_rms"][row, i] = norms + 0.5 * math.log10(samples)
         known = [use.is_saturated for use in uses if use.is_saturated is not None]
         if known:
-            self._numbers["saturation"][row, i] = sum(by_member(s, self._members).mean(axis=-1) for s in known) / len(
+            self._arrays["saturation"][row, i] = sum(by_member(s, self._members).mean(axis=-1) for s in known) / len(
                 known
             )
 
@@ -107,18 +107,18 @@ class Statistics:
                 change = self._weights[i].data - old  # type: ignore[union-attr]
                 shape = (*self._members, -1)
                 moved = log10_norms(change.reshape(shape)) - log10_norms(old.reshape(shape))
-                self._numbers["log10_update"][row, i] = moved
+                self._arrays["log10_update"][row, i] = moved
         self._before.clear()
 
     def measured(self, rows: Any, norms: Any) -> dict[str, Any]:
         """Some rows as arrays of a History, beside their log10_norm."""
-        numbers = {name: array[rows] for name, array in self._numbers.items()}
+        numbers = {name: array[rows] for name, array in self._arrays.items()}
         with np.errstate(invalid="ignore"):  # samples of 0 have no coherence: NaN
             return numbers | {"coherence": 10.0 ** (norms - numbers["log10_rms"])}
 
     def clear(self) -> None:
         """Make all rows ready to be used again."""
-        for array in self._numbers.values():
+        for array in self._arrays.values():
             array.fill(np.nan)
 
 

@@ -101,8 +101,8 @@ def what_if(
     ]
     rng = np.random.default_rng(rng)
     own = between[0] if isinstance(between[0], type) else partial(copy.deepcopy, between[0])
-    before = _draw(kind, own, None, rng)
-    after = _draw(_of_depth(kind, depth or len(kind)), activation or own, initializer, rng)
+    before = _sample(kind, own, None, rng)
+    after = _sample(_of_depth(kind, depth or len(kind)), activation or own, initializer, rng)
     return WhatIf(
         _predict(before, images), _predict(after, images), _measure(before, images, rng), _measure(after, images, rng)
     )
@@ -117,7 +117,7 @@ def _of_depth(kind: list[tuple[int, int, float, float]], depth: int) -> list[tup
     return [*hidden, (hidden[-1][1], *top[1:])]
 
 
-def _draw(kind: Any, activation: Callable[[], Module], initializer: Any, rng: "np.random.Generator") -> Sequential:
+def _sample(kind: Any, activation: Callable[[], Module], initializer: Any, rng: "np.random.Generator") -> Sequential:
     """An ensemble of fresh networks of this kind."""
 
     def network() -> Sequential:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_vg.engine import Tensor, differentiable, ops
-from tinygrad_vg.engine.kernels import number
+from tinygrad_vg.engine.kernels import scalar
 from tinygrad_vg.nn.module import Module
 
 _REDUCTIONS = ("none", "sum", "mean", "batchmean")
@@ -126,7 +126,7 @@ def divided_sum(a: Any, n: int) -> Any:
 
 
 @differentiable(
-    lambda g, y, z, target, n: g / number(n, g.dtype) * ops.sigmoid_error(z, target),
+    lambda g, y, z, target, n: g / scalar(n, g.dtype) * ops.sigmoid_error(z, target),
     lambda g, y, z, target, n: -g / n * z,
     None,
 )

@@ -46,7 +46,7 @@ def finite(values: Floats) -> Floats:
     return np.where(np.isfinite(values), values, np.nan)
 
 
-def mark_lost(ax: "Axes", x: Iterable[float], values: Iterable[Floats]) -> None:
+def mark_edge(ax: "Axes", x: Iterable[float], values: Iterable[Floats]) -> None:
     """Mark on the lower edge, for each x, whether some of its values are no finite numbers; say in the legend why."""
     places: Floats = np.array([*x], np.float64)
     zero, broken = np.array([(np.isneginf(v).any(), (np.isnan(v) | np.isposinf(v)).any()) for v in values]).T

@@ -11,7 +11,7 @@ from tinygrad_vg.instruments.accounts import Row
 from tinygrad_vg.instruments.history import History
 from tinygrad_vg.instruments.theory import MeanField
 from tinygrad_vg.notation import Floats, decades, quantiles
-from tinygrad_vg.plots.axes import DECADES, beside, finite, layer_ticks, legend_below, mark_lost, new_axes, norms_of
+from tinygrad_vg.plots.axes import DECADES, beside, finite, layer_ticks, legend_below, mark_edge, new_axes, norms_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,7 +69,7 @@ def ladder(
     ax.fill_between(layers, low, high, alpha=0.2, lw=0, color=line.get_color())
     if theory is not None and len(known):
         _draw_theory(ax, theory, median[known[-1]])
-    mark_lost(ax, layers, per_layer)
+    mark_edge(ax, layers, per_layer)
     bottom, top = (np.nanmin([low, median]), np.nanmax([median, high])) if len(known) else (-1.0, 0.0)
     if np.floor(top) - np.ceil(bottom) < 1 or not len(known):
         # Up to whole decades: a flat ladder looks flat, and two gridlines have numbers.

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from tinygrad_vg.instruments.history import History
 from tinygrad_vg.notation import BROKEN, Floats, quantiles
-from tinygrad_vg.plots.axes import DECADES, layer_ticks, legend_below, mark_lost, new_axes, norms_of
+from tinygrad_vg.plots.axes import DECADES, layer_ticks, legend_below, mark_edge, new_axes, norms_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,7 +55,7 @@ def learning_speed(history: History, ax: "Axes | None" = None, steps_per_epoch: 
     marker = "o" if len(times) == 1 else None  # one point makes no line
     for i, layer in reversed([*enumerate(history.layers)]):  # the last layer on top in the legend, as in the plot
         ax.plot(times, means[:, i], marker=marker, color=shades[i], label=f"layer {layer}" if few else None)
-    mark_lost(ax, times, [norms[group] for group in groups])
+    mark_edge(ax, times, [norms[group] for group in groups])
     _name_time(ax, steps_per_epoch)
     ax.set_ylabel(DECADES)
     ax.ticklabel_format(axis="y", useOffset=False)
