@@ -1,8 +1,8 @@
-"""Signals: which layers a network has in a row, and what passes each of them in a backward.
+"""Signals: the layers of a network in the order of their calls, and the gradients at their outputs.
 
-A layer is what makes z: a Linear, with a bias or without. The order of the layers is that of their calls, whatever
-class holds them. There are two sources, and both make a `Chain`: a `Listener` hears a model while it is used,
-`recorded` reads the graph of a cost.
+A layer is a module that computes z: a Linear, with a bias or without. The class of the model does not matter. A `Chain`
+holds the layers of one pass and what lies between them. There are two sources of chains: a `Listener` observes a model
+while it is used, and `recorded` reads the graph of a cost.
 """
 
 import copy
@@ -20,15 +20,15 @@ from tinygrad_vg.nn import Activation, Linear, Module, members_of
 
 
 class Unit:
-    """A layer in one of its uses, or what lies between two layers.
+    """One call of a layer, or a module or operation between two layers.
 
     Attributes:
         module: the module that was called; None for an operation outside of modules.
-        name: of a layer, its name in the model; None for what lies between.
-        output: the tensor that was put out, as long as its graph is looked at.
-        z: of a layer, the array that it put out.
-        weight: of a layer, its weights in this call: an array, or a weak reference to one.
-        gradient: ∂C/∂output, an array or an ExtendedArray; None if none was heard.
+        name: a layer's name in the model; None for a unit between layers.
+        output: the tensor that was returned. A Listener sets it to None after the backward, so that the graph is freed.
+        z: the array that a layer returned; None for other units.
+        weight: the weights of a layer in this call, an array or a weak reference to one; None for other units.
+        gradient: ∂C/∂output, an array or an ExtendedArray; None if it was not computed.
     """
 
     __slots__ = ("_operation", "gradient", "module", "name", "output", "weight", "z")
@@ -40,44 +40,44 @@ class Unit:
         self.z: Any = None
         self.weight: Any = None
         self.gradient: Any = None
-        self._operation: Any = None  # outside of modules: the class of the activation, or the name of the operation
+        self._operation: Any = None  # for an operation: its activation class, or its name
         if module is None and output is not None and output.node is not None:
             self._operation = Activation.of(output) or output.node.operation.name
 
     @property
     def activation(self) -> Any:
-        """The activation that it is, an `nn.Activation` or its class; None if it is none."""
+        """The unit as an activation: an `nn.Activation` or its class; None if the unit is no activation."""
         own = self._operation if self.module is None else self.module
         return own if isinstance(own, Activation | type) else None
 
     @property
     def label(self) -> str:
-        """The class of module or activation, or the operation's name."""
+        """The name of the module's or activation's class, or of the operation."""
         if self.module is not None:
             return type(self.module).__name__
         return self._operation.__name__ if isinstance(self._operation, type) else str(self._operation)
 
 
 def layers_of(model: Module) -> dict[Module, str]:
-    """The modules of a model that make z, with their names.
+    """The layers of a model, the modules that compute z, with their names.
 
     Raises:
         ValueError: if there is none.
     """
     layers: dict[Module, str] = {m: name for name, m in model.named_modules() if isinstance(m, Linear)}
     if not layers:
-        raise ValueError(f"{type(model).__name__} has no Linear, so there is no step to account for")
+        raise ValueError(f"{type(model).__name__} has no Linear, so it has no layers to account for")
     return layers
 
 
 class Chain:
-    """The layers of one pass through a model and what lies between them, from the input side up.
+    """The chain of layers: the layers of one pass through a model and the units between them, in the order of calls.
 
     Attributes:
-        units: from the first layer to the last.
-        tail: what the model applies behind the last layer.
+        units: the layers and what lies between them, from the first layer to the last.
+        tail: the units after the last layer.
         members: (R,) for an ensemble of R networks, else ().
-        problem: why the layers do not stand in a row; None if they do.
+        problem: a message that says why the layers are not in a row; None if they are.
     """
 
     def __init__(self, layers: Mapping[Module, str]) -> None:
@@ -93,13 +93,13 @@ class Chain:
         return [unit for unit in self.units if unit.name is not None]
 
     def steps(self) -> Iterator[tuple[Unit, list[Unit], Unit]]:
-        """From the input side up: a layer, what lies behind it, and the next layer."""
+        """(layer, the units between, next layer) for each layer but the last, the first layer first."""
         ends = [i for i, unit in enumerate(self.units) if unit.name is not None]
         for low, high in pairwise(ends):
             yield self.units[low], self.units[low + 1 : high], self.units[high]
 
     def add(self, module: Any, z: Tensor) -> bool:
-        """Take up a layer's call; False if it does not go on from here, and so begins another pass."""
+        """Append the call of a layer that returned z; return False if the call does not continue this pass."""
         call: Any = z.call
         while call.module is not module:
             call = call.inner
@@ -116,24 +116,24 @@ class Chain:
         return True
 
     def add_unheard(self, module: Module, z: Any) -> None:
-        """Take up the call of a layer that no gradient will come to: it put out the array z."""
+        """Append the call of a layer that has no graph any more: only the array z that it returned is known."""
         unit = Unit(module, None, self._layers[module])
         unit.z = z
         self.units.append(unit)
 
     def end(self, output: Any) -> None:
-        """Take up what the model has put out in the end."""
+        """Set `tail` from the output of the model."""
         self.tail = (self._way(output, None) or []) if self.units else []
 
     def _way(self, x: Any, module: Module | None) -> list[Unit] | None:
-        """What lies between the last layer and x, the input of `module`; None if that begins another pass."""
+        """The units between the last layer and x, the input of `module`; None if the call begins another pass."""
         below = self.units[-1].output
         if not isinstance(x, Tensor) or x.node is None or below is None:
-            # Data, or a layer that asks for no gradients: there is no way to see.
+            # x is data, or the last layer requires no gradients: there is no graph between the two.
             return None if self._has(module) else []
         call, lower = x.call, below.call
         if call and lower and call.inner is None is lower.inner and call.inputs and call.inputs[0] is below:
-            return [Unit(call.module, x)]  # one module, as nearly always: what `trace` would find
+            return [Unit(call.module, x)]  # a single module, the most frequent case; `trace` would find the same
         way, end = trace(x, below, self._layers)
         if end is below:
             return _units(way)
@@ -144,13 +144,17 @@ class Chain:
         if module is not None and depends_on_layers(end, self._layers):
             last = self.units[-1].name
             self.problem = (
-                f"the layers do not stand in a row: what {self._layers[module]!r} takes goes around {last!r}; "
-                "a module that holds both ways, such as nn.Residual, is one unit of the chain"
+                f"the layers are not in a row: a way to the input of {self._layers[module]!r} goes around {last!r}; "
+                "a module that contains both ways, such as nn.Residual, counts as one unit"
             )
         return []
 
     def _around(self, way: Way, end: Tensor) -> list[Unit] | None:
-        """The way past the last layers if they are parts of the module that has put out `end`: it is one unit then."""
+        """The units since the last layer that is not a part of the module which returned `end`.
+
+        If the last layers are parts of that module, as of a Residual, the module replaces them as one unit. None if
+        they are not.
+        """
         for call in calls(end):
             inside = {id(part) for _, part in call.module.named_modules()}
             kept = len(self.units)
@@ -161,7 +165,7 @@ class Chain:
             del self.units[kept:]
             self.problem = None
             if not kept:
-                return []  # what stands before the first layer has no step
+                return []  # the module is before the first layer, where no gradient is accounted for
             return [*(self._way(source_of(call), None) or []), Unit(call.module, end), *_units(way)]
         return None
 
@@ -177,12 +181,12 @@ def _units(way: Way) -> list[Unit]:
 
 
 def recorded(model: Module, cost: Tensor, gradients: bool = True) -> Chain:
-    """The chain of a cost that was recorded, each unit with its output, and with ∂cost/∂output if asked for.
+    """The chain of a recorded cost. Each unit has its output and, with `gradients`, ∂cost/∂output in extended range.
 
-    No `.grad` is touched and no hook is called; gradients have extended range, so that none is lost below the floats.
+    No `.grad` is changed, and no hook is called.
 
     Raises:
-        ValueError: if the cost was not computed by one call of this model, or its layers do not stand in a row.
+        ValueError: if the cost was not computed by one call of this model, or the layers are not in a row.
     """
     layers = layers_of(model)
     chain, used, outputs = Chain(layers), set(), []
@@ -197,7 +201,7 @@ def recorded(model: Module, cost: Tensor, gradients: bool = True) -> Chain:
     if len(used) < len(layers):
         raise ValueError(
             f"the recorded graph of this cost has {len(used)} of the model's {len(layers)} layers: it was computed by "
-            "another model, under no_grad, or with layers that ask for no gradients (requires_grad=False)"
+            "another model, under no_grad, or with layers that require no gradients (requires_grad=False)"
         )
     for output in outputs:
         chain.end(output)
@@ -211,12 +215,12 @@ def recorded(model: Module, cost: Tensor, gradients: bool = True) -> Chain:
 
 
 def dry_run(model: Module, x: Any) -> tuple[Chain, Any]:
-    """The chain of a model's call on x, each unit with its output, and what the first layer was given.
+    """The chain of a call of a model on x, each unit with its output; and the input of the first layer.
 
-    The call is that of a copy, so nobody who listens to the model hears of it.
+    A copy of the model is called, so that hooks on the model are not.
 
     Raises:
-        ValueError: as `recorded` does.
+        ValueError: as `recorded` does; also if the output is not a Tensor, or does not depend on the parameters.
     """
     copied = copy.deepcopy(model)
     for parameter in copied.parameters():
@@ -224,7 +228,7 @@ def dry_run(model: Module, x: Any) -> tuple[Chain, Any]:
     with enable_grad():
         output = copied(x)
     if not isinstance(output, Tensor) or output.node is None:
-        raise ValueError("the model answers with what is no Tensor, or does not depend on its parameters")
+        raise ValueError("the output of the model is not a Tensor, or does not depend on the model's parameters")
     chain = recorded(copied, output, gradients=False)
     first = chain.units[0]
     assert first.output is not None
@@ -232,7 +236,7 @@ def dry_run(model: Module, x: Any) -> tuple[Chain, Any]:
 
 
 def outline(model: Module) -> Chain:
-    """The chain of a model that was not called yet, from a call on zeros: its layers have no z."""
+    """The chain of a model that has not been called, from a dry run on zeros; its layers have no z."""
     first: Any = next(iter(layers_of(model)))
     chain, _ = dry_run(model, np.zeros((1, first.in_features)))
     for unit in chain.units:
@@ -244,14 +248,16 @@ def outline(model: Module) -> Chain:
 
 
 class Listener:
-    """Hears what passes the layers of a model while it is used, inside a `with` block.
+    """Observes a model inside a `with` block: the calls of its layers, and the gradients at their outputs.
 
-    It notes the calls of the layers, and when a backward begins it asks for the gradients of what they have put out. A
-    new pass through the model replaces the one before. What is called under `no_grad` is not noted.
+    It notes the calls of the layers. When a backward begins, it asks for the gradients at the outputs of all units. A
+    new pass through the model replaces the noted one. Calls under `no_grad` are not noted.
+
+    A backward is heard if it has reached at least one unit of the noted pass.
 
     Attributes:
-        layers: the modules that make z, with their names.
-        heard: the chain that the last backward has come through; None before the first.
+        layers: the modules that compute z, with their names.
+        heard: the chain of the last backward that was heard; None before the first.
         backwards: how many backwards were heard.
     """
 
@@ -260,9 +266,9 @@ class Listener:
         self.layers = layers_of(model)
         self.heard: Chain | None = None
         self.backwards = 0
-        # Of the last pass: layers, weak references to their z, for to hold z would keep its graph alive, and its array.
+        # The calls of the last pass: (layer, weak reference to z, array of z). A reference to z would keep its graph.
         self._calls: list[tuple[Module, Any, Any]] = []
-        self._output: Any = None  # a weak reference to what the model has put out
+        self._output: Any = None  # a weak reference to the output of the model
         self._handles: list[HookHandle] = []
 
     def __enter__(self) -> Self:
@@ -279,7 +285,7 @@ class Listener:
         if is_grad_enabled():
             x = inputs[0]
             if (not isinstance(x, Tensor) or x.node is None) and any(called is module for called, _, _ in self._calls):
-                self._calls = []  # data go into a layer that was called before: another pass
+                self._calls = []  # a layer that was called before is called on data: this begins another pass
             self._calls.append((module, weakref.ref(z), z.data))
 
     def _on_model(self, model: Module, inputs: tuple[Any, ...], output: Any) -> None:
@@ -287,7 +293,7 @@ class Listener:
             self._output = weakref.ref(output)
 
     def chain(self) -> Chain:
-        """The chain of the last pass; a layer whose graph is gone, or that asks for no gradients, has its z alone."""
+        """The chain of the last pass. A layer without a graph, or without gradients, has only its z."""
         chain = Chain(self.layers)
         for module, reference, array in self._calls:
             z = reference()
@@ -307,15 +313,16 @@ class Listener:
     def _on_end(self, chain: Chain, walk: Walk) -> None:
         found = [(unit, walk.gradients.get(unit.output)) for unit in chain.units]
         if all(g is None for _, g in found):
-            return  # a backward through something else
+            return  # the backward of another graph
         shared = walk.shared()
         for unit, g in found:
             array = g.data if isinstance(g, Tensor) else g
             if isinstance(array, np.ndarray) and (id(g) in shared or array.base is not None):
                 array = array.copy()
             unit.gradient = array
-            unit.output = None  # the graph goes
-            if unit.weight is not None:  # weak: to keep a step's weights through the next costs 1 to 2 % of a training
+            unit.output = None  # so that the graph is freed
+            # A weak reference: keeping the old weights alive after the optimizer's step costs 1 to 2 % of a training.
+            if unit.weight is not None:
                 unit.weight = weakref.ref(unit.weight)
         for unit in chain.tail:
             unit.output = None

@@ -1,4 +1,4 @@
-"""Statistics of each layer beside its ∂C/∂b: ∂C/∂W, the samples' δ, saturation, and the optimizer's steps."""
+"""Statistics of each layer besides ∂C/∂b: ∂C/∂W, the δ of the samples, saturation, and the optimizer's steps."""
 
 import functools
 import math
@@ -18,24 +18,24 @@ NAMES = ("log10_weight_norm", "log10_rms", "saturation", "log10_update")
 
 
 def array_of(gradient: Any) -> Any:
-    """The array in what a hook is given, without an ExtendedArray's exponent."""
+    """The array of a gradient: of an ExtendedArray its mantissa, of a Tensor its data."""
     if isinstance(gradient, ExtendedArray):
         return gradient.mantissa
     return gradient.data if isinstance(gradient, Tensor) else gradient
 
 
 class _Use:
-    """What is known of one pass of a batch through a layer."""
+    """One call of a layer on a batch."""
 
     __slots__ = ("is_saturated", "z")
 
     def __init__(self, z: Tensor) -> None:
-        self.z = weakref.ref(z)  # a reference that counted would keep the graph alive
-        self.is_saturated: Any = None  # of each output of the activation behind the layer
+        self.z = weakref.ref(z)  # weak, for a reference to z would keep the graph alive
+        self.is_saturated: Any = None  # for each output of the activation after the layer, whether it is saturated
 
 
 class Statistics:
-    """What the layers' outputs, their gradients and the optimizer's steps tell, row by row of the recorder's blocks."""
+    """Measures the statistics of a recorder: one row for each backward that has a row in the recorder's blocks."""
 
     def __init__(self, model: Module, layers: Sequence[Module], rows: int, members: tuple[int, ...]) -> None:
         self._layers = layers
@@ -43,12 +43,12 @@ class Statistics:
         self._activations = [module for _, module in model.named_modules() if isinstance(module, Activation)]
         self._members = members
         self._arrays = {name: np.full((rows, len(layers), *members), np.nan) for name in NAMES}
-        self._before: dict[int, Any] = {}  # weights before the step of the optimizer that is to come
-        self._uses: list[list[_Use]] = [[] for _ in layers]  # of each layer, in the forwards since the last backward
-        self._is_over = False  # whether a backward has come since
+        self._before: dict[int, Any] = {}  # by layer, the weights before the optimizer's next step
+        self._uses: list[list[_Use]] = [[] for _ in layers]  # for each layer, its calls since the last backward
+        self._is_over = False  # whether a backward has ended since these calls
 
     def register(self) -> list[HookHandle]:
-        """Put hooks on the layers and on the activations."""
+        """Register hooks on the layers and on the activations, and return their handles."""
         return [
             *(layer.register_forward_hook(partial(self._on_layer, i)) for i, layer in enumerate(self._layers)),
             *(module.register_forward_hook(self._on_activation) for module in self._activations),
@@ -59,7 +59,7 @@ class Statistics:
             if self._is_over:
                 self._is_over = False
                 self._uses = [[] for _ in self._layers]
-            self._uses[i] = [use for use in self._uses[i] if use.z() is not None]  # others were never walked back
+            self._uses[i] = [use for use in self._uses[i] if use.z() is not None]  # the graphs of others are gone
             self._uses[i].append(_Use(z))
 
     def _on_activation(self, module: Any, args: Any, y: Any) -> None:
@@ -68,11 +68,11 @@ class Statistics:
                 uses[-1].is_saturated = module.saturated(y.data)
 
     def begin_backward(self, walk: Walk) -> None:
-        """Ask for the gradients of what the layers have put out."""
+        """Ask for the gradients at the outputs of the layers."""
         walk.want(z for uses in self._uses for use in uses if (z := use.z()) is not None)
 
     def end_backward(self, walk: Walk, row: int | None) -> None:
-        """The backward is over: measure, if it has a row."""
+        """Measure, at the end of a backward; `row` is None if the backward has no row."""
         self._is_over = True
         for i in range(len(self._layers)) if row is not None else ():
             self._measure(walk, row, i)
@@ -80,7 +80,7 @@ class Statistics:
     def _measure(self, walk: Walk, row: Any, i: int) -> None:
         weight = self._weights[i]
         if isinstance(weight, Parameter):
-            self._before[i] = weight.data.copy()  # optimizers rebind the array, but others may write into it
+            self._before[i] = weight.data.copy()  # a copy: optimizers rebind the array, but users may write into it
             if weight in walk.gradients:
                 gradient = walk.gradients[weight]
                 norms = log10_norms(array_of(gradient).reshape(*self._members, -1))
@@ -100,9 +100,9 @@ class Statistics:
                 known
             )
 
-    def end_step(self, row: int) -> None:
-        """The next step begins: the optimizer has moved the weights."""
-        with np.errstate(invalid="ignore", over="ignore"):  # weights that are not finite give NaN and inf
+    def end_row(self, row: int) -> None:
+        """Measure the change of the weights, when the next backward begins or the block ends."""
+        with np.errstate(invalid="ignore", over="ignore"):  # weights that are not finite give NaN or inf
             for i, old in self._before.items():
                 change = self._weights[i].data - old  # type: ignore[union-attr]
                 shape = (*self._members, -1)
@@ -111,24 +111,24 @@ class Statistics:
         self._before.clear()
 
     def measured(self, rows: Any, norms: Any) -> dict[str, Any]:
-        """Some rows as arrays of a History, beside their log10_norm."""
+        """The statistics of some rows, by their names in a History; `norms` is the log10_norm of these rows."""
         numbers = {name: array[rows] for name, array in self._arrays.items()}
-        with np.errstate(invalid="ignore"):  # samples of 0 have no coherence: NaN
+        with np.errstate(invalid="ignore"):  # the coherence of samples that are all 0 is NaN
             return numbers | {"coherence": 10.0 ** (norms - numbers["log10_rms"])}
 
     def clear(self) -> None:
-        """Make all rows ready to be used again."""
+        """Clear all rows, so that they can be used again."""
         for array in self._arrays.values():
             array.fill(np.nan)
 
 
 def decades_beside(gradient: Any) -> float:
-    """The decades that an ExtendedArray has beside its array, 0 for others."""
+    """log10 of the power of two of an ExtendedArray; 0 for another gradient."""
     return gradient.exponent * math.log10(2) if isinstance(gradient, ExtendedArray) else 0.0
 
 
 def log10_norms(x: Any) -> Any:
-    """log10_norm over the last axis, in a fraction of the time where the squares stay in the range of float64."""
+    """log10_norm over the last axis, by a faster way where the squares stay in the range of float64."""
     if x.dtype != np.longdouble:
         wide = x.astype(np.float64, copy=False)
         squares = np.einsum("...i,...i->...", wide, wide)
