@@ -146,7 +146,7 @@ def wide(kind: str, seed: int = 0) -> tuple[nn.Sequential, list[tg.Tensor], tg.T
 @pytest.mark.parametrize("digits", ["three", "all"])
 def test_gains_multiply_to_the_ratio_of_norms(kind, digits, monkeypatch):
     if digits == "all":
-        monkeypatch.setattr(style, "number", repr)
+        monkeypatch.setattr(style, "three_digits", repr)
     net, outputs, cost = wide(kind)
     cost.backward()
     picture = read(draw.graph(cost, dict(net.named_parameters())))

@@ -132,7 +132,7 @@ def _log10(g: ExtendedArray) -> float:
 
 
 def _name_pairs(edges: dict[Tensor, list[_Edge]]) -> None:
-    """Find each activation after a weight among the edges of single numbers, and set the symbols of both and the pair."""
+    """Find each activation after a weight among the edges of single numbers; set their symbols and the pair."""
     below: dict[Tensor, int] = {}  # the number of activations on the path to a tensor
     for tensor in reversed(edges):  # sources first
         activation = Activation.of(tensor)

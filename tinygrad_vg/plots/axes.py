@@ -47,7 +47,7 @@ def finite(values: Floats) -> Floats:
 
 
 def mark_edge(ax: "Axes", x: Iterable[float], values: Iterable[Floats]) -> None:
-    """Mark on the lower edge each x where some values are −∞ (a norm of 0), NaN or ∞, and name the marks in the legend."""
+    """Mark each x where some values are −∞ (a norm of 0), NaN or ∞ on the lower edge; the legend names the marks."""
     places: Floats = np.array([*x], np.float64)
     zero, broken = np.array([(np.isneginf(v).any(), (np.isnan(v) | np.isposinf(v)).any()) for v in values]).T
     lost = {"exactly 0 for some": (zero, "v", "black"), "NaN or inf for some": (broken, "X", BROKEN)}

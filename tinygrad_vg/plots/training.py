@@ -21,9 +21,9 @@ _NAMED = 12  # the largest number of lines that a legend names
 def learning_speed(history: History, ax: "Axes | None" = None, steps_per_epoch: int = 1) -> "Axes":
     """Draw log10‖∂C/∂b‖ of each layer over time, with one line for each layer.
 
-    A history of more than 60 rows is drawn with 60 points, each the mean over neighbouring rows, for single mini-batches
-    are noisy. Members are averaged too; a mean of decades is a geometric mean of norms. Gradients that are exactly 0,
-    NaN or infinite are left out of the means, and their times are marked on the lower edge.
+    A history of more than 60 rows is drawn with 60 points, each the mean over neighbouring rows, because single
+    mini-batches are noisy. Members are averaged too; a mean of decades is a geometric mean of norms. Gradients that are
+    exactly 0, NaN or infinite are left out of the means, and their times are marked on the lower edge.
 
     Args:
         history: the history of a network or an ensemble.
