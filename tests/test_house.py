@@ -232,3 +232,11 @@ def test_the_design_page_names_the_right_lines():
         lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
         found = [number for number, content in enumerate(lines, 1) if text in content]
         assert int(line) in found, f"docs/design.md: {question!r}: `{text}` is in {file}:{found}, not in line {line}"
+
+
+def test_the_reading_order_names_every_file():
+    _, _, order = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Reading the code")
+    files = {p.relative_to(PACKAGE) for p in modules() if p.name != "__init__.py" and dotted(p) not in ALIASES}
+    assert {
+        str(file) for file in files if f"`{file.name}`" not in order and f"`{file.as_posix()}`" not in order
+    } == set()
