@@ -115,7 +115,7 @@ def descent(depth, args, report):
 
 
 def save(args, results):
-    """Write all results so far to results.csv and history.npz; each file is replaced in one step."""
+    """Write all results so far to results.csv and history.npz; each file is replaced atomically."""
     with replacing(OUT / "results.csv") as temporary, temporary.open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["depth", "seed", "epoch", "validation_accuracy"])

@@ -240,3 +240,13 @@ def test_the_reading_order_names_every_file():
     assert {
         str(file) for file in files if f"`{file.name}`" not in order and f"`{file.as_posix()}`" not in order
     } == set()
+
+
+def test_instruments_and_pictures_know_no_single_activation():
+    """They read the facts of `nn.Activation`, so that an activation of one's own works in all of them."""
+    from tinygrad_vg import nn
+
+    activations = {f"tinygrad_vg.nn.{kind.__name__}" for kind in nn.Activation.__subclasses__()}
+    for path in modules():
+        if part(dotted(path)) in ("instruments", "draw", "plots"):
+            assert not activations & {*imports(path, everywhere=True)}, path

@@ -78,7 +78,7 @@ def graph(
     True
     """
     if not isinstance(cost, Tensor):
-        raise TypeError(f"graph draws how a Tensor was computed, and {type(cost).__name__} is none")
+        raise TypeError(f"graph draws how a Tensor was computed, not {type(cost).__name__}")
     if isinstance(params, Module):
         raise TypeError("params takes names with their tensors: write net.named_parameters() in place of the module")
     picture = style.canvas(rankdir)

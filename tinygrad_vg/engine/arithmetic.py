@@ -14,7 +14,8 @@ Result = TypeVar("Result")
 class Arithmetic(Recordable, Generic[Result]):
     """The operators, methods and protocols of a Tensor; all of them call `record`.
 
-    There are no in-place operators, so Python reads `t += 1` as `t = t + 1`.
+    The methods have the names and arguments of those of an array, and raise TypeError as `record` does. There are no
+    in-place operators, so Python reads `t += 1` as `t = t + 1`.
     """
 
     __slots__ = ()
@@ -109,8 +110,10 @@ class Arithmetic(Recordable, Generic[Result]):
     # fmt: on
 
     def reshape(self, *shape: Any) -> Result:
+        """np.reshape; the shape is a tuple, or its lengths as separate arguments."""
         return self.record(np.reshape, (self, shape[0] if len(shape) == 1 else shape), {})
 
     def transpose(self, *axes: Any) -> Result:
+        """np.transpose; the axes are a tuple or separate arguments, by default all axes in reverse order."""
         order = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes or None
         return self.record(np.transpose, (self, order), {})

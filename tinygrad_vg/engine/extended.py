@@ -38,10 +38,12 @@ class ExtendedArray:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The shape of the mantissa."""
         return self.mantissa.shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
+        """The dtype of the mantissa."""
         return self.mantissa.dtype
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:

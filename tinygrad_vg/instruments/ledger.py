@@ -104,7 +104,7 @@ class Ledger:
 
     @property
     def heard(self) -> bool:
-        """Whether a backward of the model was heard, so that there are accounts."""
+        """Whether there are accounts: a backward is heard if it has reached the last pass inside the `with` block."""
         return self._listener.heard is not None
 
     @property

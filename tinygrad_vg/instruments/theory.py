@@ -231,7 +231,7 @@ def _propagate(
     if not weight_stds.all():
         raise ValueError("weight_std is 0 in some layer: no gradient passes")
     q, chi, kappa = np.empty(depth), np.empty(depth - 1), np.empty(depth - 1)
-    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is raised below
+    with np.errstate(over="ignore", invalid="ignore"):  # numbers that are not finite raise ValueError below
         for i in range(depth):
             q[i] = weight_stds[i] ** 2 * square + bias_stds[i] ** 2
             if i < depth - 1:

@@ -49,6 +49,7 @@ class Sequential(Module):
         return Sequential(*modules[index]) if isinstance(index, slice) else modules[index]
 
     def forward(self, x: Any) -> Any:
+        """The output of the last module, each module being applied to the output of the one before."""
         for module in vars(self).values():  # not __iter__: its generator would take longer than the modules
             if isinstance(module, Module):
                 x = module(x)
@@ -77,6 +78,7 @@ class Residual(Module):
         self.module = module
 
     def forward(self, x: Any) -> Any:
+        """x + module(x), of the shape of module(x)."""
         y = self.module(x)
         if y.shape[-x.ndim :] != x.shape:  # NumPy would broadcast (B, 1) silently
             raise ValueError(f"{type(self.module).__name__} made {y.shape} of {x.shape}; x + module(x) needs its shape")
@@ -124,7 +126,7 @@ def mlp(
     if len(sizes) < 2 or not all(isinstance(size, Integral) and size > 0 for size in sizes):
         raise ValueError(f"mlp takes two or more whole numbers above 0, inputs first and outputs last, not {sizes}")
     if isinstance(activation, Module):
-        raise TypeError(f"mlp makes a fresh activation for each place: give the class, not the module {activation!r}")
+        raise TypeError(f"mlp makes a new activation for each place: give the class, not the module {activation!r}")
     rng = np.random.default_rng(rng)
     modules: list[Module] = []
     for n_in, n_out in pairwise(sizes):

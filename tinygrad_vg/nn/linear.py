@@ -44,6 +44,7 @@ class Linear(Module):
         self.bias = standard_normal_(Parameter(np.empty(out_features, dtype)), rng=rng) if bias else None
 
     def forward(self, x: Any) -> Any:
+        """x Wᵀ + b: (..., B, in) → (..., B, out); in an ensemble (B, in) or (R, B, in) → (R, B, out)."""
         if not isinstance(x, Tensor):
             x = np.asarray(x)
         if self.weight.data.ndim == 3 and x.ndim == 1:

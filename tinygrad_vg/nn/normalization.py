@@ -40,6 +40,7 @@ class LayerNorm(Module):
         self.bias = Parameter(np.zeros(features, dtype))
 
     def forward(self, x: Any) -> Any:
+        """The normalized x, of the shape of x; in an ensemble with a member axis, (R, B, features)."""
         if x.shape[-1] != self.features:
             raise ValueError(f"{self!r} takes arrays of shape (..., {self.features}), not {x.shape}")
         centred = x - np.mean(x, axis=-1, keepdims=True)

@@ -46,6 +46,7 @@ class Adam(Optimizer):
         super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay))
 
     def check(self, options: dict[str, Any]) -> None:
+        """Raise ValueError for options out of their range."""
         super().check(options)
         betas = options["betas"]
         if len(betas) != 2 or not all(isinstance(beta, Real) and 0 <= float(beta) < 1 for beta in betas):
@@ -57,6 +58,7 @@ class Adam(Optimizer):
         return {"betas": betas, **{name: float(options[name]) for name in self.not_negative}}
 
     def update(self, p: Any, g: Any, state: dict[str, Any], options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """One step; see `Optimizer.update`. The state is {"t": step count, "mean": of g, "root": √v}."""
         (beta1, beta2), decay = options["betas"], options["weight_decay"]
         if decay:
             g = g + decay * p

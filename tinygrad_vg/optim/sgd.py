@@ -48,6 +48,7 @@ class SGD(Optimizer):
         super().__init__(params, dict(lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov))
 
     def check(self, options: dict[str, Any]) -> None:
+        """Raise ValueError for options out of their range, and for Nesterov momentum without momentum."""
         super().check(options)
         if options["nesterov"] and not options["momentum"]:
             raise ValueError("nesterov=True needs momentum: pass momentum= too")
@@ -63,6 +64,7 @@ class SGD(Optimizer):
         return {"nesterov": options["nesterov"], **{name: np.asarray(value, dtype) for name, value in used.items()}}
 
     def update(self, p: Any, g: Any, state: dict[str, Any], options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """One step; see `Optimizer.update`. The state is {"velocity": v}, or {} without momentum."""
         lr = options["lr"]
         if "momentum" not in options:
             if isinstance(p, np.ndarray) and p.size > _LARGE:

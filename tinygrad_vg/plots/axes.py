@@ -50,9 +50,9 @@ def mark_edge(ax: "Axes", x: Iterable[float], values: Iterable[Floats]) -> None:
     """Mark each x where some values are −∞ (a norm of 0), NaN or ∞ on the lower edge; the legend names the marks."""
     places: Floats = np.array([*x], np.float64)
     zero, broken = np.array([(np.isneginf(v).any(), (np.isnan(v) | np.isposinf(v)).any()) for v in values]).T
-    lost = {"exactly 0 for some": (zero, "v", "black"), "NaN or inf for some": (broken, "X", BROKEN)}
+    marks = {"exactly 0 for some": (zero, "v", "black"), "NaN or inf for some": (broken, "X", BROKEN)}
     named = ax.get_legend_handles_labels()[1]
-    for label, (where, marker, color) in lost.items():
+    for label, (where, marker, color) in marks.items():
         if where.any():
             ax.plot(places[where], np.zeros(where.sum()), marker, ms=5, color=color, zorder=3, clip_on=False,
                     transform=ax.get_xaxis_transform(), label=None if label in named else label)  # fmt: skip
