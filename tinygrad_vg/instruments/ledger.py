@@ -197,6 +197,8 @@ class Ledger:
 
 def _split(row: Row, above: Unit) -> Split:
     weight = above.weight() if isinstance(above.weight, weakref.ref) else above.weight
+    if above.weight is None:
+        raise RuntimeError(f"layer {row.layer + 1} computes its weights: what they can give at most is not known")
     if weight is None:
         raise RuntimeError(
             f"layer {row.layer + 1} has other weights than in the pass of these rows; "

@@ -202,22 +202,25 @@ def recorded(model: Module, cost: Tensor, gradients: bool = True) -> Chain:
         ValueError: if the cost was not computed by one call of this model, or the layers are not in a row.
     """
     layers = layers_of(model)
-    chain, used, outputs = Chain(layers, members_of(next(iter(layers)))), set(), []
+    parts = {module for _, module in model.named_modules()}
+    chain, used, output = Chain(layers, members_of(next(iter(layers)))), set(), None
     for tensor in sorted(ancestors([cost]), key=lambda tensor: tensor.node.order if tensor.node else -1):
         for call in calls(tensor):
             if call.module in layers:
                 used.add(call.module)
                 if not chain.add(call.module, tensor):
-                    raise ValueError("this cost comes from several calls of the model, which have a chain each")
-            if call.module is model:
-                outputs.append(tensor)
+                    raise ValueError(
+                        f"this cost comes from several calls of the model, or from a branch: {layers[call.module]!r} "
+                        f"is called a second time, and not on what follows {chain.layers[-1].name!r}"
+                    )
+            if call.module in parts:
+                output = tensor  # the last one is the end of the model, also where its parts are called one by one
     if len(used) < len(layers):
         raise ValueError(
             f"the recorded graph of this cost has {len(used)} of the model's {len(layers)} layers: it was computed by "
             "another model, under no_grad, or with layers that require no gradients (requires_grad=False)"
         )
-    for output in outputs:
-        chain.end(output)
+    chain.end(output)
     if chain.problem:
         raise ValueError(chain.problem)
     if gradients:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_vg import nn
 from tinygrad_vg.engine import Tensor, cotangents
 from tinygrad_vg.instruments.theory import Activation
-from tinygrad_vg.nn import Module
 from tinygrad_vg.notation import BROKEN
 from tinygrad_vg.plots.axes import beside, layer_ticks, legend_below, new_axes
 
@@ -117,8 +117,8 @@ def slope_curve(activation: Activation, ax: "Axes | None" = None) -> "Axes":
         raise ValueError(f"{function!r} has no finite slope between {-_REACH:g} and {_REACH:g}")
     ax = new_axes() if ax is None else ax
 
-    name = type(function).__name__.lower() if isinstance(function, Module) else getattr(function, "__name__", "φ")
-    (line,) = ax.plot(z, slope, label=f"{'σ' if name == 'sigmoid' else name}′(z)")
+    found = nn.Activation.of(y)  # also of a function such as ops.sigmoid
+    (line,) = ax.plot(z, slope, label=f"{found.symbol if found else getattr(function, '__name__', 'φ')}′(z)")
     ax.axhline(largest, ls="--", lw=0.8, color=line.get_color())
     peaks = np.flatnonzero(known == largest)
     if len(peaks) == 1 and 0 < peaks[0] < len(z) - 1:  # mark a single maximum that is not at an end of the curve
