@@ -1,4 +1,4 @@
-"""Instruments: what the gradients of a network are, layer by layer and step by step."""
+"""Instruments: they measure the gradients of a network layer by layer, and explain how the gradients change."""
 
 from tinygrad_vg.instruments.diagnose import diagnose
 from tinygrad_vg.instruments.factors import Change, Factor, cascade, chain_factors
@@ -13,23 +13,7 @@ from tinygrad_vg.instruments.verdict import Diagnosis, LayerVerdict
 from tinygrad_vg.instruments.what_if import WhatIf, what_if
 
 __all__ = [
-    "Change",
-    "Diagnosis",
-    "Factor",
-    "GradientRecorder",
-    "History",
-    "LayerVerdict",
-    "Ledger",
-    "MeanField",
-    "Named",
-    "Spike",
-    "WhatIf",
-    "cascade",
-    "chain_factors",
-    "critical_weight_std",
-    "diagnose",
-    "log10_norm",
-    "mean_field",
-    "mean_field_of",
-    "what_if",
-]
+    "Change", "Diagnosis", "Factor", "GradientRecorder", "History", "LayerVerdict", "Ledger", "MeanField", "Named",
+    "Spike", "WhatIf", "cascade", "chain_factors", "critical_weight_std", "diagnose", "log10_norm", "mean_field",
+    "mean_field_of", "what_if",
+]  # fmt: skip
