@@ -112,7 +112,7 @@ class Diagnosis:
         """Whether something is wrong for certain, or, at initialization, in all likelihood."""
         if self.state in ("dead", "underflow", "not finite"):
             return True
-        return self.at_start and self.severity in ("at risk", "severe")
+        return self.at_start and self.severity == "severe"
 
     def __str__(self) -> str:
         if self.state in BROKEN_STATES and self.state != "underflow":
