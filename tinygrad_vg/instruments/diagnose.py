@@ -15,6 +15,9 @@ def diagnose(source: History | Ledger | GradientRecorder) -> Diagnosis:
     judged, and the verdict says what is. `diagnose(history[0, :-1])` is the start of training without the output
     layer. Only a ledger can name the cause.
 
+    The two may differ: a ledger has the δ of all samples of the batch, a history their mean, ∂C/∂b. Where the samples'
+    δ point in different directions they cancel in the mean, most in the lowest layers.
+
     Where gradients explode, how much is too much depends on the learning rate: the borders of `Diagnosis.severity` are
     those of the best one.
 

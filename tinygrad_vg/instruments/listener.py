@@ -1,5 +1,6 @@
 """The listener: hears what passes the layers of a model while it is used."""
 
+import math
 import weakref
 from functools import partial
 from typing import Any, Self
@@ -32,7 +33,8 @@ class Listener:
         self._members = members_of(next(iter(self.layers)))
         self.heard: Chain | None = None
         self.backwards = 0
-        self.silent: Any = np.zeros(self._members, int)
+        self._nothing = np.zeros(self._members, int)
+        self.silent: Any = self._nothing
         self.is_trained = False
         # Of the last pass: layers, weak references to their z if it has a graph, which must not be held, and its array.
         self._calls: list[tuple[Module, Any, Any]] = []
@@ -122,7 +124,7 @@ class Listener:
             if unit.name is not None and output is not None:
                 # Weak: to keep a step's weights alive through the next would cost 1 to 2 % of the training.
                 weight = weight_in(output, unit.module)
-                if isinstance(unit.weight, weakref.ref) and unit.weight() is not weight:
+                if not self.is_trained and isinstance(unit.weight, weakref.ref) and unit.weight() is not weight:
                     self.is_trained = True  # by hand: no optimizer has said so
                 unit.z, unit.weight = output.data, None if weight is None else weakref.ref(weight)
         self.take(chain)
@@ -133,17 +135,26 @@ class Listener:
         for unit in (*chain.units, *chain.tail):
             unit.output = None  # the graph goes
         self.heard = chain
-        layers = chain.layers
-        self.is_trained = self.is_trained or any(layer.module.weight.is_trained for layer in layers)  # type: ignore
-        if layers and layers[0].gradient is not None:
-            rows = by_member(array_of(layers[0].gradient), self._members)
-            squares = np.einsum("...i,...i->...", rows, rows)
-            if np.all((squares > 0) & (squares < np.inf)):
-                self.silent = np.zeros(self._members, int)
-            else:  # squares underflow and overflow earlier than what is squared
-                self.silent = np.where(rows.any(axis=-1), 0, self.silent + 1)
-                for layer in layers:
-                    layer.note_weights()
+        if not self.is_trained:
+            layers: list[Any] = [layer.module for layer in chain.layers]
+            self.is_trained = any(layer.weight.is_trained for layer in layers)
+        if chain.units and (gradient := chain.units[0].gradient) is not None:
+            self._note_what_arrived(chain, array_of(gradient))
+
+    def _note_what_arrived(self, chain: Chain, gradient: Any) -> None:
+        """Count the backwards in a row that brought nothing to layer 1."""
+        rows = by_member(gradient, self._members)
+        if self._members:
+            squares = np.einsum("ri,ri->r", rows, rows)
+            is_sound = bool(np.all((squares > 0) & (squares < np.inf)))
+        else:
+            is_sound = 0 < float(np.vdot(rows, rows)) < math.inf
+        if not is_sound:  # or only the squares overflow or underflow: they do that before what is squared
+            self.silent = np.where(rows.any(axis=-1), 0, self.silent + 1)
+            for layer in chain.layers:
+                layer.note_weights()
+        elif self.silent is not self._nothing:
+            self.silent = self._nothing
 
 
 def innermost_call(tensor: Tensor | None) -> Any:
