@@ -17,7 +17,7 @@ import pytest
 import tinygrad_vg as tg
 from tinygrad_vg import nn
 from tinygrad_vg.instruments import GradientRecorder, History, Ledger, diagnose, mean_field
-from tinygrad_vg.instruments.verdict import KEEPS
+from tinygrad_vg.instruments.verdict import KEEPS, severity_of
 from tinygrad_vg.notation import with_minus
 
 MEMBERS, BATCH = 8, 16
@@ -313,7 +313,11 @@ def test_whoever_looks_later_knows_that_it_was_trained(tmp_path):
         with GradientRecorder(other) as recorder:
             np.sum(other(samples(10))).backward()
         assert not diagnose(recorder).at_start
+    for linear in net[::2]:
+        nn.init.kaiming_normal_(linear.weight, rng=0)
+    assert diagnose(heard(net, samples(10))).at_start  # an initializer begins anew
     fresh = nn.mlp([10] * 7, rng=0)
+    heard(net, samples(10), 2, by_an_optimizer(net))
     assert diagnose(heard(fresh, samples(10))).at_start
     assert diagnose(Ledger.of(fresh, np.sum(fresh(samples(10))))).at_start
     assert not diagnose(Ledger.of(net, np.sum(net(samples(10))))).at_start
@@ -357,6 +361,55 @@ def test_intervals_are_over_members():
     rates = np.array([row.total for row in ledger]).mean(axis=0)
     assert diagnosis.rate == pytest.approx(np.median(rates))
     assert diagnosis.interval == pytest.approx(tuple(np.quantile(rates, [0.05, 0.95])))
+
+
+def test_the_interval_of_one_network_is_that_of_its_steps_mean():
+    levels = np.array([[-3.0, -2.5, -1.7, -1.3, 0.0]])
+    diagnosis = diagnose(History(np.arange(1), tuple(range(1, 6)), tuple("abcde"), levels))
+    steps = np.array([-0.5, -0.8, -0.4, -1.3])
+    error = 1.645 * steps.std(ddof=1) / 2
+    assert diagnosis.interval == pytest.approx((steps.mean() - error, steps.mean() + error))
+
+
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_a_network_is_not_dead_where_the_cost_asks_for_nothing(rounds):
+    net = nn.mlp([5] * 5, rng=0)
+    with Ledger(net) as ledger, GradientRecorder(net) as recorder:
+        for _ in range(rounds):
+            np.sum(net(samples(5)) * 0.0).backward()
+    assert str(diagnose(ledger)) == "no gradient in this backward arrives at layers 1 to 3: the cost gives none"
+    assert diagnose(recorder).state == "no gradient"
+    assert not diagnose(ledger).is_ill
+
+
+def test_a_gradient_that_is_not_finite_above_a_sound_forward():
+    net = nn.mlp([5] * 4, rng=0)
+    with Ledger(net) as ledger, np.errstate(all="ignore"):
+        np.sum(net(samples(5)) * np.inf).backward()
+    assert str(diagnose(ledger)) == "not finite: the gradient of layer 3"
+
+
+def test_what_ledger_and_recorder_say_of_a_broken_ensemble():
+    """Most members decide, and of the others nothing is said."""
+    nets = nn.stack([nn.mlp([6] * 6, rng=seed) for seed in range(5)])
+    weights = nets[4].weight.data.copy()
+    weights[:3] = np.nan
+    nets[4].weight.data = weights
+    with GradientRecorder(nets) as recorder:
+        diagnosis = diagnose(heard(nets, samples(6), 2))
+    assert str(diagnosis) == "not finite: the weights of layer 3"
+    assert diagnose(recorder).state == "not finite"
+    weights = weights.copy()
+    weights[1:3] = 0.1
+    nets[4].weight.data = weights
+    diagnosis = diagnose(heard(nets, samples(6), 2))
+    assert (diagnosis.state, diagnosis.samples) == ("vanishing", 4)
+
+
+def test_the_borders_are_those_of_the_docs():
+    assert [severity_of(x) for x in (0.99, 1, 1.99, 2, 2.99, 3, math.inf)] == [
+        None, "mild", "mild", "at risk", "at risk", "severe", "severe"
+    ]  # fmt: skip
 
 
 def test_what_cannot_be_judged():

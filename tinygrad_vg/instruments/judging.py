@@ -29,7 +29,7 @@ class Way:
         weights: the weights' part in them.
         causes: of each step and sample why it has no meaningful value, or None.
         fates: of each sample one of `_FATES`, or None.
-        is_silent: of each sample, whether no gradient came in more than one backward.
+        is_silent: of each sample, whether no gradient came in more than one backward, though the cost gave one.
         sources: of each sample what is to blame for its fate.
         named: what stands out.
         labels: what lies between the layers.
@@ -63,8 +63,10 @@ def judge_ledger(ledger: Ledger) -> Diagnosis:
         source, fate = None, _fate([cause[member] for cause in causes])
         if fate in ("not finite", "dead"):
             source = source_of_nonfinite(accounts, member)
-            fate = "not finite" if source else fate  # z that is not finite may end in slopes of 0
-            source = source or source_of_nothing(accounts, member)
+            if source is not None:
+                fate = "not finite"  # also where a z that is not finite ends in slopes of 0
+            elif fate == "dead":
+                source = source_of_nothing(accounts, member)
         fates.append(fate)
         sources.append(source)
     parts = [part for row in rows for part in row.parts]
@@ -75,7 +77,7 @@ def judge_ledger(ledger: Ledger) -> Diagnosis:
             weights=np.array([np.atleast_1d(row.weights) for row in rows]),
             causes=causes,
             fates=fates,
-            is_silent=(np.atleast_1d(ledger.silent) > 1).tolist(),
+            is_silent=_silent(np.atleast_1d(ledger.silent) > 1, np.atleast_1d(ledger.log10_norm[-1])),
             at_start=ledger.at_start,
             sources=tuple(sources),
             named=outliers(rows),
@@ -115,7 +117,7 @@ def judge_history(history: History, at_start: bool) -> Diagnosis:
             weights=np.full_like(steps, np.nan),
             causes=causes,
             fates=[_fate(list(column)) for column in zip(*causes, strict=True)],
-            is_silent=[len(history.steps) > 1] * steps.shape[1],
+            is_silent=_silent(len(history.steps) > 1, levels[-1]),
             at_start=at_start,
         )
     )
@@ -182,6 +184,12 @@ def _figures(way: Way, fate: str | None) -> dict[str, Any]:
 def _is_confirmed(way: Way) -> bool:
     """Whether no gradient came to most samples in more than one backward."""
     return 2 * sum(way.is_silent) > len(way.is_silent)
+
+
+def _silent(is_repeated: Any, top: Any) -> list[bool]:
+    """Where nothing came again and again, and not because there is nothing left to learn."""
+    silent: list[bool] = (is_repeated & ~np.isneginf(top)).tolist()
+    return silent
 
 
 def _fate(causes: list[str | None]) -> str | None:
