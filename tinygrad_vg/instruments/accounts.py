@@ -128,7 +128,7 @@ class Account:
     computed: bool
     log10_norm: Any
     smallest: float
-    holds_layers: bool
+    holds_layers: bool = False
     forward: Forward | None = None
 
 
