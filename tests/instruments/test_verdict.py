@@ -191,7 +191,52 @@ def test_one_dead_member_is_not_the_ensemble_and_most_of_them_are():
 
     states = [diagnose(heard(ensemble(broken), samples(10), 2)).state for broken in (0, 1, 4, 5, 8)]
     assert states[3:] == ["dead", "dead"]
-    assert "dead" not in states[:3]  # half of the members are not most
+    assert not {"dead", "no gradient"} & {*states[:3]}  # half of the members are not most
+
+
+def test_most_members_must_be_silent_again_and_again():
+    nets = Net(nn.ReLU, 1.4, 0.2, 5, 10).build()
+
+    def silence(members):
+        bias = nets[4].bias.data.copy()
+        bias[:members] = -1e3
+        nets[4].bias.data = bias
+
+    silence(1)
+    ledger = heard(nets, samples(10), 1, lambda: silence(MEMBERS))
+    with ledger:
+        np.sum(nets(samples(10))).backward()
+        assert ledger.silent.tolist() == [2, 1, 1, 1, 1, 1, 1, 1]
+        assert diagnose(ledger).state == "no gradient"
+        np.sum(nets(samples(10))).backward()
+        assert diagnose(ledger).state == "dead"
+
+
+def test_silence_ends_with_a_gradient_however_small():
+    net = nn.mlp([6] * 5, rng=0)
+    with Ledger(net) as ledger:
+        for factor, silent in ((0.0, 1), (0.0, 2), (1.0, 0), (1e-200, 0), (1e-200, 0), (0.0, 1)):
+            (np.sum(net(samples(6))) * factor).backward()
+            assert ledger.silent == silent  # also where squares would be 0
+
+
+def test_weights_at_right_angles_to_the_gradient_are_named():
+    net = nn.mlp([6, 6, 6, 2], rng=0)
+    net[4].weight.data = np.outer([1.0, -1.0], np.arange(1.0, 7.0))
+    with Ledger(net) as ledger:
+        np.sum(net(samples(6))).backward()
+    assert str(diagnose(ledger).named[0]) == "the weights of layer 3"
+
+
+def test_the_worst_of_two_faults_is_named_first():
+    rng, modules = np.random.default_rng(0), []
+    for factor in (1, 1, 100, 1, 1e-6, 1, 1, 1):
+        linear = nn.Linear(30, 30, rng=rng)
+        linear.weight.data = linear.weight.data * factor
+        nn.init.zeros_(linear.bias)
+        modules += [linear, nn.ReLU()]
+    diagnosis = diagnose(heard(nn.Sequential(*modules[:-1]), samples(30)))
+    assert [(named.layer, named.part) for named in diagnosis.named] == [(5, "weights"), (3, "weights")]
 
 
 def test_a_last_layer_of_zeros_has_no_gradient_before_the_first_step():
