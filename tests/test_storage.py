@@ -232,6 +232,44 @@ def test_another_kind_of_file_is_refused(tmp_path: Path, content: bytes) -> None
         tg.load(tmp_path / "other.npz")
 
 
+def test_masks_are_not_saved_because_they_would_be_lost(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=r"'a' is a masked array, and \.npz files hold no masks; save its \.filled"):
+        tg.save({"a": np.ma.masked_invalid([1.0, np.nan])}, tmp_path / "a.npz")
+    assert files(tmp_path) == []
+
+
+# Bombs.
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what its directory says: no entry gives more. The limit is for what compression adds."""
+    path, array = tmp_path / "a.npz", np.zeros(100_000)
+    np.savez_compressed(path, a=array, b=array)
+    assert path.stat().st_size < 5000
+    assert tg.load(path).keys() == {"a", "b"}
+    size = 2 * (array.nbytes + 128)
+    assert tg.load(path, max_bytes=size)["b"].shape == array.shape
+    opened: list[str] = []
+    monkeypatch.setattr(zipfile.ZipFile, "open", lambda self, name: opened.append(name))
+    with pytest.raises(ValueError, match=rf"a\.npz .* it unpacks to {size:,} bytes; .* with max_bytes={size}$"):
+        tg.load(path, max_bytes=size - 1)
+    assert opened == []
+
+
+def test_the_limit_is_a_gigabyte_and_none_for_what_is_not_compressed(tmp_path: Path) -> None:
+    tg.save({"a": np.arange(1000.0)}, tmp_path / "a.npz")
+    assert len(tg.load(tmp_path / "a.npz", max_bytes=0)["a"]) == 1000  # as large as it is
+    np.savez_compressed(tmp_path / "b.npz", **{str(i): np.zeros(100, np.uint8) for i in range(17)})
+    content = bytearray((tmp_path / "b.npz").read_bytes())
+    entry = content.find(b"PK\x01\x02")
+    while entry > 0:  # what the directory says, as that of a real bomb does
+        content[entry + 24 : entry + 28] = ((1 << 26) + 128).to_bytes(4, "little")
+        entry = content.find(b"PK\x01\x02", entry + 1)
+    (tmp_path / "b.npz").write_bytes(content)
+    with pytest.raises(ValueError, match=f"it unpacks to {17 * ((1 << 26) + 128):,} bytes; if that is right"):
+        tg.load(tmp_path / "b.npz")
+
+
 def test_a_single_array_is_not_an_archive(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.ones(2))
     with pytest.raises(ValueError, match=r"a\.npy is not a whole \.npz file"):

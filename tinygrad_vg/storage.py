@@ -1,19 +1,25 @@
 """Arrays on disk: without pickle, so that a file that is loaded cannot run code; whole or not at all; with checksums.
 
 `replacing` writes beside a file and renames: a program that is killed, or a machine that loses its power, leaves the
-old file or the new. A process that is killed while it writes leaves its temporary, `.name.TOKEN.suffix`, behind.
+old file or the new. A process that is killed while it writes leaves its temporary, `.name.TOKEN.suffix`, behind; the
+next one that writes the same file an hour later removes it.
 """
 
 import contextlib
 import os
+import re
 import secrets
 import stat
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+ABANDONED = 3600.0  # seconds without a write, after which a temporary belongs to nobody
+MOST_UNPACKED = 1 << 30  # bytes: what a compressed file may unpack to, if nobody allows more
 
 
 @contextmanager
@@ -22,7 +28,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     Renaming is one step for the file system: readers find the old file or the new, never half of one, also after a
     power failure. Each writer has a temporary of its own: of two that write at once, in threads or processes, the last
-    one's file stays. An existing file keeps its mode, and a symbolic link stays one: its target is replaced.
+    one's file stays. An existing file keeps its mode, and a symbolic link stays one: its target is replaced. What a
+    killed process has left of the same file is removed, if nobody has written to it for an hour.
 
     Raises:
         OSError: if the file cannot be written. What was there is there still.
@@ -38,6 +45,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     if path.is_symlink():
         path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path)
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(8)}{path.suffix}")
     mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
     # As readable as the old file from the start, and writable until it is written.
@@ -52,6 +60,21 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         temporary.unlink(missing_ok=True)
     flush_names(path.parent)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove the temporaries of `path` that killed processes have left: by their names, and old.
+
+    The name cannot tell who wrote it: process numbers are used again, and mean nothing to another machine or container
+    that shares the folder. So it goes by age.
+    """
+    ours = re.compile(rf"\.{re.escape(path.stem)}\.[0-9a-f]{{16}}{re.escape(path.suffix)}")
+    for name in os.listdir(path.parent):
+        if ours.fullmatch(name):
+            with contextlib.suppress(OSError):  # another process was faster, or may and we may not
+                status = os.lstat(path.parent / name)
+                if stat.S_ISREG(status.st_mode) and time.time() - status.st_mtime > ABANDONED:
+                    os.unlink(path.parent / name)
 
 
 def flush_names(folder: Path) -> None:
@@ -70,7 +93,7 @@ def save(arrays: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
     """Write named arrays, such as a `state_dict()`, to an `.npz` file; missing folders are made.
 
     Raises:
-        TypeError: if a name is no string, or `arrays` is no mapping.
+        TypeError: if a name is no string, an array has a mask, or `arrays` is no mapping.
         ValueError: if the path does not end in .npz, a name holds a NUL, or an array Python objects.
 
     >>> import tempfile, tinygrad_vg as tg
@@ -88,6 +111,8 @@ def save(arrays: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
             raise TypeError(f"names of arrays are strings, not {name!r}: it would come back as a string, if at all")
         if "\0" in name:
             raise ValueError(f"the name {name!r} holds a NUL, at which it would be cut off")
+        if isinstance(arrays[name], np.ma.MaskedArray):
+            raise TypeError(f"{name!r} is a masked array, and .npz files hold no masks; save its .filled(value)")
     plain = {name: np.asarray(array) for name, array in arrays.items()}
     for name, array in plain.items():
         if array.dtype.hasobject:
@@ -101,12 +126,18 @@ def save(arrays: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
                 np.lib.format.write_array(file, array, allow_pickle=False)
 
 
-def load(path: str | os.PathLike[str]) -> dict[str, Any]:
+def load(path: str | os.PathLike[str], max_bytes: int = MOST_UNPACKED) -> dict[str, Any]:
     """The arrays of an `.npz` file, by name. All checksums are compared.
+
+    Args:
+        path: the file.
+        max_bytes: of a file that unpacks to more than its own size, as those of `np.savez_compressed` do, the most
+            that all its arrays may take; 1 GiB. Three megabytes can unpack to three gigabytes.
 
     Raises:
         OSError: if the file cannot be read, FileNotFoundError if there is none.
-        ValueError: if it is not an .npz file, is damaged, holds Python objects, or something else than arrays.
+        ValueError: if it is not an .npz file, is damaged, holds Python objects, or something else than arrays, or
+            unpacks to more than `max_bytes`.
 
     >>> import tempfile, numpy as np, tinygrad_vg as tg
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -123,6 +154,7 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
             with zipfile.ZipFile(file) as archive:
                 members = archive.infolist()
                 check_members(members, file)
+                check_size(members, file, max_bytes)
                 return {member.filename.removesuffix(".npy"): read(archive, member) for member in members}
         except Exception as error:  # NumPy and zipfile raise five kinds for the same thing
             raise ValueError(f"{os.fspath(path)} is not a whole .npz file of plain arrays: {error}") from error
@@ -141,6 +173,13 @@ def check_members(members: list[Any], file: Any) -> None:
     end = file.read()
     if end.startswith(b"PK\5\6") and int.from_bytes(end[10:12], "little") != min(len(names), 0xFFFF):
         raise ValueError(f"its directory has {len(names)} entries, and its end says another number")
+
+
+def check_size(members: list[Any], file: Any, max_bytes: int) -> None:
+    """Raise ValueError, before anything is unpacked, if that would take more than `max_bytes` and the file itself."""
+    unpacked = sum(member.file_size for member in members)  # no entry gives more than its directory says
+    if unpacked > max(max_bytes, file.seek(0, os.SEEK_END)):
+        raise ValueError(f"it unpacks to {unpacked:,} bytes; if that is right, load it with max_bytes={unpacked}")
 
 
 def read(archive: Any, member: Any) -> Any:
