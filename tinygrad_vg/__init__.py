@@ -17,7 +17,7 @@ from tinygrad_vg.engine import (
     jvp,
     no_grad,
     ops,
-)
+)  # fmt: skip
 from tinygrad_vg.storage import load, save
 
 if TYPE_CHECKING:  # for type checkers and editors; see __getattr__ below
@@ -30,29 +30,10 @@ if TYPE_CHECKING:  # for type checkers and editors; see __getattr__ below
 __version__ = "0.1.0"
 
 __all__ = [
-    "ExtendedArray",
-    "GradcheckError",
-    "Tensor",
-    "datasets",
-    "defvjp",
-    "differentiable",
-    "draw",
-    "enable_grad",
-    "engine",
-    "grad",
-    "gradcheck",
-    "instruments",
-    "is_grad_enabled",
-    "jvp",
-    "load",
-    "nn",
-    "no_grad",
-    "ops",
-    "optim",
-    "plots",
-    "save",
-    "study",
-]
+    "ExtendedArray", "GradcheckError", "Tensor", "datasets", "defvjp", "differentiable", "draw", "enable_grad",
+    "engine", "grad", "gradcheck", "instruments", "is_grad_enabled", "jvp", "load", "nn", "no_grad", "ops", "optim",
+    "plots", "save", "study",
+]  # fmt: skip
 
 _ON_FIRST_USE = ("datasets", "draw", "instruments", "plots", "study")  # so that importing costs little more than NumPy
 

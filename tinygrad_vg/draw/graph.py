@@ -134,11 +134,12 @@ def _log10(g: ExtendedArray) -> float:
 def _name_pairs(edges: dict[Tensor, list[_Edge]]) -> None:
     """Find σ behind a weight among the scalar edges, and call the two by their names in the book."""
     below: dict[Tensor, int] = {}  # how many activations lie on the way up to a tensor
+    inside = _inside_activations(edges)
     for tensor in reversed(edges):  # sources first
-        activation = Activation.of(tensor)
+        activation = None if tensor in inside else Activation.of(tensor)
         below[tensor] = max(below.get(edge.source, 0) for edge in edges[tensor]) + (activation is not None)
         (first, *others) = edges[tensor]
-        if activation is None or first.factor is None or others:
+        if activation is None or first.factor is None or others or first.source in inside:
             continue
         layer = below[tensor]
         first.symbol = f"{activation.symbol}′({subscripted('z', layer)})"
@@ -146,6 +147,21 @@ def _name_pairs(edges: dict[Tensor, list[_Edge]]) -> None:
             weight.symbol = subscripted("w", layer)
             words = f"{weight.symbol} {first.symbol} = {style.number(weight.factor * first.factor)}"
             first.pair = words, weight.gain + first.gain
+
+
+def _inside_activations(edges: dict[Tensor, list[_Edge]]) -> set[Tensor]:
+    """What activations of several operations have made on the way to their outputs: no activations themselves."""
+    inside: set[Tensor] = set()
+    for tensor in edges:
+        call = Activation.call_of(tensor)
+        given = {id(x) for x in call.inputs} if call else set()
+        unseen = [tensor] if given else []
+        while unseen:
+            for edge in edges.get(unseen.pop(), ()):
+                if id(edge.source) not in given and edge.source not in inside and edge.source.node is not None:
+                    inside.add(edge.source)
+                    unseen.append(edge.source)
+    return inside
 
 
 def _weight_below(z: Tensor, edges: dict[Tensor, list[_Edge]]) -> _Edge | None:

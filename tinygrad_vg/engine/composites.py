@@ -3,17 +3,13 @@
 Most of them take a list of arrays, where the engine would not find the Tensors.
 """
 
+from functools import partial
 from itertools import accumulate
 from typing import Any
 
 import numpy as np
 
 from tinygrad_vg.engine.operations import ForEach, enter, operation
-
-
-def _join(*arrays: Any, axis: int, ends: tuple[int, ...]) -> Any:
-    """np.concatenate of arrays as arguments; `ends` are where each ends along the axis, after a 0."""
-    return np.concatenate(arrays, axis=axis)
 
 
 def _join_vjp(index: int, g: Any, y: Any, *arrays: Any, axis: int, ends: tuple[int, ...]) -> Any:
@@ -23,7 +19,10 @@ def _join_vjp(index: int, g: Any, y: Any, *arrays: Any, axis: int, ends: tuple[i
     return g[tuple(cut)]
 
 
-join = operation(_join, ForEach(_join_vjp))
+@partial(operation, rules=ForEach(_join_vjp))
+def join(*arrays: Any, axis: int, ends: tuple[int, ...]) -> Any:
+    """np.concatenate of arrays as arguments; `ends` are where each ends along the axis, after a 0."""
+    return np.concatenate(arrays, axis=axis)
 
 
 def concatenate(arrays: Any, axis: int | None = 0) -> Any:

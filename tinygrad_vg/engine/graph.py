@@ -140,16 +140,24 @@ def walk(
 def _told(seeds: dict[V, Gradient], mode: Plain, only: Container[V] | None, keep: Collection[V]) -> dict[V, Gradient]:
     """The same, with those who listen."""
     under_way = Walk(seeds, set(keep))
-    for listener in tuple(LISTENERS.values()):
-        listener(under_way)
     try:
+        for listener in tuple(LISTENERS.values()):
+            listener(under_way)
         totals = _visit(seeds, mode, only, under_way.wanted, True, under_way.gradients)
         kept = {vertex: g for vertex, g in under_way.gradients.items() if vertex in keep}
         under_way.gradients |= totals
     finally:
-        for callback in under_way.callbacks:
-            callback(under_way)
+        _end(under_way)
     return kept | totals
+
+
+def _end(under_way: Walk) -> None:
+    """Tell all who want to know of the end, also when one of them raises; then the walk holds none of them."""
+    while under_way.callbacks:
+        try:
+            under_way.callbacks.pop(0)(under_way)
+        finally:
+            _end(under_way)
 
 
 def _visit(

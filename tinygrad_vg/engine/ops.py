@@ -13,18 +13,9 @@ from tinygrad_vg.engine.kernels import ONE_PRODUCT, number, sum_of_outer, sum_of
 from tinygrad_vg.engine.operations import differentiable
 
 __all__ = [
-    "binary_cross_entropy_with_logits",
-    "cross_entropy",
-    "linear",
-    "log_softmax",
-    "relu",
-    "scatter",
-    "sigmoid",
-    "sigmoid_error",
-    "sigmoid_slope",
-    "softmax_error",
-    "softplus",
-]
+    "binary_cross_entropy_with_logits", "cross_entropy", "linear", "log_softmax", "relu", "scatter", "sigmoid",
+    "sigmoid_error", "sigmoid_slope", "softmax_error", "softplus",
+]  # fmt: skip
 
 
 @differentiable(lambda g, y, z: -g * y * np.tanh(0.5 * z))

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_vg.engine import Tensor, between, calls, cotangents, enable_grad, jvp, ops
+from tinygrad_vg.engine import Tensor, between, cotangents, enable_grad, jvp, ops
 from tinygrad_vg.nn import Activation
 from tinygrad_vg.notation import subscripted
 
@@ -176,9 +176,8 @@ def _path(cost: Tensor, bias: Tensor) -> Iterator[_Link]:
         for _, source, _ in tensor.node.edges if tensor.node is not None else ():
             if source in on_the_way:
                 users.setdefault(source, []).append(tensor)
-        for call in calls(tensor):
-            if isinstance(call.module, Activation):
-                activations |= {given: tensor for given in call.inputs if isinstance(given, Tensor)}
+        if call := Activation.call_of(tensor):
+            activations |= {given: tensor for given in call.inputs if isinstance(given, Tensor)}
     tensor, layer = bias, 1
     while tensor is not cost:
         above = [activations[tensor]] if tensor in activations else users[tensor]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_vg.engine import ExtendedArray, Tensor, calls
+from tinygrad_vg.engine import ExtendedArray, Tensor
 from tinygrad_vg.instruments.factors import slope
 from tinygrad_vg.instruments.magnitude import log10_norm
 from tinygrad_vg.instruments.signals import Chain
@@ -45,7 +45,7 @@ def strongest_path(chain: Chain, totals: Mapping[Tensor, ExtendedArray], sample:
         sample: which sample of the batch.
 
     Raises:
-        ValueError: if something else lies between two layers.
+        ValueError: if something else lies between two layers, or a layer computes its weights.
 
     >>> import tinygrad_vg as tg
     >>> from tinygrad_vg.instruments.signals import recorded
@@ -64,6 +64,8 @@ def strongest_path(chain: Chain, totals: Mapping[Tensor, ExtendedArray], sample:
         raise ValueError("a path needs one activation between two layers, such as Sigmoid, or none")
     pairs = [_slope(tensor, end) for tensor, end in zip(z, ends, strict=True)]
     slopes = [_row(slopes, sample) for _, slopes in pairs]
+    if any(layer.weight is None for layer in chain.layers):
+        raise ValueError("a path needs layers that multiply by their weights as they are: here one computes its own")
     weights = [layer.weight.astype(np.float64) for layer in chain.layers]
     top = totals[ends[-1]]
     at_end, exponent = _row(top.mantissa, sample), top.exponent
@@ -104,9 +106,9 @@ def _top(z: Tensor, totals: Mapping[Tensor, ExtendedArray]) -> Tensor:
 
 def _argument(tensor: Tensor) -> Any:
     """What an activation was applied to."""
-    for call in calls(tensor):
-        if isinstance(call.module, Activation) and call.inputs:
-            return call.inputs[0]
+    call = Activation.call_of(tensor)
+    if call is not None and call.inputs:
+        return call.inputs[0]
     return tensor.node.inputs[0] if tensor.node is not None else None
 
 

@@ -108,7 +108,6 @@ class GradientRecorder:
         self._statistics = Statistics(model, self._modules, self._rows, self._members) if statistics else None
         self._handles: list[HookHandle] = []
         self._outputs: list[tuple[int, Any]] = []  # layers without a bias, with weak references to what they put out
-        self._is_over = False  # whether a backward has ended since the last of these
         self._step = -1  # the number of the last backward
         self._row: int | None = None  # where it stands in the blocks, if it does
         self._waiting: list[int] = []  # the steps whose gradients stand in the blocks
@@ -153,8 +152,7 @@ class GradientRecorder:
     def _on_output(self, i: int, module: Module, args: Any, z: Any) -> None:
         """A layer without a bias was called."""
         if isinstance(z, Tensor) and z.requires_grad:
-            self._outputs = [] if self._is_over else [(j, ref) for j, ref in self._outputs if ref() is not None]
-            self._is_over = False
+            self._outputs = [(j, ref) for j, ref in self._outputs if ref() is not None]
             self._outputs.append((i, weakref.ref(z)))
 
     def _on_backward(self, walk: Walk) -> None:
@@ -172,7 +170,6 @@ class GradientRecorder:
         if not gradients:
             return  # a backward through something else
         self._begin_step()
-        self._is_over = True
         if self._row is not None:
             if len(gradients) < len(self.biases):
                 self._reached[self._row] = [i in gradients for i in range(len(self.biases))]

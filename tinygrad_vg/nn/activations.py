@@ -24,7 +24,7 @@ from typing import Any, ClassVar, Union
 
 import numpy as np
 
-from tinygrad_vg.engine import Tensor, calls, ops
+from tinygrad_vg.engine import ModuleCall, Tensor, calls, ops
 from tinygrad_vg.nn.module import Module
 
 
@@ -77,10 +77,23 @@ class Activation(Module):
         >>> nn.Activation.of(ops.sigmoid(Tensor(0.0, requires_grad=True)))
         <class 'tinygrad_vg.nn.activations.Sigmoid'>
         """
-        for call in calls(tensor):
-            if isinstance(call.module, Activation) and call.inputs:
-                return call.module
+        call = Activation.call_of(tensor)
+        if call is not None:
+            return call.module  # type: ignore[no-any-return]
         return _BY_FUNCTION.get(tensor.node.function) if tensor.node else None
+
+    @staticmethod
+    def call_of(tensor: Tensor) -> ModuleCall | None:
+        """The call of the activation that put a Tensor out, also inside of other modules; None if there was none.
+
+        >>> from tinygrad_vg import nn
+        >>> y = nn.Sequential(nn.Linear(1, 1), nn.Sequential(nn.Tanh()))([[0.0]])
+        >>> nn.Activation.call_of(y).module
+        Tanh()
+        """
+        of_activations = [call for call in calls(tensor) if isinstance(call.module, Activation)]
+        # Identity hands its input on, and has no inputs here: perhaps there is another.
+        return next((call for call in of_activations if call.inputs), next(iter(of_activations), None))
 
 
 _BY_FUNCTION: dict[Callable[..., Any], type[Activation]] = {}

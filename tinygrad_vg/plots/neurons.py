@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_vg.engine import Tensor, grad
+from tinygrad_vg.engine import Tensor, cotangents
 from tinygrad_vg.instruments.theory import Activation
 from tinygrad_vg.nn import Module
 from tinygrad_vg.notation import BROKEN
@@ -107,7 +107,7 @@ def slope_curve(activation: Activation, ax: "Axes | None" = None) -> "Axes":
         y = function(x)
         if not isinstance(y, Tensor) or y.shape != z.shape:
             raise ValueError(f"{function!r} is not elementwise: it makes {getattr(y, 'shape', y)!r} of {z.shape}")
-        (slope,) = grad(y, x, np.ones(z.shape))
+        slope = np.asarray(cotangents(y, np.ones(z.shape), of=[x])[x])
     slope = np.where(np.isfinite(y.data), slope, np.nan)
     known = np.where(np.isfinite(slope), slope, -np.inf)
     largest = float(known.max())
