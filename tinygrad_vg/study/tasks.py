@@ -182,7 +182,7 @@ def _follow() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
-    os._exit(1)
+    os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))  # Windows has only the second, which is as final
 
 
 def _run(key: Hashable, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
