@@ -80,7 +80,8 @@ def test_shipped_files_are_compared_with_their_checksum(
 
 def test_the_licence_notice_is_shipped() -> None:
     notice = (SHIPPED / "README.md").read_text(encoding="utf-8")
-    assert "Creative Commons Attribution-ShareAlike 3.0" in notice
+    uri = "https://creativecommons.org/licenses/by-sa/3.0/"  # which the licence itself asks for
+    assert f"Creative Commons Attribution-ShareAlike 3.0, {uri}" in notice
     for name, digest in SHA256.items():
         assert f"{digest}  {name}" in notice
 
