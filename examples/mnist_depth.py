@@ -248,6 +248,8 @@ def take_folder():
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise OSError(f"another run writes to {OUT}/: wait for its end, or start this one elsewhere") from None
+        except OSError:
+            pass  # a file system without locks
         if OUT.is_dir() and any(OUT.iterdir()):
             earlier = f"{OUT}-before-{datetime.now():%Y%m%d-%H%M%S}"
             while Path(earlier).exists():  # clocks are put back

@@ -154,10 +154,15 @@ def load(path: str | os.PathLike[str], max_bytes: int = MOST_UNPACKED) -> dict[s
             with zipfile.ZipFile(file) as archive:
                 members = archive.infolist()
                 check_members(members, file)
-                check_size(members, file, max_bytes)
-                return {member.filename.removesuffix(".npy"): read(archive, member) for member in members}
+                unpacked = sum(member.file_size for member in members)  # no entry gives more than its directory says
+                if unpacked <= max(max_bytes, file.seek(0, os.SEEK_END)):
+                    return {member.filename.removesuffix(".npy"): read(archive, member) for member in members}
         except Exception as error:  # NumPy and zipfile raise five kinds for the same thing
             raise ValueError(f"{os.fspath(path)} is not a whole .npz file of plain arrays: {error}") from error
+    raise ValueError(
+        f"{os.fspath(path)} unpacks to {unpacked:,} bytes, more than max_bytes={max_bytes}; "
+        f"if that is right, load it with max_bytes={unpacked}"
+    )
 
 
 def check_members(members: list[Any], file: Any) -> None:
@@ -169,17 +174,12 @@ def check_members(members: list[Any], file: Any) -> None:
         raise ValueError("a name is there twice")
     if any(not member.orig_filename.isascii() and not member.flag_bits & 0x800 for member in members):
         raise ValueError("a name is not marked as UTF-8")
+    if any(member.compress_type not in (0, 8) for member in members):  # others unpack without a bound on the memory
+        raise ValueError("an entry is neither stored nor deflated, as NumPy's are")
     file.seek(-22, os.SEEK_END)  # the record that ends an archive without a comment
     end = file.read()
     if end.startswith(b"PK\5\6") and int.from_bytes(end[10:12], "little") != min(len(names), 0xFFFF):
         raise ValueError(f"its directory has {len(names)} entries, and its end says another number")
-
-
-def check_size(members: list[Any], file: Any, max_bytes: int) -> None:
-    """Raise ValueError, before anything is unpacked, if that would take more than `max_bytes` and the file itself."""
-    unpacked = sum(member.file_size for member in members)  # no entry gives more than its directory says
-    if unpacked > max(max_bytes, file.seek(0, os.SEEK_END)):
-        raise ValueError(f"it unpacks to {unpacked:,} bytes; if that is right, load it with max_bytes={unpacked}")
 
 
 def read(archive: Any, member: Any) -> Any:
