@@ -191,7 +191,8 @@ def test_no_flipped_bit_changes_what_is_loaded(tmp_path: Path) -> None:
                 assert all(np.array_equal(loaded[name], array) for name, array in arrays.items()), bit
             file.seek(place)
             file.write(whole[place : place + 1])
-    assert all("flipped.npz is not a whole" in refusal for refusal in refusals)
+    words = "flipped.npz is not a whole", "flipped.npz unpacks to"  # so it seems, where the bit is one of a size
+    assert all(any(word in refusal for word in words) for refusal in refusals)
     assert len(refusals) > 4 * len(whole)
 
 
