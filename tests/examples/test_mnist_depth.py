@@ -217,6 +217,8 @@ def test_pictures_are_there_whole_or_not_at_all(tmp_path, monkeypatch):
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", half)
     with pytest.raises(KeyboardInterrupt):
         example["draw"]({})
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    pyplot.close("all")  # this is the process of all tests
     assert {path.name: path.read_text() for path in example["OUT"].iterdir()} == {"ladder.png": "of before"}
 
 
