@@ -81,11 +81,11 @@ def test_each_backward_begins_once_and_ends_once(kind: str) -> None:
     assert type(found[square]) is type(found[x])
 
 
-def test_a_walk_tells_its_seeds() -> None:
+def test_a_walk_tells_where_it_starts() -> None:
     x = leaf([1.0, 2.0])
     y = x * x
     seeds: list[Any] = []
-    with listen(lambda walk: seeds.append(dict(walk.seeds))):
+    with listen(lambda walk: seeds.append(dict(walk.starts))):
         y.backward([3.0, 4.0])
     ((tensor, seed),) = seeds[0].items()
     assert tensor is y

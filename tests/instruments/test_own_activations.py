@@ -248,7 +248,7 @@ def test_pictures_know_it(case: Case, form: Callable[[Case, nn.Sequential], nn.M
     ledger, cost = heard(model)
     layers = tg.draw.layers(model, cost).source
     z = net[0](np.random.default_rng(1).normal(size=(5, 3))).data
-    assert f"mean {case.symbol}′ = {tg.draw.style.number(float(case.slope(z).mean()))}" in layers
+    assert f"mean {case.symbol}′ = {tg.draw.style.three_digits(float(case.slope(z).mean()))}" in layers
     assert f"{case.symbol}′ {tg.draw.style.decades(ledger.rows[0].activation)}" in layers
     neurons = tg.draw.neurons(model, cost).source
     assert f"{case.symbol}′(z₁)" in neurons

@@ -173,7 +173,7 @@ def test_what_is_not_finite_is_raised_by_layer_and_step(value: float) -> None:
         assert np.isfinite(net[0].weight.grad).all()
     assert messages[0] == messages[1]
     assert "layer 2 ('2')" in messages[0]
-    assert "step 1" in messages[0]
+    assert "backward 1" in messages[0]
 
 
 @pytest.mark.parametrize("kind", ["single", "ensemble", "five times"])

@@ -234,3 +234,21 @@ def test_ledgers_inside_of_ledgers_say_the_same(depth: int) -> None:
         cost_of(net, images(4)).backward()
     same(outer, expected(net, images(4)))
     same(inner, expected(net))
+
+
+def test_a_block_at_the_end_of_parts_that_are_called_one_by_one_is_no_layer() -> None:
+    block = nn.Residual(nn.Sequential(nn.Linear(3, 3, rng=2), nn.Tanh()))
+    net = nn.Sequential(nn.Linear(3, 3, rng=0), nn.Tanh(), nn.Linear(3, 3, rng=1), block)
+    h = np.ones((2, 3))
+    for part in net:
+        h = part(h)
+    assert Ledger.of(net, np.sum(h)).names == Ledger.of(net, np.sum(net(np.ones((2, 3))))).names == ("0", "2")
+
+
+def test_a_recurrence_by_two_linears_side_by_side_names_the_layer() -> None:
+    net = nn.Sequential(nn.Linear(3, 3, rng=0), nn.Linear(3, 3, rng=1))
+    h = np.zeros((2, 3))
+    for x in np.ones((2, 2, 3)):
+        h = np.tanh(net[0](h) + net[1](x))
+    with pytest.raises(ValueError, match=r"or from a branch: '.' is called a second time, and not on what"):
+        Ledger.of(net, np.sum(h))

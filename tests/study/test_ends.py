@@ -124,7 +124,7 @@ def test_a_process_that_the_system_ends(start, tmp_path):
     assert code == 1
     assert "BrokenProcessPool" in errors
     last = errors.strip().splitlines()[-1]
-    assert last.startswith("the system ended a process, perhaps for want of memory; lost: ")
+    assert last.startswith("the system killed a worker, perhaps because memory was short; lost: ")
     lost, kept = last.partition("lost: ")[2].split("; kept: ")
     assert {*lost.split("; ")} == {"dies", "slow"}
     assert kept == "good"

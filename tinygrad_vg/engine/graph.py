@@ -1,11 +1,11 @@
-"""The graph: how arrays came about, and the walk back over it, consumers first.
+"""The graph of recorded operations, and the walk back over it.
 
-A vertex's gradient is the *sum* over its consumers, so a vertex may be visited only when all of them have been: in
-`b = a + a; c = b + b`, visiting b after only one of c's two terms would hand on a half of its gradient. So the walk
-goes from the youngest operation to the oldest: whoever consumes a vertex is younger than it. Nothing recurses: a graph
-may be 200,000 operations deep, and a vertex reached along 2⁶⁰ paths is still visited once.
+The gradient of a vertex is the *sum* over its consumers, so the walk may visit a vertex only after all its consumers.
+In `b = a + a; c = b + b`, a visit of b after only one of c's two terms would pass on half of b's gradient. Every
+consumer of a vertex is younger than the vertex; therefore the walk goes from the youngest operation to the oldest. It
+does not recurse: a graph may be 200,000 operations deep, and a vertex with 2⁶⁰ paths to it is visited once.
 
-This module knows no Tensor, only what a graph needs of one: `Vertex`.
+This module does not import Tensor. `Vertex` states what a graph needs of one.
 """
 
 import itertools
@@ -18,11 +18,11 @@ import numpy as np
 from tinygrad_vg.engine.hooks import LISTENERS, Gradient, Hook, Walk, call_hooks
 from tinygrad_vg.engine.operations import Operation, Rule
 
-Edge = tuple[int, Any, Rule]  # which argument of the operation, the vertex that it is, the rule that leads there
+Edge = tuple[int, Any, Rule]  # the argument's index, the argument (a vertex), its rule
 
 
-# The call of a module that put a vertex out: the module, its arguments, and the call inside that had put out the same
-# vertex before, as that of a Sequential's last module. A tuple, for every call of every module makes one.
+# The call of a module that returned a vertex: the module, its arguments, and the call inside this one that returned the
+# same vertex, as the call of a Sequential's last module does. A tuple, because every call of every module makes one.
 Call = tuple[Any, tuple[Any, ...], Any]
 
 
@@ -54,11 +54,11 @@ class Node:
     Attributes:
         operation: the function's `Operation`.
         inputs: the arguments as they were given: Tensors, arrays, numbers ...
-        values: the same with an array in place of each Tensor.
-        kwargs: the options.
-        output: the array that was made.
-        edges: an (index, vertex, rule) for each argument that asks for gradients.
-        order: how many nodes had been made before: an operation's is larger than those of its arguments.
+        values: the same arguments, with an array in place of each Tensor.
+        kwargs: the options of the call.
+        output: the array that the kernel returned.
+        edges: (index, vertex, rule) for each argument that requires gradients.
+        order: the number of nodes made before this one. It is larger than the order of any argument's node.
     """
 
     __slots__ = ("operation", "inputs", "values", "kwargs", "output", "edges", "order")
@@ -87,24 +87,26 @@ class Node:
 
 
 class Plain:
-    """The plain way to walk: gradients are arrays, and rules are called on the arrays that the forward pass saw.
+    """The plain mode of a walk: gradients are arrays, and rules are called on the arrays that the forward pass saw.
 
-    A walk asks its mode for everything that depends on what a gradient is; other modes override what differs.
+    A mode is how a walk represents a gradient and applies a rule. The other modes, subclasses of this one, are
+    `Recorded` (Tensors) and `Extended` (ExtendedArrays).
 
     Attributes:
-        seen: `seen(vertex, node)` are output and arguments as the rules shall see them; None: the node's arrays.
-        apply: `apply(rule, arguments, kwargs)` is the rule's answer; None: the rule is simply called.
+        seen: `seen(vertex, node)` returns the output and the arguments that the rules are given. None stands for the
+            node's arrays.
+        apply: `apply(rule, arguments, kwargs)` returns the rule's result. None stands for a call of the rule.
     """
 
     seen: Callable[[Any, Node], tuple[Any, ...]] | None = None
     apply: Callable[[Rule, tuple[Any, ...], dict[str, Any]], Gradient] | None = None
 
     def fit(self, g: Gradient, value: Any) -> Gradient:
-        """The gradient in the shape and dtype of the argument that it belongs to."""
+        """The gradient `g` of an argument, in the shape and dtype of the argument's array `value`."""
         return fit(g, value)
 
     def replaced(self, replacement: Any, vertex: Any) -> Gradient:
-        """What a hook has returned, as a gradient."""
+        """A hook's return value, as a gradient of this mode."""
         return replacement
 
 
@@ -112,38 +114,46 @@ PLAIN = Plain()
 
 
 def walk(
-    seeds: dict[V, Gradient],
+    starts: dict[V, Gradient],
     mode: Plain = PLAIN,
     only: Container[V] | None = None,
     keep: Collection[V] = (),
     hooks: bool = True,
 ) -> dict[V, Gradient]:
-    """The total gradient of each leaf below the seeds, and of the vertices in `keep`: consumers before sources.
+    """The total gradients of the leaves of a graph, and of the vertices in `keep`.
 
     Args:
-        seeds: the gradients to start from.
-        mode: what a gradient is, and so how rules are applied.
+        starts: the vertices that the walk starts from, each with its cotangent.
+        mode: how gradients are represented and rules applied.
         only: the vertices to visit; all if None.
-        keep: vertices whose gradients are wanted although they are no leaves.
-        hooks: False if nobody shall be told: a picture of a graph must not be recorded.
+        keep: vertices other than leaves whose gradients are to be returned too.
+        hooks: False for a walk that calls no hook and no listener, such as that of a picture.
+
+    Returns:
+        The gradients by vertex: first those in `keep`, consumers before their arguments, then those of the leaves.
 
     Raises:
-        TypeError: if a rule answers with what is no gradient.
+        TypeError: if a rule returns something that is not a gradient.
         ValueError: if a hook returns a gradient of another shape.
+
+    >>> import tinygrad_vg as tg
+    >>> a = tg.Tensor(3.0, requires_grad=True)
+    >>> walk({a * a: np.ones(())})[a].item()
+    6.0
     """
     if hooks and LISTENERS:
-        return _told(seeds, mode, only, keep)
+        return _told(starts, mode, only, keep)
     kept: dict[Any, Gradient] = {}
-    return kept | _visit(seeds, mode, only, keep, hooks, kept)
+    return kept | _visit(starts, mode, only, keep, hooks, kept)
 
 
-def _told(seeds: dict[V, Gradient], mode: Plain, only: Container[V] | None, keep: Collection[V]) -> dict[V, Gradient]:
-    """The same, with those who listen."""
-    under_way = Walk(seeds, set(keep))
+def _told(starts: dict[V, Gradient], mode: Plain, only: Container[V] | None, keep: Collection[V]) -> dict[V, Gradient]:
+    """`walk`, with calls of the listeners before and after it."""
+    under_way = Walk(starts, set(keep))
     try:
         for listener in tuple(LISTENERS.values()):
             listener(under_way)
-        totals = _visit(seeds, mode, only, under_way.wanted, True, under_way.gradients)
+        totals = _visit(starts, mode, only, under_way.wanted, True, under_way.gradients)
         kept = {vertex: g for vertex, g in under_way.gradients.items() if vertex in keep}
         under_way.gradients |= totals
     finally:
@@ -161,15 +171,15 @@ def _end(under_way: Walk) -> None:
 
 
 def _visit(
-    seeds: dict[Any, Gradient],
+    starts: dict[Any, Gradient],
     mode: Plain,
     only: Container[Any] | None,
     wanted: Container[Any],
     hooks: bool,
     kept: dict[Any, Gradient],
 ) -> dict[Any, Gradient]:
-    """Walk; put the gradients of what is wanted into `kept`, and return those of the leaves."""
-    gradients = dict(seeds)  # the sums so far, of what has not been visited yet
+    """Walk back; put the gradients of the wanted vertices into `kept`, and return those of the leaves."""
+    gradients = dict(starts)  # the sums so far, of the vertices that have not been visited
     apply, seen = mode.apply, mode.seen
     youngest_first = [(-vertex.node.order, vertex, vertex.node) for vertex in gradients if vertex.node is not None]
     heapify(youngest_first)
@@ -191,7 +201,7 @@ def _visit(
                 if share.shape != value.shape or share.dtype is not value.dtype:
                     share = mode.fit(share, value)
             except AttributeError as error:
-                raise TypeError(f"the rule that gives {source.label} its gradient answered {share!r}") from error
+                raise TypeError(f"the rule for the gradient of {source.label} returned {share!r}") from error
             if source in gradients:
                 gradients[source] = gradients[source] + share
             else:
@@ -199,27 +209,33 @@ def _visit(
                 made_by = source.node
                 if made_by is not None:
                     heappush(youngest_first, (-made_by.order, source, made_by))
-    for leaf, g in gradients.items():  # what no operation made
+    for leaf, g in gradients.items():  # only leaves are left: no operation made them
         if hooks and leaf.hooks:
             gradients[leaf] = call_hooks(leaf, g, mode.replaced)
     return gradients
 
 
 def fit(g: Any, value: Any) -> Any:
-    """Sum a gradient over the axes along which its argument was broadcast; give it the argument's dtype.
+    """Sum a gradient over the axes along which its argument was broadcast, and cast it to the argument's dtype.
 
-    A value used n times along an axis receives n shares, and its gradient is their sum.
+    An element that broadcasting used n times along an axis has the sum of n gradients.
+
+    >>> fit(np.ones((5, 2)), np.zeros(2))
+    array([5., 5.])
     """
     if g.shape != value.shape:
         lead = g.ndim - value.ndim
         axes = tuple(range(lead)) + tuple(i + lead for i, n in enumerate(value.shape) if n == 1)
         g = np.reshape(np.sum(g, axis=axes), value.shape) if lead >= 0 else g
-        g = np.broadcast_to(g, value.shape)  # a rule may answer with less than the full shape
+        g = np.broadcast_to(g, value.shape)  # a rule may return a shape that broadcasts to the argument's
     return g if g.dtype == value.dtype else g.astype(value.dtype)
 
 
 def owned(gradients: Iterable[Gradient], given: Iterable[Gradient]) -> Iterator[Gradient]:
-    """Each gradient as an array of its own: copies those that are views, or stand here or among the given before."""
+    """Each gradient as an array of its own.
+
+    Copies those that are views, and those that occur earlier among `gradients` or are one of the caller's, `given`.
+    """
     seen = {id(g): g for g in given}
     for g in gradients:
         if isinstance(g, np.ndarray):

@@ -1,4 +1,4 @@
-"""What is recorded: calls that ask for gradients, none, or all. The state is each thread's own."""
+"""Which calls are recorded: those that need gradients, none, or all. Each thread has its own state."""
 
 import threading
 from collections.abc import Iterator
@@ -6,11 +6,11 @@ from contextlib import contextmanager
 
 
 class Recording(threading.local):
-    """What this thread records.
+    """The state of this thread.
 
     Attributes:
-        enabled: whether calls are recorded for the sake of gradients.
-        everything: whether calls without a gradient are recorded too.
+        enabled: whether calls that need gradients are recorded.
+        everything: whether all other calls are recorded too.
     """
 
     enabled = True
@@ -22,7 +22,7 @@ recording = Recording()
 
 @contextmanager
 def no_grad() -> Iterator[None]:
-    """Inside this context (or a function it decorates) nothing is recorded in this thread.
+    """Record nothing in this thread inside this context, or inside a function that it decorates.
 
     >>> import tinygrad_vg as tg
     >>> t = tg.Tensor([1.0, 2.0], requires_grad=True)
@@ -39,7 +39,7 @@ def no_grad() -> Iterator[None]:
 
 @contextmanager
 def enable_grad() -> Iterator[None]:
-    """Inside this context calls are recorded, also inside a `no_grad`.
+    """Record calls in this thread inside this context, also inside a `no_grad`.
 
     >>> import tinygrad_vg as tg
     >>> t = tg.Tensor(2.0, requires_grad=True)
@@ -67,9 +67,9 @@ def is_grad_enabled() -> bool:
 
 @contextmanager
 def record_everything() -> Iterator[None]:
-    """Inside this context calls that have no gradient are recorded too, comparisons and data among them.
+    """Record also calls that have no gradient inside this context, such as comparisons and operations on data.
 
-    A graph that is recorded so holds every array that depends on a Tensor: it can be run again on other numbers.
+    A graph recorded in this way holds every array that depends on a Tensor, and can be run again on other arrays.
 
     >>> import numpy as np, tinygrad_vg as tg
     >>> with record_everything():

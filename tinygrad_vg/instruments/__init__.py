@@ -1,4 +1,4 @@
-"""Instruments: what the gradients of a network are, layer by layer and step by step."""
+"""Instruments: they measure the gradients of a network layer by layer, and explain how the gradients change."""
 
 from tinygrad_vg.instruments.factors import Change, Factor, cascade, chain_factors
 from tinygrad_vg.instruments.history import History

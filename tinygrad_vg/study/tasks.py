@@ -1,4 +1,4 @@
-"""Tasks in processes, with a progress bar and the time left for each, nothing lost when one fails or Ctrl-C comes."""
+"""Tasks in processes, each with a progress bar and its remaining time. Neither Ctrl-C nor an error loses results."""
 
 import contextlib
 import multiprocessing
@@ -12,43 +12,44 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-Report = Callable[[float], bool]  # takes the share that is done, and says whether to end
+Report = Callable[[float], bool]  # takes the share of the work that is done, and returns whether to end
 Task = tuple[Callable[..., Any], tuple[Any, ...]]
 OnResult = Callable[[dict[Hashable, Any]], None]
 
-_channel: tuple[Any, Any] | None = None  # in a worker: the queue of reports, and a number that is 1 to say stop
+_channel: tuple[Any, Any] | None = None  # in a worker: the queue of reports, and a number that is 1 to ask for a stop
 
 
 def run_tasks(tasks: Mapping[Hashable, Task], workers: int, on_result: OnResult) -> tuple[dict[Hashable, Any], bool]:
-    """Run tasks in processes of their own and show how far they are.
+    """Run tasks in worker processes and show their progress.
 
-    A task is (function, args); the function is called as `function(*args, report=report)` and now and then calls
-    `report(share)` with the share of its work that is done. Where that returns True, an end is asked for: the function
-    then returns what it has. Functions, arguments and results must be picklable.
+    A task is (function, args). The function is called as `function(*args, report=report)`, and calls `report(share)`
+    from time to time with the share of its work that is done. When `report` returns True, the tasks shall end, and the
+    function returns the results that it has. Functions, arguments and results must be picklable.
 
-    Ctrl-C asks for an end, and so does SIGTERM; a third one ends the processes at once, for those that do not listen.
-    No process outlives this one, however it ends.
+    Ctrl-C asks the tasks to end, and so does SIGTERM; the third signal kills the workers. No worker survives the main
+    process, also if that is killed.
 
     Args:
-        tasks: by a key that names the task; a tuple is shown with commas.
-        workers: the number of processes. Give NumPy one thread in each (`OMP_NUM_THREADS=1`).
-        on_result: called with all results so far when another one has come, to save them. If it fails the tasks go
-            on, and it is called again at the end.
+        tasks: the tasks by key. The key names the task on the screen; a tuple is shown with commas.
+        workers: the number of processes. NumPy should use one thread in each (`OMP_NUM_THREADS=1`).
+        on_result: called with all results so far after each new result, to save them. If it fails, the tasks go on,
+            and it is called again after the next result and at the end.
 
     Returns:
-        The results by key, and whether Ctrl-C cut them short: then those of the tasks that had begun.
+        The results by key, and whether Ctrl-C has interrupted the tasks. In that case there are results only of the
+        tasks that had begun.
 
     Raises:
-        ModuleNotFoundError: without Rich, with the name of the extra that brings it.
-        Exception: what the first task to fail has raised, or `on_result` at last. The other tasks are asked to end and
-            what they return is given to `on_result` before that; a note says which task it was and what is kept.
-        BrokenProcessPool: if the system has ended a process, as it does for want of memory. That ends the others too;
-            a note says which tasks are lost.
+        ModuleNotFoundError: if Rich is missing; the message names the extra that installs it.
+        Exception: the exception of the first task that fails, or of the last `on_result`. Before it is raised, the
+            other tasks are asked to end, and `on_result` gets their results. A note names the task and what is kept.
+        BrokenProcessPool: if the system kills a worker, for example because memory is short. All workers end then; a
+            note names the tasks that are lost.
     """
     bars, escape = _progress()
-    # Started afresh, workers are the same on every system, and no lock is copied while a thread holds it.
+    # Spawned workers are the same on every system, and no lock is copied while a thread holds it.
     context = multiprocessing.get_context("spawn")
-    reports, stop = context.Queue(), context.RawValue("b", 0)  # no lock, which a killed worker could hold for ever
+    reports, stop = context.Queue(), context.RawValue("b", 0)  # it has no lock, which a killed worker would keep
     others = {*multiprocessing.active_children()}
     end, outcome = _Signals(), _Outcome(on_result)
     with end, ProcessPoolExecutor(workers, context, _start, (reports, stop)) as pool, bars:
@@ -75,7 +76,7 @@ def run_tasks(tasks: Mapping[Hashable, Task], workers: int, on_result: OnResult)
 
 
 class _Outcome:
-    """What has become of the tasks: results, the first error, and what is lost."""
+    """The results, the first error, and the tasks that are lost."""
 
     def __init__(self, on_result: OnResult) -> None:
         self.results: dict[Hashable, Any] = {}
@@ -85,13 +86,13 @@ class _Outcome:
         self._on_result, self._unsaved = on_result, False
 
     def take(self, key: Hashable, future: "Future[Any]") -> bool:
-        """Take in a task that has ended, and say whether it has a result."""
+        """Take in a task that has ended, and return whether it has a result."""
         error = future.exception()
         if error is None:
             self.results[key] = future.result()
             try:
                 self._on_result(self.results)
-            except Exception:  # perhaps a disk that is full for a while: the next result is another chance
+            except Exception:  # such as a full disk; the next result is another chance
                 self._unsaved = True
             else:
                 self._unsaved = False
@@ -103,7 +104,7 @@ class _Outcome:
         return False
 
     def close(self, interrupted: bool) -> None:
-        """Save what is not saved yet, and raise what has to be raised."""
+        """Save the results that are not saved yet, and raise the first error."""
         if self._unsaved:
             self._on_result(self.results)
         if self.error is None or (interrupted and isinstance(self.error, BrokenProcessPool)):
@@ -111,7 +112,7 @@ class _Outcome:
         kept = f"kept: {_labels(self.results)}"
         if isinstance(self.error, BrokenProcessPool):
             self.error.add_note(
-                f"the system ended a process, perhaps for want of memory; lost: {_labels(self._lost)}; {kept}"
+                f"the system killed a worker, perhaps because memory was short; lost: {_labels(self._lost)}; {kept}"
             )
         else:
             self.error.add_note(f"in task {_label(self._failed)}; {kept}")
@@ -119,7 +120,7 @@ class _Outcome:
 
 
 class _Signals:
-    """Counts Ctrl-C and SIGTERM while it is entered, where a KeyboardInterrupt could break off anything."""
+    """Counts Ctrl-C and SIGTERM while it is entered. A KeyboardInterrupt could interrupt anything, such as a save."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -129,7 +130,7 @@ class _Signals:
         self.count += 1
 
     def __enter__(self) -> None:
-        if threading.current_thread() is threading.main_thread():  # the only one that may
+        if threading.current_thread() is threading.main_thread():  # other threads cannot set handlers
             self._before = {number: signal.signal(number, self._heard) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def __exit__(self, *_: object) -> None:
@@ -139,7 +140,7 @@ class _Signals:
 
 @contextlib.contextmanager
 def _held() -> Iterator[None]:
-    """Ctrl-C waits, also for processes started in here, until they ignore it themselves."""
+    """Block SIGINT here and in processes that start meanwhile; these ignore it later."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -170,7 +171,7 @@ def _labels(keys: Iterable[Hashable]) -> str:
 
 
 def _start(reports: Any, stop: Any) -> None:
-    """Ctrl-C reaches every process; only the main one answers it, and tells the workers by `stop`."""
+    """Initialize a worker. Ctrl-C reaches every process; workers ignore it, and the main process sets `stop`."""
     global _channel
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _channel = reports, stop
@@ -178,7 +179,7 @@ def _start(reports: Any, stop: Any) -> None:
 
 
 def _follow() -> None:
-    """End with the main process: killed, it could tell nobody to end."""
+    """End this worker when the main process ends: if that is killed, it cannot ask the workers to end."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
@@ -186,7 +187,7 @@ def _follow() -> None:
 
 
 def _run(key: Hashable, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-    """A task, in a worker."""
+    """Run a task in a worker."""
     assert _channel is not None
     reports, stop = _channel
 
@@ -202,6 +203,6 @@ def _run(key: Hashable, function: Callable[..., Any], args: tuple[Any, ...]) -> 
             raise plain from error
         try:
             pickle.loads(pickle.dumps(error))
-        except Exception:  # it could not reach the main process, which would take this one for dead
+        except Exception:  # the main process could not unpickle it, and would take this worker for dead
             raise plain from error
         raise
