@@ -32,7 +32,7 @@ from tinygrad_vg.study import run_tasks
 
 try:
     import fcntl
-except ModuleNotFoundError:  # Windows, which renames no folder whose files are open
+except ModuleNotFoundError:  # Windows, which does not rename a folder with open files
     fcntl = None
 
 OUT = Path("runs/mnist_depth")
@@ -236,9 +236,9 @@ def parse():
 
 
 def take_folder():
-    """Make OUT an empty folder for this run alone, until what this returns is closed.
+    """Make OUT an empty folder that only this run uses, until the returned lock is closed.
 
-    The system lets go of the file however the run ends, so that no lock is left behind.
+    The system releases the lock at the end of the process, also if that is killed.
     """
     OUT.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
@@ -252,17 +252,17 @@ def take_folder():
             pass  # a file system without locks
         if OUT.is_dir() and any(OUT.iterdir()):
             earlier = f"{OUT}-before-{datetime.now():%Y%m%d-%H%M%S}"
-            while Path(earlier).exists():  # clocks are put back
+            while Path(earlier).exists():  # clocks may be set back
                 earlier += "-again"
-            OUT.rename(earlier)  # an earlier run's results stay
+            OUT.rename(earlier)  # keep the results of an earlier run
         OUT.mkdir(exist_ok=True)
-        (OUT / "results.csv").touch()  # what cannot be written is said now, and not after the first training
+        (OUT / "results.csv").touch()  # if this fails, it fails before the first training
         (OUT / "results.csv").unlink()
         return stack.pop_all()
 
 
 def show(results, args):
-    """Pictures and tables of what there is."""
+    """Draw the pictures and print the tables, for all results that there are."""
     try:
         draw(results)
         report(results, args)
@@ -287,7 +287,7 @@ def main():
     with lock:
         try:
             results, interrupted = run_tasks(tasks, args.workers, keep)
-        finally:  # also of what there is after an error
+        finally:  # also after an error
             if kept:
                 show(kept, args)
     if interrupted:
@@ -302,6 +302,6 @@ def main():
 if __name__ == "__main__":
     try:
         main()
-    except KeyboardInterrupt:  # before the tasks began: they count it
+    except KeyboardInterrupt:  # before the tasks: run_tasks handles Ctrl-C itself
         print("Interrupted before the first result.", file=sys.stderr)
         sys.exit(130)

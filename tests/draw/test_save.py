@@ -159,7 +159,7 @@ def test_what_is_no_picture_is_not_written_as_one(digraph, suffix, what, tmp_pat
     program = executable(tmp_path / "bin" / "dot", f"cat '{tmp_path}/bin/written'")
     monkeypatch.setattr(SAVE, "find_engine", lambda: str(program))
     with pytest.raises(
-        RuntimeError, match=f"dot could not draw this graph: what it wrote is no whole {suffix.upper()}"
+        RuntimeError, match=f"dot could not draw this graph: what it wrote is not a complete {suffix.upper()}"
     ):
         draw.save(digraph, tmp_path / f"picture.{suffix}")
     assert os.listdir(tmp_path) == ["bin"]
@@ -186,7 +186,9 @@ def test_a_program_that_does_not_end_is_ended(digraph, how, tmp_path, monkeypatc
     monkeypatch.setattr(SAVE, "find_engine", lambda: str(program))
     (tmp_path / "out").mkdir()
     start = time.monotonic()
-    with pytest.raises(RuntimeError, match=r"dot could not draw this graph within 0\.3 seconds and was ended; .*think"):
+    with pytest.raises(
+        RuntimeError, match=r"dot could not draw this graph within 0\.3 seconds, and was killed; .*think"
+    ):
         draw.save(digraph, tmp_path / "out" / "picture.svg", timeout=0.3)
     assert time.monotonic() - start < 10
     assert os.listdir(tmp_path / "out") == []

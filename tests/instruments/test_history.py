@@ -95,7 +95,7 @@ def test_a_history_whose_arrays_do_not_fit_together_is_not_loaded(what, tmp_path
     tg.save(arrays, tmp_path / "misfit.npz")
     History.load(tmp_path / "whole.npz")
     words = "values of 2 layers" if what.endswith("missing") else what.partition(",")[0]
-    with pytest.raises(ValueError, match=f"misfit.npz is no history, because .* do not fit together: .*{words}"):
+    with pytest.raises(ValueError, match=f"misfit.npz is not a history: its arrays do not fit together: .*{words}"):
         History.load(tmp_path / "misfit.npz")
 
 

@@ -14,7 +14,7 @@ REMEDIES = (
     "install Graphviz (apt install graphviz, brew install graphviz, winget install graphviz), "
     "or without root: pip install graphviz-pure"
 )
-MOST_WORDS, MOST_PICTURE = 2000, 1 << 28  # bytes kept of what the program complains and draws
+MOST_WORDS, MOST_PICTURE = 2000, 1 << 28  # bytes that are kept of its messages and of its picture
 
 
 def find_engine() -> str | None:
@@ -25,23 +25,19 @@ def find_engine() -> str | None:
 
 
 def run(command: list[str], source: bytes, seconds: float) -> bytes:
-    """What the program writes when it is given `source`.
+    """Run a layout program on a DOT source, and return the picture that it writes.
 
     Raises:
-        RuntimeError: if it cannot be started, fails, writes nothing or too much, or takes longer than `seconds`; with
-            what it says itself.
+        RuntimeError: if the program cannot be started, fails, writes nothing or too much, or takes longer than
+            `seconds`; the message has the program's own words.
     """
-    failed, picture, words, late = (
-        f"{command[0]} could not draw this graph",
-        bytearray(),
-        bytearray(),
-        threading.Event(),
-    )
+    failed, late = f"{command[0]} could not draw this graph", threading.Event()
+    picture, words = bytearray(), bytearray()
     with tempfile.TemporaryFile() as given:
         given.write(source)
         given.seek(0)
         pipe = subprocess.PIPE
-        try:  # in a group of its own, so that all that it starts can be ended with it
+        try:  # in a process group of its own, so that its children can be killed with it
             process = subprocess.Popen(command, stdin=given, stdout=pipe, stderr=pipe, start_new_session=True)
         except OSError as error:
             raise RuntimeError(f"{failed}: it cannot be started, {error}") from error
@@ -62,7 +58,9 @@ def run(command: list[str], source: bytes, seconds: float) -> bytes:
             clock.cancel()
     said = words.decode(errors="replace").strip()
     if late.is_set():
-        raise RuntimeError(f"{failed} within {seconds:g} seconds and was ended; timeout= allows more. {said}".strip())
+        raise RuntimeError(
+            f"{failed} within {seconds:g} seconds, and was killed; timeout= sets another limit. {said}".strip()
+        )
     if process.returncode:
         raise RuntimeError(f"{failed}: {said or f'it said nothing, and ended with status {process.returncode}'}")
     if not 0 < len(picture) < MOST_PICTURE:
@@ -71,13 +69,13 @@ def run(command: list[str], source: bytes, seconds: float) -> bytes:
 
 
 def _read(stream: Any, kept: bytearray, most: int) -> None:
-    """Read to the end, so that the writer never waits, and keep the beginning."""
+    """Read a stream to its end, so that the writer never waits, and keep the first `most` bytes."""
     while chunk := stream.read1(1 << 16):
         kept += chunk[: most - len(kept)]
 
 
 def _end(process: "subprocess.Popen[bytes]", late: threading.Event) -> None:
-    """End the program, and its children: they may hold its pipes open."""
+    """Kill the program and its children, which may hold its pipes open."""
     late.set()
     if hasattr(os, "killpg"):
         with contextlib.suppress(ProcessLookupError):

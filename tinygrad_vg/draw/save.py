@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from graphviz import Digraph
 
 _FORMATS = (".svg", ".png", ".pdf", ".dot")
-_FRAMES = {"png": (b"\x89PNG\r\n\x1a\n", b"IEND"), "pdf": (b"%PDF-", b"%%EOF")}  # what a whole one starts and ends with
+_FRAMES = {
+    "png": (b"\x89PNG\r\n\x1a\n", b"IEND"),
+    "pdf": (b"%PDF-", b"%%EOF"),
+}  # the start and the end of a complete one
 _NODE = re.compile(r'\s*(?!(?:graph|node|edge)\b)("(?:[^"\\]|\\.)*"|[^\s"=\[{}]+)\s*(?:\[|$)')  # in a line of DOT
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 
@@ -74,7 +77,7 @@ def _rendered(digraph: "Digraph", kind: str, max_nodes: int, timeout: float) -> 
     picture = run(command, digraph.source.encode(), timeout)
     start, end = _FRAMES.get(kind, (b"", b""))
     if not (picture.startswith(start) and end in picture[-1024:]):
-        raise RuntimeError(f"{engine} could not draw this graph: what it wrote is no whole {kind.upper()}")
+        raise RuntimeError(f"{engine} could not draw this graph: what it wrote is not a complete {kind.upper()}")
     try:
         return _with_titles(picture) if kind == "svg" else picture
     except ElementTree.ParseError as error:

@@ -156,7 +156,7 @@ class History:
 
         Raises:
             OSError: if the file cannot be read.
-            ValueError: if it does not hold a history, or its arrays do not fit together.
+            ValueError: if it does not hold a history, or the arrays do not fit together.
         """
         arrays = load(path)
         missing = {"steps", "layers", "names", "log10_norm"} - arrays.keys()
@@ -165,7 +165,7 @@ class History:
         if missing or arrays.keys() - {field.name for field in fields(cls)} - values.keys():
             raise ValueError(f"{os.fspath(path)} holds {sorted(arrays)}, not a history")
         if misfit := _misfit(arrays, [name for name in values if name in arrays], len(values)):
-            raise ValueError(f"{os.fspath(path)} is no history, because its arrays do not fit together: {misfit}")
+            raise ValueError(f"{os.fspath(path)} is not a history: its arrays do not fit together: {misfit}")
         arrays |= {"layers": layers, "names": tuple(arrays["names"].tolist())}
         if values.keys() & arrays.keys():
             arrays["values"] = tuple(arrays.pop(name) for name in values)
