@@ -89,7 +89,7 @@ def mnist(
 
 @functools.cache
 def _check_shipped(prefix: str) -> None:
-    """Compare the shipped files with their SHA-256, once in a process. It takes a hundredth of the time to unpack them."""
+    """Compare the shipped files with their SHA-256, once in a process; unpacking takes a hundred times as long."""
     for name, digest in _SHA256.items():
         if name.startswith(prefix):
             found = hashlib.sha256(_find(_SHIPPED, name).read_bytes()).hexdigest()
