@@ -1,5 +1,7 @@
 """Biases: which modules a recorder takes for layers, and the gradient of a bias that a layer does not have."""
 
+import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tinygrad_vg.engine import ExtendedArray
@@ -34,3 +36,20 @@ def summed(delta: Any, members: tuple[int, ...]) -> Any:
     if isinstance(delta, ExtendedArray):
         return ExtendedArray(delta.mantissa.sum(axis=axes), delta.exponent)
     return array_of(delta).sum(axis=axes)
+
+
+def warn_of_order(names: Sequence[str], biases: Sequence[Parameter | None], gradients: Mapping[Any, Any]) -> None:
+    """Warn if the layers are called in another order than that of their numbers.
+
+    Args:
+        names, biases: of the layers, layer 1 first.
+        gradients: those of a walk: a leaf whose consumers are younger comes first.
+    """
+    places = {bias: i for i, bias in enumerate(biases) if bias is not None}
+    called = [places[vertex] for vertex in gradients if vertex in places][::-1]
+    if called != sorted(called):
+        warnings.warn(
+            f"the layers are called in the order {', '.join(names[i] for i in called)}, but numbered in that of the "
+            f"attributes, {', '.join(names[i] for i in sorted(called))}: set the attributes in the order of the calls",
+            stacklevel=2,
+        )

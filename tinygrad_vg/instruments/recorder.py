@@ -2,14 +2,14 @@
 
 import math
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Literal, Self
 
 import numpy as np
 
 from tinygrad_vg.engine import ExtendedArray, HookHandle, Tensor, Walk, listen
-from tinygrad_vg.instruments.biases import bias_form, bias_of, is_layer, summed
+from tinygrad_vg.instruments.biases import bias_form, bias_of, is_layer, summed, warn_of_order
 from tinygrad_vg.instruments.history import History, positions
 from tinygrad_vg.instruments.judging import judge_history
 from tinygrad_vg.instruments.magnitude import array_of, log10_norm
@@ -30,8 +30,9 @@ class GradientRecorder:
     would have, ∂C/∂z summed over the batch and over the layer's calls.
 
     The layers are the modules with a `bias` and the Linears without one, numbered in the order of
-    `model.named_modules()`. The recorder counts, from 0, the backwards that reach a layer; the history has a row for
-    each of them that is kept. The `with` block may be entered again, and the count then continues.
+    `model.named_modules()`, that of the attributes. A warning tells where the model calls them in another order, so
+    that layer 1 is not at the input side. The recorder counts, from 0, the backwards that reach a layer; the history
+    has a row for each of them that is kept. The `with` block may be entered again, and the count then continues.
 
     Args:
         model: a network, or an ensemble of networks (`nn.stack`).
@@ -209,7 +210,7 @@ class GradientRecorder:
                 gradients[i] = gradients[i] + total if i in gradients else total
         if not gradients:
             return  # the backward of another graph
-        self._begin_row()
+        self._begin_row(walk.gradients)
         if self._row is not None:
             if len(gradients) < len(self.biases):
                 self._reached[self._row] = [i in gradients for i in range(len(self.biases))]
@@ -230,7 +231,7 @@ class GradientRecorder:
             self._verdict = verdict
             on_verdict(diagnosis)
 
-    def _begin_row(self) -> None:
+    def _begin_row(self, gradients: Mapping[Any, Any]) -> None:
         """Count a backward, and give it a row in the blocks if it may be kept."""
         self._end_row()
         if len(self._waiting) == self._rows:
@@ -239,6 +240,7 @@ class GradientRecorder:
         if self._backward == 0:
             parts = [part for module in self._modules for part in vars(module).values()]
             self.began_untrained = not any(isinstance(part, Parameter) and part.is_trained for part in parts)
+            warn_of_order(self.names, self.biases, gradients)
         self._is_spaced = self._backward % self._kept.every == 0
         self._row = None
         # Until the first NaN or inf every backward has a row: it may be one of the 10 before that.
