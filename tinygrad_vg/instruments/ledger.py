@@ -192,7 +192,8 @@ class Ledger:
     def table(self, width: int = 100) -> LedgerTable:
         """The rows as a table of text, at most `width` columns wide where that is possible."""
         if not self.heard:
-            return LedgerTable((), np.nan, width, f"{len(self.layers)} layers; no backward heard yet")
+            count = len(self._listener.layers)
+            return LedgerTable((), np.nan, width, f"{count} layer{'s' * (count > 1)}; no backward heard yet")
         return LedgerTable(self.rows, self.log10_norm[-1], width)
 
     def __str__(self) -> str:

@@ -15,7 +15,7 @@ from tinygrad_vg.instruments.signals import Unit, dry_run
 from tinygrad_vg.nn import Linear, Module
 
 Function = Callable[[Any], Any]
-Activation = Module | type[Module] | Function
+ActivationLike = Module | type[Module] | Function
 Floats = NDArray[np.float64]
 
 
@@ -82,7 +82,7 @@ class MeanField:
 
 
 def mean_field(
-    activation: Activation, weight_std: ArrayLike, bias_std: ArrayLike, width: ArrayLike, depth: int, input_q: float
+    activation: ActivationLike, weight_std: ArrayLike, bias_std: ArrayLike, width: ArrayLike, depth: int, input_q: float
 ) -> MeanField:
     """Predict how gradients shrink or grow in networks with weights N(0, σ_w²/n_in) and biases N(0, σ_b²).
 
@@ -169,7 +169,7 @@ def mean_field_of(model: Module, images: Any) -> MeanField:
     )
 
 
-def critical_weight_std(activation: Activation, bias_std: float) -> float:
+def critical_weight_std(activation: ActivationLike, bias_std: float) -> float:
     """The σ_w at which gradients keep their length: χ = 1 at a stable fixed point q* of the length map.
 
     Gradients vanish below it and explode above it (Schoenholz et al. 2017). If there are several, this returns the one
@@ -276,7 +276,7 @@ def _normal_rule() -> tuple[Floats, Floats]:
     return np.concatenate([-z, z]), np.concatenate([weights, weights])
 
 
-def _function(activation: Activation) -> Function:
+def _function(activation: ActivationLike) -> Function:
     """The activation as a function of Tensors, after a check that it is elementwise and passes gradients."""
     function: Any = activation() if isinstance(activation, type) and issubclass(activation, Module) else activation
     if not callable(function):

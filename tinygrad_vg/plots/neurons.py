@@ -8,7 +8,7 @@ import numpy as np
 
 from tinygrad_vg import nn
 from tinygrad_vg.engine import Tensor, cotangents
-from tinygrad_vg.instruments.theory import Activation
+from tinygrad_vg.instruments.theory import ActivationLike
 from tinygrad_vg.notation import BROKEN
 from tinygrad_vg.plots.axes import beside, layer_ticks, legend_below, new_axes
 
@@ -80,7 +80,7 @@ def neuron_bars(gradients: Iterable[Any], ax: "Axes | None" = None, top: int = 6
     return ax
 
 
-def slope_curve(activation: Activation, ax: "Axes | None" = None) -> "Axes":
+def slope_curve(activation: ActivationLike, ax: "Axes | None" = None) -> "Axes":
     """Draw the slope of an activation, σ′(z), for z from −8 to 8, and mark its maximum, 1/4 for the sigmoid.
 
     Several curves may be drawn on the same axes.
