@@ -168,11 +168,23 @@ def sigmoid_error(z: Any, target: Any) -> Any:
     return error
 
 
+def goes_with(target: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    """Whether a target of this shape goes with an input of that one: the same, with or without leading axes.
+
+    Labels (10,) do not pass for a row of (10, 10), though they would broadcast.
+    """
+    return target == shape or (len(target) > 1 and target == shape[max(0, len(shape) - len(target)) :])
+
+
 @differentiable(lambda g, y, z, target: g * sigmoid_error(z, target), lambda g, y, z, target: -g * z)
 def binary_cross_entropy_with_logits(z: Any, target: Any) -> Any:
     """−t log σ(z) − (1−t) log(1 − σ(z)) = softplus(z) − t z, elementwise.
 
-    Its slope in z is σ(z) − t: the σ′ of the output layer cancels (Nielsen, chapter 3).
+    Its slope in z is σ(z) − t: the σ′ of the output layer cancels (Nielsen, chapter 3). The target is a number, or has
+    the shape of z, with or without leading axes.
+
+    Raises:
+        ValueError: if the target has another shape.
 
     >>> import numpy as np
     >>> from tinygrad_vg import ops
@@ -180,6 +192,12 @@ def binary_cross_entropy_with_logits(z: Any, target: Any) -> Any:
     array([800.,   0.])
     """
     z = np.asarray(z)
+    shape = np.shape(target)
+    if shape and not goes_with(shape, z.shape):
+        raise ValueError(
+            f"a target of shape {shape} does not go with logits of shape {z.shape}: "
+            f"together they would broadcast, which no loss means; write it in the shape {z.shape}"
+        )
     return np.maximum(z, number(0, z.dtype)) - z * target + np.log1p(np.exp(-np.abs(z)))
 
 
@@ -220,14 +238,23 @@ def _one_hot(target: Any, z: Any) -> Any:
 def cross_entropy(z: Any, target: Any) -> Any:
     """−Σ p log softmax(z) over the last axis: (..., B, C) → (..., B).
 
-    `target` holds class indices (B,), an integer array, or probabilities (B, C).
+    `target` holds class indices (B,), an integer array, or probabilities (B, C). A class that has probability 0 adds 0,
+    also where its logit is −∞.
+
+    Raises:
+        ValueError: if there is no such class.
 
     >>> import numpy as np
     >>> from tinygrad_vg import ops
     >>> ops.cross_entropy(np.zeros((1, 4)), np.array([2])).round(4)
     array([1.3863])
     """
-    return -np.sum(_one_hot(target, z) * log_softmax(z), axis=-1)
+    classes, indices = np.shape(z)[-1], np.asarray(target)
+    if indices.dtype.kind in "iu" and indices.size and not 0 <= indices.min() <= indices.max() < classes:
+        raise ValueError(f"class indices run from 0 to {classes - 1}; found {indices.min()} to {indices.max()}")
+    p, logs = _one_hot(indices, z), log_softmax(z)
+    terms = np.zeros(np.broadcast_shapes(p.shape, logs.shape), np.result_type(p, logs))
+    return -np.sum(np.multiply(p, logs, out=terms, where=p != 0), axis=-1)  # 0 · log 0 is 0
 
 
 @differentiable(lambda g, y, a, index, shape: g[index])

@@ -1,8 +1,10 @@
 """What is recorded: calls that ask for gradients, none, or all. The state is each thread's own."""
 
+import functools
+import inspect
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
+from typing import Any
 
 
 class Recording(threading.local):
@@ -11,18 +13,101 @@ class Recording(threading.local):
     Attributes:
         enabled: whether calls are recorded for the sake of gradients.
         everything: whether calls without a gradient are recorded too.
+        entered: the switches whose contexts this thread is in, the innermost last.
     """
 
     enabled = True
     everything = False
 
+    def __init__(self) -> None:  # called once in each thread
+        self.entered: list[Switch] = []
+
+
+class Switch:
+    """A context in which one attribute of `recording` has a given value; also a decorator.
+
+    It is entered as often as one likes, also inside itself. The innermost context that is still open decides: two
+    generators that are closed in the order in which they were opened leave behind what was there before.
+    """
+
+    __slots__ = ("attribute", "value")
+
+    def __init__(self, attribute: str, value: bool) -> None:
+        self.attribute = attribute
+        self.value = value
+
+    def __enter__(self) -> None:
+        recording.entered.append(self)
+        setattr(recording, self.attribute, self.value)
+
+    def __exit__(self, *exception: object) -> None:
+        entered = recording.entered
+        for i in reversed(range(len(entered))):
+            if entered[i] is self:
+                del entered[i]
+                break
+        values = [switch.value for switch in entered if switch.attribute == self.attribute]
+        setattr(recording, self.attribute, values[-1] if values else getattr(Recording, self.attribute))
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function with its whole body in this context; of a generator or coroutine each step from yield to yield.
+
+        Raises:
+            TypeError: if it is no function, or makes an asynchronous generator.
+        """
+        if not callable(function):
+            raise TypeError(f"the decorator stands above a function, not {function!r}")
+        if inspect.isasyncgenfunction(function):
+            raise TypeError(
+                f"{function.__name__} makes an asynchronous generator, which the decorator cannot follow; "
+                "write `with tg.no_grad():` inside it, around what has no yield"
+            )
+
+        @functools.wraps(function)
+        def plain(*args: Any, **kwargs: Any) -> Any:
+            with self:
+                return function(*args, **kwargs)
+
+        @functools.wraps(function)
+        def generator(*args: Any, **kwargs: Any) -> Any:
+            return (yield from Steps(function(*args, **kwargs), self))
+
+        @functools.wraps(function)
+        async def coroutine(*args: Any, **kwargs: Any) -> Any:
+            return await Steps(function(*args, **kwargs), self)
+
+        if inspect.isgeneratorfunction(function):
+            return generator
+        return coroutine if inspect.iscoroutinefunction(function) else plain
+
+
+class Steps(Generator[Any, Any, Any]):
+    """A generator or coroutine whose steps run in a context, and nobody else's while it is suspended."""
+
+    def __init__(self, steps: Any, context: Switch) -> None:
+        self.steps = steps
+        self.context = context
+
+    def send(self, value: Any) -> Any:
+        with self.context:
+            return self.steps.send(value)
+
+    def throw(self, *exception: Any) -> Any:
+        with self.context:
+            return self.steps.throw(*exception)
+
+    def __await__(self) -> "Steps":
+        return self
+
 
 recording = Recording()
 
 
-@contextmanager
-def no_grad() -> Iterator[None]:
-    """Inside this context (or a function it decorates) nothing is recorded in this thread.
+def no_grad() -> Switch:
+    """Inside this context, or a function that it decorates, nothing is recorded in this thread.
+
+    The context lasts until it is left: a generator that yields inside `with no_grad():` leaves it on for whoever
+    called it. `@no_grad()` above the generator, or above a coroutine, holds for its own steps alone.
 
     >>> import tinygrad_vg as tg
     >>> t = tg.Tensor([1.0, 2.0], requires_grad=True)
@@ -30,15 +115,10 @@ def no_grad() -> Iterator[None]:
     ...     (t * t).requires_grad
     False
     """
-    before, recording.enabled = recording.enabled, False
-    try:
-        yield
-    finally:
-        recording.enabled = before
+    return Switch("enabled", False)
 
 
-@contextmanager
-def enable_grad() -> Iterator[None]:
+def enable_grad() -> Switch:
     """Inside this context calls are recorded, also inside a `no_grad`.
 
     >>> import tinygrad_vg as tg
@@ -47,11 +127,7 @@ def enable_grad() -> Iterator[None]:
     ...     (t * t).requires_grad
     True
     """
-    before, recording.enabled = recording.enabled, True
-    try:
-        yield
-    finally:
-        recording.enabled = before
+    return Switch("enabled", True)
 
 
 def is_grad_enabled() -> bool:
@@ -65,8 +141,7 @@ def is_grad_enabled() -> bool:
     return recording.enabled
 
 
-@contextmanager
-def record_everything() -> Iterator[None]:
+def record_everything() -> Switch:
     """Inside this context calls that have no gradient are recorded too, comparisons and data among them.
 
     A graph that is recorded so holds every array that depends on a Tensor: it can be run again on other numbers.
@@ -77,8 +152,4 @@ def record_everything() -> Iterator[None]:
     >>> positive.node.operation.kernel(np.array([3.0, -4.0]), *positive.node.values[1:])
     array([ True, False])
     """
-    before, recording.everything = recording.everything, True
-    try:
-        yield
-    finally:
-        recording.everything = before
+    return Switch("everything", True)

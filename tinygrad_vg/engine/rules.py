@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_vg.engine.operations import defvjp, enter
-from tinygrad_vg.engine.ops import scatter, sigmoid_slope
+from tinygrad_vg.engine.ops import scatter, sigmoid, sigmoid_slope
 
 # Rules longer than a line.
 
@@ -33,6 +33,11 @@ def spread(g: Any, a: Any, axis: Any, keepdims: bool) -> Any:
 def unreduce(g: Any, axis: Any) -> Any:
     """Put back, with length 1, the axes that a reduction took away; a number needs none to broadcast."""
     return g if axis is None else np.expand_dims(g, axis)
+
+
+def ratio(numerator: float, denominator: float) -> float:
+    """Of two counts; nan where the denominator is 0, as in the mean over nothing."""
+    return numerator / denominator if denominator else math.nan
 
 
 def larger_vjp(g: Any, y: Any, a: Any, b: Any) -> Any:
@@ -52,7 +57,9 @@ def prod_vjp(g: Any, y: Any, a: Any, axis: Any = None, *, keepdims: bool = False
     """A factor's slope is the product of those before it and those behind it, which is right at zeros too."""
     if not keepdims:
         g = unreduce(g, axis)
-    axes = tuple(range(np.ndim(a))) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    if axis is None or np.ndim(a) == 0:  # NumPy lets a number have an axis 0
+        axis = tuple(range(np.ndim(a)))
+    axes = axis if isinstance(axis, tuple) else (axis,)
     last = tuple(range(-len(axes), 0))
     moved = np.moveaxis(a, axes, last)
     row = np.reshape(moved, (*np.shape(moved)[: np.ndim(a) - len(axes)], -1))
@@ -73,8 +80,8 @@ def product_before(row: Any) -> Any:
 
 def var_vjp(g: Any, y: Any, a: Any, axis: Any = None, *, ddof: float = 0, keepdims: bool = False) -> Any:
     """2 (a − mean a) / (n − ddof)."""
-    n = np.size(a) / np.size(y)
-    return 2 / (n - ddof) * spread(g, a, axis, keepdims) * (a - np.mean(a, axis=axis, keepdims=True))
+    n = ratio(np.size(a), np.size(y))
+    return ratio(2, n - ddof) * spread(g, a, axis, keepdims) * (a - np.mean(a, axis=axis, keepdims=True))
 
 
 def std_vjp(g: Any, y: Any, a: Any, axis: Any = None, *, ddof: float = 0, keepdims: bool = False) -> Any:
@@ -109,8 +116,9 @@ def clip_max_vjp(g: Any, y: Any, a: Any, a_min: Any, a_max: Any, *, min: Any = N
 
 def power_exponent_vjp(g: Any, y: Any, a: Any, b: Any) -> Any:
     """aᵇ log a, by the exponent."""
+    origin = np.logical_and(a == 0, b >= 0)  # where y keeps its value when b moves: 0 · log 1; 0⁻¹ falls without end
     # Times ones, a Python number takes the dtype of y; NumPy's log of it would be float64.
-    return g * y * np.log(a * np.ones_like(y) + (a == 0))
+    return g * y * np.log(a * np.ones_like(y) + origin)
 
 
 def where(condition: Any, *branches: Any) -> Any:
@@ -142,6 +150,13 @@ def matmul_right_vjp(g: Any, y: Any, a: Any, b: Any) -> Any:
     return np.matmul(np.swapaxes(a, -1, -2), g)
 
 
+def arctan2_vjp(g: Any, other: Any, own: Any) -> Any:
+    """The other coordinate over the square of the distance to the origin; 0 there, as np.hypot has it."""
+    r = np.hypot(own, other)
+    r = r + (r == 0)
+    return g * (other / r) / r
+
+
 def cumsum_vjp(g: Any, y: Any, a: Any, axis: Any = None) -> Any:
     """Each element enters the sums from its own place on."""
     return np.reshape(np.flip(np.cumsum(np.flip(g, axis), axis=axis), axis), np.shape(a))
@@ -149,7 +164,7 @@ def cumsum_vjp(g: Any, y: Any, a: Any, axis: Any = None) -> Any:
 
 def transpose_vjp(g: Any, y: Any, a: Any, axes: Any = None) -> Any:
     """The inverse permutation."""
-    return np.transpose(g, None if axes is None else tuple(np.argsort([i % np.ndim(a) for i in axes])))
+    return np.transpose(g, None if axes is None else tuple(np.argsort(np.ravel(axes) % np.ndim(a))))
 
 
 # fmt: off
@@ -169,7 +184,7 @@ defvjp(np.float_power, power_base_vjp, power_exponent_vjp)
 defvjp(np.reciprocal, lambda g, y, a: -g * y * y)
 defvjp(np.square,     lambda g, y, a: 2 * g * a)
 defvjp(np.sqrt,       lambda g, y, a: 0.5 * g / y)
-defvjp(np.cbrt,       lambda g, y, a: g / (3 * y * y))
+defvjp(np.cbrt,       lambda g, y, a: g / (3 * y) / y)
 defvjp(np.ldexp,      lambda g, y, a, n: np.ldexp(g, n), None)
 
 # Exponentials and logarithms.
@@ -177,11 +192,11 @@ defvjp(np.exp,        lambda g, y, a: g * y)
 defvjp(np.exp2,       lambda g, y, a: g * y * _LN2)
 defvjp(np.expm1,      lambda g, y, a: g * np.exp(a))
 defvjp(np.log,        lambda g, y, a: g / a)
-defvjp(np.log2,       lambda g, y, a: g / (a * _LN2))
-defvjp(np.log10,      lambda g, y, a: g / (a * _LN10))
+defvjp(np.log2,       lambda g, y, a: g * (1 / _LN2) / a)
+defvjp(np.log10,      lambda g, y, a: g * (1 / _LN10) / a)
 defvjp(np.log1p,      lambda g, y, a: g / (1 + a))
-defvjp(np.logaddexp,  lambda g, y, a, b: g * np.exp(a - y),  lambda g, y, a, b: g * np.exp(b - y))
-defvjp(np.logaddexp2, lambda g, y, a, b: g * np.exp2(a - y), lambda g, y, a, b: g * np.exp2(b - y))
+defvjp(np.logaddexp,  lambda g, y, a, b: g * sigmoid(a - b), lambda g, y, a, b: g * sigmoid(b - a))
+defvjp(np.logaddexp2, lambda g, y, a, b: g * sigmoid((a - b) * _LN2), lambda g, y, a, b: g * sigmoid((b - a) * _LN2))
 
 # Trigonometric and hyperbolic functions. tanh z = 2σ(2z) − 1, and the slope 4σ′(2z) is exact where 1 − y² is 0.
 defvjp(np.sin,        lambda g, y, a: g * np.cos(a))
@@ -189,10 +204,9 @@ defvjp(np.cos,        lambda g, y, a: -g * np.sin(a))
 defvjp(np.tan,        lambda g, y, a: g * (1 + y * y))
 defvjp(np.arcsin,     lambda g, y, a: g / np.sqrt((1 - a) * (1 + a)))
 defvjp(np.arccos,     lambda g, y, a: -g / np.sqrt((1 - a) * (1 + a)))
-defvjp(np.arctan,     lambda g, y, a: g / (1 + a * a))
-defvjp(np.arctan2,    lambda g, y, a, b: g * (b / np.hypot(a, b)) / np.hypot(a, b),
-                      lambda g, y, a, b: -g * (a / np.hypot(a, b)) / np.hypot(a, b))
-defvjp(np.hypot,      lambda g, y, a, b: g * a / (y + (y == 0)),  lambda g, y, a, b: g * b / (y + (y == 0)))
+defvjp(np.arctan,     lambda g, y, a: g / np.hypot(1, a) / np.hypot(1, a))
+defvjp(np.arctan2,    lambda g, y, a, b: arctan2_vjp(g, b, a),      lambda g, y, a, b: arctan2_vjp(-g, a, b))
+defvjp(np.hypot,      lambda g, y, a, b: g * (a / (y + (y == 0))),  lambda g, y, a, b: g * (b / (y + (y == 0))))
 defvjp(np.sinh,       lambda g, y, a: g * np.cosh(a))
 defvjp(np.cosh,       lambda g, y, a: g * np.sinh(a))
 defvjp(np.tanh,       lambda g, y, a: 4 * g * sigmoid_slope(2 * a))
@@ -223,7 +237,7 @@ defvjp(np.vecdot,     lambda g, y, a, b: np.expand_dims(g, -1) * b, lambda g, y,
 # Reductions.
 defvjp(np.sum,        lambda g, y, a, axis=None, *, keepdims=False: spread(g, a, axis, keepdims))
 defvjp(np.mean,       lambda g, y, a, axis=None, *, keepdims=False:
-                          spread(g * (np.size(y) / np.size(a)), a, axis, keepdims))
+                          spread(g * ratio(np.size(y), np.size(a)), a, axis, keepdims))
 defvjp(np.prod,       prod_vjp)
 defvjp(np.var,        var_vjp)
 defvjp(np.std,        std_vjp)

@@ -9,14 +9,16 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy import ndarray
 
 from tinygrad_vg.engine import composites as composites  # composites and rules fill the registry
 from tinygrad_vg.engine import rules as rules
 from tinygrad_vg.engine.arithmetic import Arithmetic
+from tinygrad_vg.engine.arrays import as_array, refuse
 from tinygrad_vg.engine.extended import EXTENDED, ExtendedArray
 from tinygrad_vg.engine.graph import PLAIN, Call, Edge, Node, Plain, owned, walk
 from tinygrad_vg.engine.hooks import Hook, HookHandle
-from tinygrad_vg.engine.operations import OPERATIONS, why_no_gradient, why_undefined
+from tinygrad_vg.engine.operations import OPERATIONS, undefined, why_no_gradient
 from tinygrad_vg.engine.recording import recording
 
 
@@ -27,11 +29,10 @@ def record(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
         A Tensor. A function whose value has no derivative, such as a comparison, gives a plain array instead.
 
     Raises:
-        TypeError: if the function has no rule, or its rule does not cover the call.
+        TypeError: if the function has no rule, its rule does not cover the call, or an argument is an np.matrix or has
+            a mask.
     """
-    operation = OPERATIONS.get(function)
-    if operation is None:
-        raise TypeError(why_undefined(function))
+    operation = OPERATIONS.get(function) or undefined(function)
     rules = operation.rules
     if kwargs or len(args) > len(rules):  # always where there are no rules
         if operation.kind == "composite":
@@ -49,14 +50,15 @@ def record(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
                 if rule is not None:
                     edges.append((index, argument, rule))
         else:
+            if type(argument) is not ndarray and isinstance(argument, ndarray):
+                refuse(argument)
             values.append(argument)
     if not found and rules:  # the function was called with a list of them
         raise TypeError(f"{operation.name} takes Tensors as arguments, not in a list; put them together by np.stack")
     output = operation.kernel(*values, **kwargs)
     if not rules and not (operation.kind == "constant" and recording.everything):
         return output
-    if not isinstance(output, np.ndarray):
-        output = np.asarray(output)
+    output = output if isinstance(output, ndarray) else np.asarray(output)
     tensor = Tensor.__new__(Tensor)  # as the constructor does, without its checks
     tensor.data = output
     tensor.grad = tensor.name = tensor.node = tensor.call = tensor.hooks = None
@@ -113,7 +115,7 @@ class Tensor(Arithmetic["Tensor"]):
     hooks: dict[int, Hook] | None
 
     def __init__(self, array: Any, requires_grad: bool = False, name: str | None = None) -> None:
-        data = np.asarray(array)
+        data = as_array(array)
         if requires_grad and data.dtype.kind != "f":
             raise TypeError(f"only arrays of real floating-point numbers have gradients, not {data.dtype}")
         self.data = data
@@ -240,7 +242,7 @@ def cotangent(tensor: Tensor, gradient: Any = None, recorded: bool = False) -> A
             )
         seed = np.asarray(1, tensor.data.dtype).reshape(tensor.data.shape)
     else:
-        seed = gradient.data if isinstance(gradient, Tensor) else np.asarray(gradient, tensor.data.dtype)
+        seed = gradient.data if isinstance(gradient, Tensor) else as_array(gradient, tensor.data.dtype)
         if seed.shape != tensor.data.shape:
             raise ValueError(f"the gradient of {tensor.label} must have shape {tensor.shape}, not {seed.shape}")
     if not recorded:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_vg.engine import Tensor, differentiable, ops
+from tinygrad_vg.engine.arrays import as_array
 from tinygrad_vg.engine.kernels import number
 from tinygrad_vg.nn.module import Module
 
@@ -49,11 +50,10 @@ def like(target: Any, input: Any) -> Any:
     """
     dtype = input.dtype if input.dtype.kind == "f" else None
     if not isinstance(target, Tensor):
-        target = np.asarray(target, dtype)
+        target = as_array(target, dtype)
     elif not target.requires_grad and dtype not in (None, target.dtype):
         target = target.astype(dtype)
-    shape = input.shape
-    if target.shape != shape and (target.ndim < 2 or target.shape != shape[max(0, len(shape) - target.ndim) :]):
+    if not ops.goes_with(target.shape, input.shape):
         raise ValueError(
             f"a target of shape {target.shape} does not go with an input of shape {input.shape}; "
             "class indices (integers) become rows by np.eye(classes)[indices]; an ensemble's output keeps its last axis"
@@ -94,7 +94,9 @@ class BCEWithLogitsLoss(Loss):
 class CrossEntropyLoss(Loss):
     """−ln softmax(input)[target], one value a sample, then reduced.
 
-    `input` is (..., B, C); `target` class indices (B,), integers, or probabilities (B, C).
+    `input` is (B, C), of an ensemble (R, B, C); `target` class indices (B,), integers, or probabilities (B, C). The
+    classes stand on the last axis. PyTorch has them on axis 1, and where all axes are of one length no shape tells
+    which was meant: so a target with more axes is refused, and `ops.cross_entropy` takes it.
 
     >>> import numpy as np
     >>> from tinygrad_vg import nn, Tensor
@@ -104,19 +106,27 @@ class CrossEntropyLoss(Loss):
 
     def forward(self, input: Any, target: Any) -> Any:
         if not isinstance(target, Tensor):
-            target = np.asarray(target)
+            target = as_array(target)
         if target.dtype.kind not in "iu":
             target = like(target, input)
+            self._flat(target, 2)
             return self.reduce(ops.cross_entropy(input, target), target.shape[:-1])
-        classes, indices = input.shape[-1], target.data if isinstance(target, Tensor) else target
-        if indices.shape != input.shape[input.ndim - 1 - indices.ndim : -1]:
+        if target.shape != input.shape[input.ndim - 1 - target.ndim : -1]:
             raise ValueError(
-                f"class indices of shape {indices.shape} do not go with an input of shape {input.shape}; "
+                f"class indices of shape {target.shape} do not go with an input of shape {input.shape}; "
                 "probabilities, also rows of zeros and ones, are given as floats"
             )
-        if indices.size and not 0 <= indices.min() <= indices.max() < classes:
-            raise ValueError(f"class indices run from 0 to {classes - 1}; found {indices.min()} to {indices.max()}")
+        self._flat(target, 1)
         return self.reduce(ops.cross_entropy(input, target), target.shape)
+
+    def _flat(self, target: Any, axes: int) -> None:
+        """Raise ValueError for a target of more axes than one batch has."""
+        if target.ndim > axes:
+            raise ValueError(
+                f"a target of shape {target.shape} has more axes than class indices (B,) or probabilities (B, C); "
+                "write np.mean(ops.cross_entropy(input, target)), with the classes on the last axis: "
+                "np.moveaxis(input, 1, -1) puts PyTorch's there"
+            )
 
 
 @differentiable(lambda g, y, a, n: np.zeros(np.shape(a), g.dtype) + g / n, None)
