@@ -11,11 +11,22 @@ def as_array(value: Any, dtype: Any = None) -> Any:
     """The same as `np.asarray`, but what would lose its meaning in it is refused.
 
     Raises:
-        TypeError: for an np.matrix or a masked array.
+        TypeError: for an np.matrix, a masked array, or complex numbers where real ones are asked for.
     """
     if isinstance(value, ndarray) and type(value) is not ndarray:
         refuse(value)
-    return np.asarray(value, dtype)
+    array = np.asarray(value)
+    if dtype is None or array.dtype is dtype:
+        return array
+    if array.dtype.kind == "c":
+        raise TypeError(f"{array.dtype} numbers would lose their imaginary part as {dtype}; write .real or abs()")
+    return array.astype(dtype, copy=False)
+
+
+def check_floats(dtype: Any) -> None:
+    """Raise TypeError for a type of numbers that has no gradients."""
+    if dtype.kind != "f":
+        raise TypeError(f"only arrays of real floating-point numbers have gradients, not {dtype}")
 
 
 def refuse(value: Any) -> None:

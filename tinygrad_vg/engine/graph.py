@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from tinygrad_vg.engine.arrays import check_floats
 from tinygrad_vg.engine.hooks import LISTENERS, Gradient, Hook, Walk, call_hooks
 from tinygrad_vg.engine.operations import Operation, Rule
 
@@ -183,7 +184,7 @@ def _visit(
                 if share.shape != value.shape or share.dtype is not value.dtype:
                     share = mode.fit(share, value)
             except AttributeError as error:
-                raise TypeError(f"the rule that gives {source.label} its gradient answered {share!r}") from error
+                raise TypeError(why_no_share(share, value, source)) from error
             if source in gradients:
                 gradients[source] = gradients[source] + share
             else:
@@ -201,13 +202,25 @@ def fit(g: Any, value: Any) -> Any:
     """Sum a gradient over the axes along which its argument was broadcast; give it the argument's dtype.
 
     A value used n times along an axis receives n shares, and its gradient is their sum.
+
+    Raises:
+        TypeError: if the argument holds other numbers than floats: its gradient would be rounded to 0.
     """
+    if g.dtype is not value.dtype:
+        check_floats(value.dtype)
     if g.shape != value.shape:
         lead = g.ndim - value.ndim
         axes = tuple(range(lead)) + tuple(i + lead for i, n in enumerate(value.shape) if n == 1)
         g = np.reshape(np.sum(g, axis=axes), value.shape) if lead >= 0 else g
         g = np.broadcast_to(g, value.shape)  # a rule may answer with less than the full shape
     return g if g.dtype == value.dtype else g.astype(value.dtype)
+
+
+def why_no_share(share: Any, value: Any, source: Vertex) -> str:
+    """Why what a rule answered cannot be fitted to its argument."""
+    if isinstance(value, np.ndarray | np.generic):
+        return f"the rule that gives {source.label} its gradient answered {share!r}"
+    return f"the data of {source.label} is no array but {value!r}; write .data = np.asarray(...)"
 
 
 def owned(gradients: Iterable[Gradient], given: Iterable[Gradient]) -> Iterator[Gradient]:

@@ -14,7 +14,7 @@ from numpy import ndarray
 from tinygrad_vg.engine import composites as composites  # composites and rules fill the registry
 from tinygrad_vg.engine import rules as rules
 from tinygrad_vg.engine.arithmetic import Arithmetic
-from tinygrad_vg.engine.arrays import as_array, refuse
+from tinygrad_vg.engine.arrays import as_array, check_floats, refuse
 from tinygrad_vg.engine.extended import EXTENDED, ExtendedArray
 from tinygrad_vg.engine.graph import PLAIN, Call, Edge, Node, Plain, owned, walk
 from tinygrad_vg.engine.hooks import Hook, HookHandle
@@ -45,7 +45,7 @@ def record(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
         if isinstance(argument, Tensor):
             found = True
             values.append(argument.data)
-            if argument.requires_grad:
+            if argument._asks:
                 rule = rules[index]
                 if rule is not None:
                     edges.append((index, argument, rule))
@@ -62,12 +62,12 @@ def record(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
     tensor = Tensor.__new__(Tensor)  # as the constructor does, without its checks
     tensor.data = output
     tensor.grad = tensor.name = tensor.node = tensor.call = tensor.hooks = None
-    tensor.requires_grad = False
+    tensor._asks = False
     if edges and recording.enabled:
         if output.dtype.kind != "f":
             raise TypeError(why_no_gradient(operation, output.dtype))
         tensor.node = Node(operation, args, values, kwargs, output, edges)
-        tensor.requires_grad = True
+        tensor._asks = True
     elif recording.everything:
         tensor.node = Node(operation, args, values, kwargs, output, [])
     return tensor
@@ -103,12 +103,12 @@ class Tensor(Arithmetic["Tensor"]):
     array([ 5.4366, 22.1672])
     """
 
-    __slots__ = ("data", "grad", "requires_grad", "name", "node", "call", "hooks", "__weakref__")
+    __slots__ = ("data", "grad", "_asks", "name", "node", "call", "hooks", "__weakref__")
 
     record = staticmethod(record)
     data: Any
     grad: Any
-    requires_grad: bool
+    _asks: bool  # the slot behind `requires_grad`: `record` reads it, and a property would cost it time
     name: str | None
     node: Node | None
     call: Call | None
@@ -116,15 +116,35 @@ class Tensor(Arithmetic["Tensor"]):
 
     def __init__(self, array: Any, requires_grad: bool = False, name: str | None = None) -> None:
         data = as_array(array)
-        if requires_grad and data.dtype.kind != "f":
-            raise TypeError(f"only arrays of real floating-point numbers have gradients, not {data.dtype}")
+        if requires_grad:
+            check_floats(data.dtype)
         self.data = data
         self.grad = None
-        self.requires_grad = requires_grad
+        self._asks = requires_grad
         self.name = name
         self.node = None
         self.call = None
         self.hooks = None
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether gradients are asked for.
+
+        It may be set on a leaf: TypeError if it holds other numbers than floats. What was computed from tensors that
+        require gradients requires them too: to set it to False there is a ValueError.
+        """
+        return self._asks
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        if value:
+            check_floats(self.data.dtype)
+        elif self.node is not None and self.node.edges:
+            raise ValueError(
+                f"{self.label} was computed from tensors that require gradients, which would be lost without a word; "
+                "write .detach() for its array without a history"
+            )
+        self._asks = bool(value)
 
     def backward(self, gradient: Any = None, create_graph: bool = False, extended_range: bool = False) -> None:
         """Add the gradient of this tensor to the `.grad` of every leaf it was computed from.
@@ -136,8 +156,9 @@ class Tensor(Arithmetic["Tensor"]):
                 too large for its float type; `.grad` and hooks then get an ExtendedArray.
 
         Raises:
-            ValueError: if this tensor has no graph, `gradient` is missing or of the wrong shape, or both options
-                are asked for.
+            ValueError: if this tensor has no graph, `gradient` is missing or of the wrong shape, both options are
+                asked for, or a leaf has been given a `.grad` of another shape.
+            TypeError: if a leaf has been given other numbers than floats.
         """
         if create_graph and extended_range:
             raise ValueError("backward cannot be recorded and have extended range at once; choose one")
@@ -147,7 +168,7 @@ class Tensor(Arithmetic["Tensor"]):
         else:
             totals = walk({self: seed}, RECORDED if create_graph else PLAIN)
         # Lazily, so that only one old gradient is alive beside its new sum.
-        sums = (g if leaf.grad is None else leaf.grad + g for leaf, g in totals.items())
+        sums = (g if leaf.grad is None else added(leaf, g) for leaf, g in totals.items())
         for leaf, g in zip(totals, owned(sums, [gradient]), strict=True):
             leaf.grad = g
 
@@ -242,12 +263,30 @@ def cotangent(tensor: Tensor, gradient: Any = None, recorded: bool = False) -> A
             )
         seed = np.asarray(1, tensor.data.dtype).reshape(tensor.data.shape)
     else:
-        seed = gradient.data if isinstance(gradient, Tensor) else as_array(gradient, tensor.data.dtype)
+        seed = as_array(gradient.data if isinstance(gradient, Tensor) else gradient, tensor.data.dtype)
         if seed.shape != tensor.data.shape:
             raise ValueError(f"the gradient of {tensor.label} must have shape {tensor.shape}, not {seed.shape}")
     if not recorded:
         return seed
-    return gradient if isinstance(gradient, Tensor) else Tensor(seed)
+    if not isinstance(gradient, Tensor):
+        return Tensor(seed)
+    return gradient if gradient.dtype == seed.dtype else gradient.astype(seed.dtype)
+
+
+def added(leaf: Tensor, g: Any) -> Any:
+    """The leaf's gradient so far plus a further one, in its dtype.
+
+    Raises:
+        ValueError: if somebody has given the leaf a gradient of another shape, which the sum would take.
+    """
+    before = leaf.grad
+    if np.shape(before) != g.shape:
+        raise ValueError(
+            f"the .grad of {leaf.label} was set to shape {np.shape(before)}, and the tensor has shape {leaf.shape}; "
+            "write .grad = None to start anew"
+        )
+    total = before + g
+    return total.astype(g.dtype) if isinstance(total, ndarray) and total.dtype is not g.dtype else total
 
 
 class Recorded(Plain):

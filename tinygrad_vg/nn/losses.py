@@ -47,12 +47,15 @@ def like(target: Any, input: Any) -> Any:
 
     Raises:
         ValueError: if it is not. Labels (10,) do not pass for a row of (10, 10), though they would broadcast.
+        TypeError: if it holds complex numbers.
     """
     dtype = input.dtype if input.dtype.kind == "f" else None
     if not isinstance(target, Tensor):
         target = as_array(target, dtype)
-    elif not target.requires_grad and dtype not in (None, target.dtype):
+    elif not target.requires_grad and target.dtype.kind != "c" and dtype not in (None, target.dtype):
         target = target.astype(dtype)
+    if target.dtype.kind == "c":
+        raise TypeError(f"a target holds real numbers, not {target.dtype}; write .real or abs()")
     if not ops.goes_with(target.shape, input.shape):
         raise ValueError(
             f"a target of shape {target.shape} does not go with an input of shape {input.shape}; "
@@ -107,6 +110,10 @@ class CrossEntropyLoss(Loss):
     def forward(self, input: Any, target: Any) -> Any:
         if not isinstance(target, Tensor):
             target = as_array(target)
+        if input.shape[-1:] == (1,):
+            raise ValueError(
+                "the softmax of one class is 1 whatever the logit; BCEWithLogitsLoss takes a single output"
+            )
         if target.dtype.kind not in "iu":
             target = like(target, input)
             self._flat(target, 2)

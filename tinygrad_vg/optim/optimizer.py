@@ -93,7 +93,9 @@ class Optimizer:
         """Move every parameter that has a gradient.
 
         Raises:
-            ValueError: for options that have been set since the last step and cannot be meant.
+            ValueError: for options that have been set since the last step and cannot be meant, or a `.grad` that has
+                been set to another shape.
+            TypeError: if a parameter has been given other numbers than floats.
         """
         for i, group in enumerate(self.param_groups):
             dtype = None
@@ -105,8 +107,8 @@ class Optimizer:
                 if p.dtype is not dtype:
                     dtype = p.dtype
                     options = self._numbers_of(i, dtype)
-                if not isinstance(g, np.ndarray) or g.dtype is not dtype:
-                    g = array_of(g, dtype)
+                if not isinstance(g, np.ndarray) or g.dtype is not dtype or g.shape != p.shape:
+                    g = array_of(g, parameter)
                 new, state = self.update(p, g, self.state.get(parameter, {}), options)
                 parameter.data = np.asarray(new)  # NumPy makes numbers of arrays without axes
                 if state:
@@ -182,9 +184,19 @@ class Optimizer:
                 parameter.grad = None
 
 
-def array_of(g: Any, dtype: Any) -> Any:
-    """The array of a gradient, which may be a Tensor or an ExtendedArray too, in the parameter's dtype."""
-    return np.asarray(g.data if isinstance(g, Tensor) else g).astype(dtype, copy=False)
+def array_of(g: Any, parameter: Parameter) -> Any:
+    """The array of a gradient, which may be a Tensor or an ExtendedArray too, in the parameter's dtype.
+
+    Raises:
+        ValueError: if somebody has set `.grad` to another shape: the parameter would take it.
+        TypeError: if the parameter has been given other numbers than floats, which a small step would never move.
+    """
+    if parameter.dtype.kind != "f":
+        raise TypeError(f"only arrays of real floating-point numbers are trained, not {parameter.dtype}")
+    array = np.asarray(g.data if isinstance(g, Tensor) else g).astype(parameter.dtype, copy=False)
+    if array.shape != parameter.shape:
+        raise ValueError(f"the .grad of {parameter.label} has shape {array.shape}, and it has {parameter.shape}")
+    return array
 
 
 def plain(value: Any) -> Any:
