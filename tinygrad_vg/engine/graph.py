@@ -15,9 +15,9 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from tinygrad_vg.engine.arrays import check_floats
+from tinygrad_vg.engine.arrays import as_array, check_floats
 from tinygrad_vg.engine.hooks import LISTENERS, Gradient, Hook, Walk, call_hooks
-from tinygrad_vg.engine.operations import Operation, Rule
+from tinygrad_vg.engine.operations import Operation, Recordable, Rule
 
 Edge = tuple[int, Any, Rule]  # which argument of the operation, the vertex that it is, the rule that leads there
 
@@ -104,9 +104,16 @@ class Plain:
         """The gradient in the shape and dtype of the argument that it belongs to."""
         return fit(g, value)
 
+    def shown(self, g: Gradient) -> Gradient:
+        """The gradient as a hook gets it: a read-only view, of which `owned` makes a copy for `.grad`."""
+        view = g[...]
+        view.setflags(write=False)
+        return view
+
     def replaced(self, replacement: Any, vertex: Any) -> Gradient:
-        """What a hook has returned, as a gradient."""
-        return replacement
+        """What a hook has returned, as a gradient: an array of its own, in the tensor's dtype."""
+        given = replacement.data if isinstance(replacement, Recordable) else replacement
+        return np.array(as_array(given, vertex.data.dtype))
 
 
 PLAIN = Plain()
@@ -141,8 +148,9 @@ def walk(
 def _told(seeds: dict[V, Gradient], mode: Plain, only: Container[V] | None, keep: Collection[V]) -> dict[V, Gradient]:
     """The same, with those who listen."""
     under_way = Walk(seeds, set(keep))
-    for listener in tuple(LISTENERS.values()):
-        listener(under_way)
+    for key, listener in tuple(LISTENERS.items()):
+        if key in LISTENERS:  # no other listener has just taken it off
+            listener(under_way)
     try:
         totals = _visit(seeds, mode, only, under_way.wanted, True, under_way.gradients)
         kept = {vertex: g for vertex, g in under_way.gradients.items() if vertex in keep}
@@ -170,7 +178,7 @@ def _visit(
         _, vertex, node = heappop(youngest_first)
         g = gradients.pop(vertex)
         if hooks and vertex.hooks:
-            g = call_hooks(vertex, g, mode.replaced)
+            g = call_hooks(vertex, g, mode)
         if vertex in wanted:
             kept[vertex] = g
         values, kwargs = node.values, node.kwargs
@@ -194,7 +202,7 @@ def _visit(
                     heappush(youngest_first, (-made_by.order, source, made_by))
     for leaf, g in gradients.items():  # what no operation made
         if hooks and leaf.hooks:
-            gradients[leaf] = call_hooks(leaf, g, mode.replaced)
+            gradients[leaf] = call_hooks(leaf, g, mode)
     return gradients
 
 

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -88,26 +88,36 @@ def listen(listener: Callable[[Walk], None]) -> HookHandle:
     return HookHandle(LISTENERS, listener)
 
 
-def call_hooks(vertex: Any, g: Gradient, replaced: Callable[[Any, Any], Gradient]) -> Gradient:
+class Shower(Protocol):
+    """What hooks need of the mode of a walk."""
+
+    def shown(self, g: Gradient) -> Gradient:
+        """The gradient as a hook gets it: what it does to that does no harm elsewhere."""
+
+    def replaced(self, replacement: Any, vertex: Any) -> Gradient:
+        """What a hook has returned, as a gradient that nobody else can change."""
+
+
+def call_hooks(vertex: Any, g: Gradient, mode: Shower) -> Gradient:
     """Hand the total gradient to the vertex's hooks, in the order of their registration.
 
-    Args:
-        vertex: of a graph.
-        g: its total gradient.
-        replaced: makes a gradient of what a hook has returned for the vertex.
+    Returns:
+        The gradient as the last hook has seen it, or what it has put in its place.
 
     Raises:
         ValueError: if a hook returns a gradient of another shape.
     """
-    if isinstance(g, np.generic):
-        g = np.asarray(g)
-    for hook in tuple(vertex.hooks.values()):
+    hooks = vertex.hooks
+    g = mode.shown(g)
+    for key, hook in tuple(hooks.items()):
+        if key not in hooks:  # another hook has just taken it off
+            continue
         replacement = hook(g)
-        if replacement is not None:
+        if replacement is not None and replacement is not g:
             if np.shape(replacement) != vertex.shape:
                 raise ValueError(
                     f"a hook on {vertex.label} returned a gradient of shape {np.shape(replacement)}; "
                     f"the tensor has shape {vertex.shape}"
                 )
-            g = replaced(replacement, vertex)
+            g = mode.shown(mode.replaced(replacement, vertex))
     return g

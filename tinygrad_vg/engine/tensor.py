@@ -175,8 +175,9 @@ class Tensor(Arithmetic["Tensor"]):
     def register_hook(self, hook: Hook) -> HookHandle:
         """Call `hook(gradient)` with this tensor's total gradient in every backward that reaches it.
 
-        The hook gets an array (with `create_graph` a Tensor), not to be changed in place. It returns None, or
-        a replacement of the same shape, which is what the walk then goes on with.
+        The hook gets a read-only array (with `create_graph` a Tensor, with `extended_range` an ExtendedArray). It
+        returns None, or a replacement of the same shape: of a list, an array or a Tensor the walk goes on with a copy
+        in the dtype of `data`. A hook that another hook takes off in the same backward is not called any more.
 
         Returns:
             A handle: `handle.remove()`, or use it as a context manager.
@@ -306,8 +307,13 @@ class Recorded(Plain):
                 )
         return (vertex, *node.inputs)
 
+    def shown(self, g: Any) -> Any:
+        return g  # what a hook computes of it is recorded, which a view would not be
+
     def replaced(self, replacement: Any, vertex: Any) -> Any:
-        return replacement if isinstance(replacement, Tensor) else super().replaced(replacement, vertex)
+        if not isinstance(replacement, Tensor):
+            return Tensor(super().replaced(replacement, vertex))
+        return replacement if replacement.dtype == vertex.dtype else replacement.astype(vertex.dtype)
 
 
 RECORDED = Recorded()

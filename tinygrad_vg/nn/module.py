@@ -78,7 +78,9 @@ class Module:
         output = self.forward(*args, **kwargs)
         if self._forward_hooks:
             arguments = (*args, *kwargs.values()) if kwargs else args
-            for hook in tuple(self._forward_hooks.values()):
+            for key, hook in tuple(self._forward_hooks.items()):
+                if key not in self._forward_hooks:  # another hook has just taken it off
+                    continue
                 replacement = hook(self, arguments, output)
                 output = output if replacement is None else replacement
         if isinstance(output, Tensor) and output.node is not None:  # the output knows what has put it out
