@@ -14,6 +14,7 @@ from tinygrad_vg.engine.operations import Operation, defvjp, differentiable, nam
 from tinygrad_vg.engine.reading import ModuleCall, ancestors, between, calls, cotangents, local_derivative, share
 from tinygrad_vg.engine.recording import enable_grad, is_grad_enabled, no_grad, record_everything
 from tinygrad_vg.engine.tensor import Tensor
+from tinygrad_vg.engine.written import checked
 
 __all__ = [
     "ExtendedArray",
@@ -28,6 +29,7 @@ __all__ = [
     "ancestors",
     "between",
     "calls",
+    "checked",
     "cotangents",
     "defvjp",
     "differentiable",

@@ -8,7 +8,6 @@ may be 200,000 operations deep, and a vertex reached along 2⁶⁰ paths is stil
 This module knows no Tensor, only what a graph needs of one: `Vertex`.
 """
 
-import itertools
 from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from heapq import heapify, heappop, heappush
 from typing import Any, Protocol, TypeVar
@@ -18,6 +17,8 @@ import numpy as np
 from tinygrad_vg.engine.arrays import as_array, check_floats
 from tinygrad_vg.engine.hooks import LISTENERS, Gradient, Hook, Walk, call_hooks
 from tinygrad_vg.engine.operations import Operation, Recordable, Rule
+from tinygrad_vg.engine.recording import recording
+from tinygrad_vg.engine.written import WRITTEN, check, checksums, orders
 
 Edge = tuple[int, Any, Rule]  # which argument of the operation, the vertex that it is, the rule that leads there
 
@@ -31,6 +32,7 @@ class Vertex(Protocol):
     """What a graph needs of a Tensor."""
 
     data: Any
+    grad: Any
     node: "Node | None"
     hooks: "dict[int, Hook] | None"
 
@@ -41,8 +43,6 @@ class Vertex(Protocol):
 
 
 V = TypeVar("V", bound=Vertex)
-
-_orders = itertools.count()
 
 
 class Node:
@@ -59,10 +59,11 @@ class Node:
         kwargs: the options.
         output: the array that was made.
         edges: an (index, vertex, rule) for each argument that asks for gradients.
-        order: how many nodes had been made before: an operation's is larger than those of its arguments.
+        order: an operation's is larger than those of its arguments.
+        checksums: of the arrays it holds, if it was recorded inside `checked()`.
     """
 
-    __slots__ = ("operation", "inputs", "values", "kwargs", "output", "edges", "order")
+    __slots__ = ("operation", "inputs", "values", "kwargs", "output", "edges", "order", "checksums")
 
     def __init__(
         self,
@@ -79,7 +80,8 @@ class Node:
         self.kwargs = kwargs
         self.output = output
         self.edges = edges
-        self.order = next(_orders)
+        self.order = next(orders)
+        self.checksums = checksums(self) if recording.checked else None
 
     @property
     def function(self) -> Callable[..., Any]:
@@ -138,6 +140,7 @@ def walk(
     Raises:
         TypeError: if a rule answers with what is no gradient.
         ValueError: if a hook returns a gradient of another shape.
+        RuntimeError: if an array that the graph holds was written into, and it was noticed.
     """
     if hooks and LISTENERS:
         return _told(seeds, mode, only, keep)
@@ -181,6 +184,8 @@ def _visit(
             g = call_hooks(vertex, g, mode)
         if vertex in wanted:
             kept[vertex] = g
+        if WRITTEN or node.checksums is not None:
+            check(node)
         values, kwargs = node.values, node.kwargs
         arguments = (g, node.output, *values) if seen is None else (g, *seen(vertex, node))
         for index, source, rule in node.edges:
@@ -229,6 +234,22 @@ def why_no_share(share: Any, value: Any, source: Vertex) -> str:
     if isinstance(value, np.ndarray | np.generic):
         return f"the rule that gives {source.label} its gradient answered {share!r}"
     return f"the data of {source.label} is no array but {value!r}; write .data = np.asarray(...)"
+
+
+def added(leaf: Vertex, g: Any) -> Any:
+    """The leaf's gradient so far plus a further one, in its dtype.
+
+    Raises:
+        ValueError: if somebody has given the leaf a gradient of another shape, which the sum would take.
+    """
+    before = leaf.grad
+    if np.shape(before) != g.shape:
+        raise ValueError(
+            f"the .grad of {leaf.label} was set to shape {np.shape(before)}, and the tensor has shape {leaf.shape}; "
+            "write .grad = None to start anew"
+        )
+    total = before + g
+    return total.astype(g.dtype) if isinstance(total, np.ndarray) and total.dtype is not g.dtype else total
 
 
 def owned(gradients: Iterable[Gradient], given: Iterable[Gradient]) -> Iterator[Gradient]:

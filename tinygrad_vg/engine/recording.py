@@ -13,11 +13,13 @@ class Recording(threading.local):
     Attributes:
         enabled: whether calls are recorded for the sake of gradients.
         everything: whether calls without a gradient are recorded too.
+        checked: whether what is recorded gets checksums.
         entered: the switches whose contexts this thread is in, the innermost last.
     """
 
     enabled = True
     everything = False
+    checked = False
 
     def __init__(self) -> None:  # called once in each thread
         self.entered: list[Switch] = []

@@ -6,6 +6,7 @@ gradients, keeps a `Node`. Nothing else is needed to know how an output came abo
 """
 
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,11 @@ from tinygrad_vg.engine import rules as rules
 from tinygrad_vg.engine.arithmetic import Arithmetic
 from tinygrad_vg.engine.arrays import as_array, check_floats, refuse
 from tinygrad_vg.engine.extended import EXTENDED, ExtendedArray
-from tinygrad_vg.engine.graph import PLAIN, Call, Edge, Node, Plain, owned, walk
+from tinygrad_vg.engine.graph import PLAIN, Call, Edge, Node, Plain, added, owned, walk
 from tinygrad_vg.engine.hooks import Hook, HookHandle
 from tinygrad_vg.engine.operations import OPERATIONS, undefined, why_no_gradient
 from tinygrad_vg.engine.recording import recording
+from tinygrad_vg.engine.written import note
 
 
 def record(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -44,7 +46,7 @@ def record(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
     for index, argument in enumerate(args):
         if isinstance(argument, Tensor):
             found = True
-            values.append(argument.data)
+            values.append(argument._data)
             if argument._asks:
                 rule = rules[index]
                 if rule is not None:
@@ -60,7 +62,7 @@ def record(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
         return output
     output = output if isinstance(output, ndarray) else np.asarray(output)
     tensor = Tensor.__new__(Tensor)  # as the constructor does, without its checks
-    tensor.data = output
+    tensor._data = output
     tensor.grad = tensor.name = tensor.node = tensor.call = tensor.hooks = None
     tensor._asks = False
     if edges and recording.enabled:
@@ -84,8 +86,9 @@ class Tensor(Arithmetic["Tensor"]):
         name: shown in messages and drawings.
 
     Attributes:
-        data: the array. It may be rebound, as optimizers do; do not change it in place between a forward and
-            its backward.
+        data: the array. It may be rebound, as optimizers do; do not change it in place between a forward and its
+            backward. `t.data *= 2` there is noticed, and the backward raises RuntimeError. `t.data[0] = 1`,
+            `out=t.data` and what is written into a batch of your own are noticed inside `tg.checked()` only.
         grad: None, or on a leaf the sum of the gradients of all backwards so far, an array of the shape and
             dtype of `data` (after `backward(create_graph=True)` a Tensor, after `backward(extended_range=True)`
             an ExtendedArray).
@@ -103,12 +106,12 @@ class Tensor(Arithmetic["Tensor"]):
     array([ 5.4366, 22.1672])
     """
 
-    __slots__ = ("data", "grad", "_asks", "name", "node", "call", "hooks", "__weakref__")
+    __slots__ = ("_data", "grad", "_asks", "name", "node", "call", "hooks", "__weakref__")
 
     record = staticmethod(record)
-    data: Any
+    _data: Any  # the slots behind `data` and `requires_grad`: `record` uses them, and a property would cost it time
+    _asks: bool
     grad: Any
-    _asks: bool  # the slot behind `requires_grad`: `record` reads it, and a property would cost it time
     name: str | None
     node: Node | None
     call: Call | None
@@ -118,13 +121,20 @@ class Tensor(Arithmetic["Tensor"]):
         data = as_array(array)
         if requires_grad:
             check_floats(data.dtype)
-        self.data = data
+        self._data = data
         self.grad = None
         self._asks = requires_grad
         self.name = name
         self.node = None
         self.call = None
         self.hooks = None
+
+    def _assign(self, array: Any) -> None:
+        if array is self._data:  # `t.data *= 2` has written into it
+            note(array)
+        self._data = array
+
+    data = property(attrgetter("_data"), _assign)
 
     @property
     def requires_grad(self) -> bool:
@@ -272,22 +282,6 @@ def cotangent(tensor: Tensor, gradient: Any = None, recorded: bool = False) -> A
     if not isinstance(gradient, Tensor):
         return Tensor(seed)
     return gradient if gradient.dtype == seed.dtype else gradient.astype(seed.dtype)
-
-
-def added(leaf: Tensor, g: Any) -> Any:
-    """The leaf's gradient so far plus a further one, in its dtype.
-
-    Raises:
-        ValueError: if somebody has given the leaf a gradient of another shape, which the sum would take.
-    """
-    before = leaf.grad
-    if np.shape(before) != g.shape:
-        raise ValueError(
-            f"the .grad of {leaf.label} was set to shape {np.shape(before)}, and the tensor has shape {leaf.shape}; "
-            "write .grad = None to start anew"
-        )
-    total = before + g
-    return total.astype(g.dtype) if isinstance(total, ndarray) and total.dtype is not g.dtype else total
 
 
 class Recorded(Plain):

@@ -1,0 +1,89 @@
+"""What was written into an array while a graph holds it: such a graph has no right gradients any more.
+
+There are two ways of noticing. `t.data *= 2` assigns the same array to `data` again, and that is always seen: the
+setter costs a training step almost nothing. All other writes leave no trace, and to look for them costs more than a
+hundredth: so inside `checked()` alone every array that a graph holds is kept with a checksum.
+"""
+
+import itertools
+import weakref
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from tinygrad_vg.engine.recording import Switch
+
+orders = itertools.count()  # numbers nodes, and the writes between them
+
+# The arrays that were written into, by id: the array, which forgets its entry when it dies, and when it happened.
+WRITTEN: dict[int, tuple["weakref.ref[Any]", int]] = {}
+
+
+def checked() -> Switch:
+    """Inside this context every array that is recorded gets a checksum, which a backward compares.
+
+    It finds what is written into an array between forward and backward in whatever way: `w.data[0] = 1`,
+    `np.add(..., out=w.data)`, a batch buffer that is filled again, an index array that is shuffled. It is meant for
+    finding an error, as it reads every array once more; the forward has to be inside, the backward need not.
+
+    Without it `t.data *= 2` is noticed, and nothing else.
+
+    >>> import numpy as np, tinygrad_vg as tg
+    >>> w, x = tg.Tensor([1.0, 2.0], requires_grad=True, name="w"), np.array([3.0, 4.0])
+    >>> with tg.checked():
+    ...     cost = np.sum(w * x)
+    >>> x[0] = 5.0
+    >>> cost.backward()
+    Traceback (most recent call last):
+    ...
+    RuntimeError: argument 2 of np.multiply, an array of shape (2,), was written into after the forward, and the \
+gradient needs what it held; give the forward a copy, or write after the backward
+    """
+    return Switch("checked", True)
+
+
+def note(array: Any) -> None:
+    """Remember that somebody has just written into this array."""
+    if isinstance(array, np.ndarray):
+        key = id(array)
+        WRITTEN[key] = weakref.ref(array, lambda _: WRITTEN.pop(key, None)), next(orders)
+
+
+def checksums(node: Any) -> list[int]:
+    """A checksum for each array that a node holds."""
+    return [zlib.crc32(np.ascontiguousarray(array).ravel().view(np.uint8).data) for _, array in _arrays(node)]
+
+
+def check(node: Any) -> None:
+    """Raise RuntimeError if an array that the node holds was written into after its forward."""
+    after = [array for ref, order in tuple(WRITTEN.values()) if order > node.order and (array := ref()) is not None]
+    for place, array in _arrays(node) if after else ():
+        if any(array is other or (array.base is not None and np.may_share_memory(array, other)) for other in after):
+            raise RuntimeError(_why(node, place, array))
+    if node.checksums is not None:
+        for (place, array), then, now in zip(_arrays(node), node.checksums, checksums(node), strict=True):
+            if then != now:
+                raise RuntimeError(_why(node, place, array))
+
+
+def _arrays(node: Any) -> Iterator[tuple[int, Any]]:
+    """The arrays of a node that can be written into, with the place of the argument, or -1 for the output."""
+    for place, value in (*enumerate(node.values), (-1, node.output)):
+        for array in value if isinstance(value, tuple | list) else (value,):  # an index may hold several
+            if isinstance(array, np.ndarray) and array.dtype != object:
+                yield place, array
+
+
+def _why(node: Any, place: int, array: Any) -> str:
+    """Which array it was, and what to write."""
+    name = node.operation.name
+    given = getattr(node.inputs[place], "label", None) if place >= 0 else f"the output of {name}"
+    what = f"the data of {given}" if given else f"argument {place + 1} of {name}, an array of shape {array.shape},"
+    where = f", an argument of {name}," if given and place >= 0 else ""
+    return (
+        f"{what}{where} was written into after the forward, and the gradient needs what it held; "
+        + ("write t.data = 2 * t.data for t.data *= 2" if given else "give the forward a copy")
+        + ", or write after the backward"
+    )
