@@ -15,7 +15,7 @@ def as_array(value: Any, dtype: Any = None) -> Any:
     """
     if isinstance(value, ndarray) and type(value) is not ndarray:
         refuse(value)
-    array = np.asarray(value)
+    array = value if type(value) is ndarray else np.asarray(value)
     if dtype is None or array.dtype is dtype:
         return array
     if array.dtype.kind == "c":

@@ -193,11 +193,16 @@ def binary_cross_entropy_with_logits(z: Any, target: Any) -> Any:
     """
     z = np.asarray(z)
     shape = np.shape(target)
-    if shape and not goes_with(shape, z.shape):
+    if shape != z.shape and shape and not goes_with(shape, z.shape):
         raise ValueError(
             f"a target of shape {shape} does not go with logits of shape {z.shape}: "
             f"together they would broadcast, which no loss means; write it in the shape {z.shape}"
         )
+    return binary_cross_entropy(z, target)
+
+
+def binary_cross_entropy(z: Any, target: Any) -> Any:
+    """The same of arrays, for whoever has compared their shapes."""
     return np.maximum(z, number(0, z.dtype)) - z * target + np.log1p(np.exp(-np.abs(z)))
 
 

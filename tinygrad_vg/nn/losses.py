@@ -56,7 +56,7 @@ def like(target: Any, input: Any) -> Any:
         target = target.astype(dtype)
     if target.dtype.kind == "c":
         raise TypeError(f"a target holds real numbers, not {target.dtype}; write .real or abs()")
-    if not ops.goes_with(target.shape, input.shape):
+    if target.shape != input.shape and not ops.goes_with(target.shape, input.shape):
         raise ValueError(
             f"a target of shape {target.shape} does not go with an input of shape {input.shape}; "
             "class indices (integers) become rows by np.eye(classes)[indices]; an ensemble's output keeps its last axis"
@@ -149,4 +149,4 @@ def divided_sum(a: Any, n: int) -> Any:
 )
 def divided_binary_cross_entropy(z: Any, target: Any, n: int) -> Any:
     """`divided_sum` of the binary cross-entropy as one operation: two would take longer on a small layer."""
-    return np.add.reduce(ops.binary_cross_entropy_with_logits(z, target), axis=None) / n
+    return np.add.reduce(ops.binary_cross_entropy(z, target), axis=None) / n
