@@ -184,3 +184,36 @@ def test_no_length_that_was_put_together_is_kept(function):
         y.backward(np.arange(float(n)).reshape(y.shape))
         assert [t.grad.item() for t in tensors] == [*range(n)]
     assert len(OPERATIONS) == before
+
+
+# float16 over more elements than its largest number.
+
+
+MEANS = {
+    "np.mean": lambda x: np.mean(x),
+    "mse": lambda x: nn.MSELoss()(x, np.zeros(x.shape)),
+    "mse, batchmean": lambda x: nn.MSELoss("batchmean")(np.reshape(x, (-1, 10)), np.zeros((x.size // 10, 10))),
+    "bce": lambda x: nn.BCEWithLogitsLoss()(x, np.zeros(x.shape)),
+    "cross-entropy": lambda x: nn.CrossEntropyLoss()(np.reshape(x, (-1, 2)), np.zeros(x.size // 2, int)),
+    "np.var": lambda x: np.var(x * np.tile([np.float16(1), np.float16(-1)], x.size // 2)),
+    "np.std": lambda x: np.std(x * np.tile([np.float16(1), np.float16(-1)], x.size // 2)),
+    "log-softmax": lambda x: ops.log_softmax(x)[0],
+}
+
+
+@pytest.mark.parametrize("mean", MEANS.values(), ids=MEANS)
+def test_float16_is_added_up_in_float32(mean):
+    values = np.full(200_000, 3)
+    exact, x = leaf(values), leaf(values, np.float16)
+    for t in (exact, x):
+        mean(t).backward()
+    np.testing.assert_allclose(mean(x).item(), mean(exact).item(), rtol=1e-3)
+    assert mean(x).dtype == np.float16
+    np.testing.assert_allclose(x.grad, exact.grad, rtol=1e-2, atol=1e-7)
+
+
+def test_means_of_integers_are_no_integers():
+    t = tg.Tensor([[1, 2], [3, 5]])
+    assert np.var(t).item() == 2.1875
+    assert np.std(t[0]).item() == 0.5
+    assert nn.MSELoss()(t, np.zeros((2, 2), int)).item() == 9.75

@@ -19,6 +19,11 @@ def number(value: float, dtype: Any) -> Any:
     return array
 
 
+def wide(dtype: Any) -> Any:
+    """The dtype to add many numbers in: float16 ends at 65,504."""
+    return np.float32 if dtype.char == "e" else dtype
+
+
 # From this many samples on, an ensemble's members that share an input are served by one matrix product: measured twice
 # as fast as R products for 1,000 samples, but three times slower for 10, where BLAS has faster ways for each.
 ONE_PRODUCT = 64

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_vg.engine.kernels import ONE_PRODUCT, number, sum_of_outer, sum_of_rows
+from tinygrad_vg.engine.kernels import ONE_PRODUCT, number, sum_of_outer, sum_of_rows, wide
 from tinygrad_vg.engine.operations import differentiable
 
 __all__ = [
@@ -96,7 +96,8 @@ def log_softmax(z: Any) -> Any:
     shifted = z - np.max(z, axis=-1, keepdims=True)
     others = np.exp(shifted)
     np.put_along_axis(others, np.argmax(shifted, axis=-1, keepdims=True), 0, axis=-1)
-    return shifted - np.log1p(np.sum(others, axis=-1, keepdims=True))  # the largest is the 1 of log1p
+    others = np.sum(others, axis=-1, keepdims=True, dtype=wide(others.dtype))
+    return shifted - np.log1p(others).astype(shifted.dtype, copy=False)  # the largest is the 1 of log1p
 
 
 # For two matrices np.dot does what np.matmul does. It begins in half the time, but first fills its result with zeros.

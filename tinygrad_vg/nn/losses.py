@@ -136,17 +136,24 @@ class CrossEntropyLoss(Loss):
             )
 
 
-@differentiable(lambda g, y, a, n: np.zeros(np.shape(a), g.dtype) + g / n, None)
+def by_count(g: Any, n: int) -> Any:
+    """g / n. Numbers above 65,504 are no float16; their inverses are."""
+    return g / number(n, g.dtype) if n < 65_504 else g * (1 / n)
+
+
+@differentiable(lambda g, y, a, n: np.zeros(np.shape(a), g.dtype) + by_count(g, n), None)
 def divided_sum(a: Any, n: int) -> Any:
     """Σa / n over all elements: n need not be their number."""
+    if a.dtype.char == "e":  # float16 ends at 65,504
+        return np.asarray(np.add.reduce(a, axis=None, dtype=np.float32) / n, a.dtype)
     return np.add.reduce(a, axis=None) / n
 
 
 @differentiable(
-    lambda g, y, z, target, n: g / number(n, g.dtype) * ops.sigmoid_error(z, target),
-    lambda g, y, z, target, n: -g / n * z,
+    lambda g, y, z, target, n: by_count(g, n) * ops.sigmoid_error(z, target),
+    lambda g, y, z, target, n: -by_count(g, n) * z,
     None,
 )
 def divided_binary_cross_entropy(z: Any, target: Any, n: int) -> Any:
     """`divided_sum` of the binary cross-entropy as one operation: two would take longer on a small layer."""
-    return np.add.reduce(ops.binary_cross_entropy(z, target), axis=None) / n
+    return divided_sum(ops.binary_cross_entropy(z, target), n)
