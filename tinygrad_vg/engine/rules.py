@@ -84,14 +84,15 @@ def var_vjp(g: Any, y: Any, a: Any, axis: Any = None, *, ddof: float = 0, keepdi
     return ratio(2, n - ddof) * spread(g, a, axis, keepdims) * (a - np.mean(a, axis=axis, keepdims=True))
 
 
-def var(a: Any, *args: Any, **kwargs: Any) -> Any:
-    """np.var, which adds up float16 in float16."""
-    return np.var(a, *args, **kwargs) if a.dtype.char != "e" else np.var(a, *args, dtype="f", **kwargs).astype("e")
+def summing_wide(function: Any) -> Any:
+    """np.var or np.std; NumPy adds up their float16 in float16, which ends at 65,504."""
 
+    def kernel(a: Any, *args: Any, **kwargs: Any) -> Any:
+        if a.dtype.char == "e":
+            return function(a, *args, dtype=np.float32, **kwargs).astype(a.dtype)
+        return function(a, *args, **kwargs)
 
-def std(a: Any, *args: Any, **kwargs: Any) -> Any:
-    """np.std, which adds up float16 in float16."""
-    return np.std(a, *args, **kwargs) if a.dtype.char != "e" else np.std(a, *args, dtype="f", **kwargs).astype("e")
+    return kernel
 
 
 def std_vjp(g: Any, y: Any, a: Any, axis: Any = None, *, ddof: float = 0, keepdims: bool = False) -> Any:
@@ -249,8 +250,8 @@ defvjp(np.sum,        lambda g, y, a, axis=None, *, keepdims=False: spread(g, a,
 defvjp(np.mean,       lambda g, y, a, axis=None, *, keepdims=False:
                           spread(g * ratio(np.size(y), np.size(a)), a, axis, keepdims))
 defvjp(np.prod,       prod_vjp)
-enter(np.var, (var_vjp,), kernel=var)
-enter(np.std, (std_vjp,), kernel=std)
+enter(np.var, (var_vjp,), kernel=summing_wide(np.var))
+enter(np.std, (std_vjp,), kernel=summing_wide(np.std))
 defvjp(np.max,        max_vjp)
 defvjp(np.min,        max_vjp)
 defvjp(np.amax,       max_vjp)

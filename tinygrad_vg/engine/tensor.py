@@ -5,6 +5,7 @@ NumPy hands every call that holds a Tensor to `record(function, args, kwargs)`, 
 gradients, keeps a `Node`. Nothing else is needed to know how an output came about.
 """
 
+import threading
 from collections.abc import Callable
 from operator import attrgetter
 from typing import Any
@@ -22,6 +23,8 @@ from tinygrad_vg.engine.hooks import Hook, HookHandle
 from tinygrad_vg.engine.operations import OPERATIONS, undefined, why_no_gradient
 from tinygrad_vg.engine.recording import recording
 from tinygrad_vg.engine.written import note
+
+ACCUMULATING = threading.RLock()  # held while a backward adds to the `.grad` of its leaves
 
 
 def record(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -77,6 +80,10 @@ def record(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
 
 class Tensor(Arithmetic["Tensor"]):
     """An array that remembers how it was computed, and can be differentiated.
+
+    Threads may record and walk back at the same time, also on the same leaves: no addition to a `.grad` is lost. A
+    thread that differentiates while another trains sees each array whole, but may see some of the old and some of the
+    new: give it a copy.deepcopy of the network, or a lock.
 
     Args:
         array: anything `np.asarray` takes. An array is not copied and keeps its dtype; Python floats become
@@ -177,10 +184,11 @@ class Tensor(Arithmetic["Tensor"]):
             totals = walk({self: ExtendedArray(seed)}, EXTENDED)
         else:
             totals = walk({self: seed}, RECORDED if create_graph else PLAIN)
-        # Lazily, so that only one old gradient is alive beside its new sum.
-        sums = (g if leaf.grad is None else added(leaf, g) for leaf, g in totals.items())
-        for leaf, g in zip(totals, owned(sums, [gradient]), strict=True):
-            leaf.grad = g
+        with ACCUMULATING:
+            # Lazily, so that only one old gradient is alive beside its new sum.
+            sums = (g if leaf.grad is None else added(leaf, g) for leaf, g in totals.items())
+            for leaf, g in zip(totals, owned(sums, [gradient]), strict=True):
+                leaf.grad = g
 
     def register_hook(self, hook: Hook) -> HookHandle:
         """Call `hook(gradient)` with this tensor's total gradient in every backward that reaches it.

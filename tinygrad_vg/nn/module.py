@@ -1,5 +1,6 @@
 """Module: a function with parameters, made of other modules."""
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self, TypeVar
 
@@ -41,6 +42,11 @@ class Buffer(Tensor):
         return type(self), (self.data, self.name)
 
 
+TOO_DEEP = (
+    "modules call one another too deep for Python's stack: put them beside each other, as in Sequential(*modules), "
+    "or raise the limit by sys.setrecursionlimit"
+)
+
 T = TypeVar("T", bound=Tensor)
 ForwardHook = Callable[["Module", tuple[Any, ...], Any], Any]
 
@@ -50,6 +56,9 @@ class Module:
 
     They are found in the attributes, also in lists, tuples and dicts there; their names are the attributes' names
     joined by dots. There is nothing to register and no `super().__init__()` to forget.
+
+    Modules may be nested as deep as one likes, but for two things that recurse: a call raises RecursionError from some
+    300 on, pickle from some 200; `state_dict` holds the numbers of any.
 
     Attributes:
         training: whether the module is being trained; `train` and `eval` set it.
@@ -75,7 +84,12 @@ class Module:
         raise TypeError(f"{type(self).__name__} has no forward(): define what the module computes")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        output = self.forward(*args, **kwargs)
+        try:
+            output = self.forward(*args, **kwargs)
+        except RecursionError as error:
+            if TOO_DEEP in error.args:
+                raise
+            raise RecursionError(TOO_DEEP) from None
         if self._forward_hooks:
             arguments = (*args, *kwargs.values()) if kwargs else args
             for key, hook in tuple(self._forward_hooks.items()):
@@ -127,14 +141,15 @@ class Module:
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, "Module"]]:
         """This module (named "") and all below it, each once, from the outside in."""
-        return self._walk_modules(prefix, set())
-
-    def _walk_modules(self, prefix: str, seen: set[int]) -> Iterator[tuple[str, "Module"]]:
-        if id(self) not in seen:
-            seen.add(id(self))
-            yield prefix, self
-            for name, child in self.named_children():
-                yield from child._walk_modules(f"{prefix}.{name}" if prefix else name, seen)
+        seen: set[int] = set()
+        unseen = [(prefix, self)]
+        while unseen:
+            prefix, module = unseen.pop()
+            if id(module) not in seen:
+                seen.add(id(module))
+                yield prefix, module
+                below = [(f"{prefix}.{name}" if prefix else name, child) for name, child in module.named_children()]
+                unseen += below[::-1]
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """All parameters below this module with their dotted names; a shared one comes once."""
@@ -209,12 +224,28 @@ class Module:
         """Copying and pickling carry everything but hooks."""
         return {name: value for name, value in vars(self).items() if name != "_forward_hooks"}
 
+    def __deepcopy__(self, memo: dict[Any, Any]) -> Self:
+        """Copy from the inside out: a module finds copies of those inside it, however deep they are nested."""
+        if Module not in memo:  # self is the outermost
+            memo[Module] = self
+            for _, module in [*self.named_modules()][:0:-1]:
+                copy.deepcopy(module, memo)
+            del memo[Module]
+        twin = copy.copy(self)
+        memo[id(self)] = twin
+        for name, value in vars(twin).items():
+            vars(twin)[name] = copy.deepcopy(value, memo)
+        return twin
+
     def extra_repr(self) -> str:
         """What stands in the brackets of the module's repr."""
         return ""
 
     def __repr__(self) -> str:
-        children = [f"({name}): {child!r}".replace("\n", "\n  ") for name, child in self.named_children()]
+        try:
+            children = [f"({name}): {child!r}".replace("\n", "\n  ") for name, child in self.named_children()]
+        except RecursionError:  # so deep inside nobody reads
+            return f"{type(self).__name__}(...)"
         inside = "\n  ".join(["", *children]) + "\n" if children else self.extra_repr()
         return f"{type(self).__name__}({inside})"
 

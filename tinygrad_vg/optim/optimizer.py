@@ -22,6 +22,9 @@ Params = Iterable[Parameter] | Iterable[dict[str, Any]]
 class Optimizer:
     """Base of the optimizers: parameter groups, each with its own options. A subclass gives `update` and `numbers`.
 
+    A step belongs to one thread. It gives each parameter its new array at once, one parameter after the other: another
+    thread never sees half an array, but may see new weights in one layer and old ones in the next.
+
     Attributes:
         param_groups: dicts {"params": list of parameters, option: value, ...}; options may be changed between steps.
         state: what is kept of each parameter from step to step.
