@@ -115,6 +115,19 @@ def test_targets_that_would_broadcast_are_refused_by_the_function_too(shape, tar
         ops.binary_cross_entropy_with_logits(leaf(np.zeros(shape)), np.zeros(target))
 
 
+@pytest.mark.parametrize(("shape", "target"), [((3, 1), (3, 3)), ((3, 3), (3, 1)), ((3, 3), (3,)), ((3,), (3, 3))])
+@pytest.mark.parametrize("function", [ops.cross_entropy, ops.softmax_error])
+def test_nothing_broadcasts_over_the_classes(function, shape, target):
+    """One logit for three classes is a softmax of one class, whose slope is 0 and not that of three."""
+    with pytest.raises(ValueError, match="do not go with logits of shape"):
+        function(leaf(np.zeros(shape)), np.full(target, 0.5))
+
+
+def test_a_weight_is_a_matrix():
+    with pytest.raises(ValueError, match=r"a weight of shape \(\.\.\., out, in\), not \(3,\)"):
+        ops.linear(leaf(np.ones(3)), np.ones(3))
+
+
 @pytest.mark.parametrize("target", [np.zeros((4, 3), int), np.full((4, 3, 3), 1 / 3)], ids=["indices", "rows"])
 def test_targets_of_which_no_shape_tells_the_axis_of_the_classes_are_refused(target):
     """PyTorch's (N, C, L) has them on axis 1."""

@@ -128,11 +128,18 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
     A weight (R, out, in) is an ensemble of R layers. If x carries no member axis and is no small batch, they are
     computed as one product against (R·out, in). A single sample x (in,) gives (..., out).
 
+    Raises:
+        ValueError: if the weight is no matrix, or the shapes do not go together.
+
     >>> import numpy as np
     >>> from tinygrad_vg import ops
     >>> ops.linear(np.ones((5, 3)), np.ones((2, 3)), np.zeros(2)).shape
     (5, 2)
     """
+    if weight.ndim < 2:
+        raise ValueError(
+            f"linear takes a weight of shape (..., out, in), not {weight.shape}; write np.matmul for a vector"
+        )
     if x.ndim == 2 == weight.ndim:
         y = x.dot(weight.T)
     elif x.ndim == 2 and weight.ndim == 3 and len(x) >= ONE_PRODUCT:
@@ -167,6 +174,14 @@ def sigmoid_error(z: Any, target: Any) -> Any:
     error -= target * q
     error /= p
     return error
+
+
+def check_classes(target: Any, z: Any) -> None:
+    """Raise ValueError for probabilities that do not go with the logits: over the classes nothing may broadcast."""
+    if not goes_with(target.shape, z.shape):
+        raise ValueError(
+            f"probabilities of shape {target.shape} do not go with logits of shape {z.shape}; give one for each class"
+        )
 
 
 def goes_with(target: tuple[int, ...], shape: tuple[int, ...]) -> bool:
@@ -224,6 +239,7 @@ def softmax_error(z: Any, target: Any) -> Any:
     >>> ops.softmax_error(np.array([40.0, 0.0]), np.array([1.0, 0.0]))
     array([-4.24835426e-18,  4.24835426e-18])
     """
+    check_classes(target, z)
     p = np.exp(log_softmax(z))
     sure = p > 0.5  # at most one; there 1 − p is the sum of the others
     rest = np.where(sure, np.sum(np.where(sure, 0, p), axis=-1, keepdims=True), 1 - p)
@@ -248,7 +264,7 @@ def cross_entropy(z: Any, target: Any) -> Any:
     also where its logit is −∞.
 
     Raises:
-        ValueError: if there is no such class.
+        ValueError: if there is no such class, or the shapes do not go together.
 
     >>> import numpy as np
     >>> from tinygrad_vg import ops
@@ -259,7 +275,8 @@ def cross_entropy(z: Any, target: Any) -> Any:
     if indices.dtype.kind in "iu" and indices.size and not 0 <= indices.min() <= indices.max() < classes:
         raise ValueError(f"class indices run from 0 to {classes - 1}; found {indices.min()} to {indices.max()}")
     p, logs = _one_hot(indices, z), log_softmax(z)
-    terms = np.zeros(np.broadcast_shapes(p.shape, logs.shape), np.result_type(p, logs))
+    check_classes(p, logs)
+    terms = np.zeros(logs.shape, np.result_type(p, logs))
     return -np.sum(np.multiply(p, logs, out=terms, where=p != 0), axis=-1)  # 0 · log 0 is 0
 
 
