@@ -1,12 +1,12 @@
-"""Gradient graphs: the chain rule's factors, drawn on the way that the gradient takes.
+"""Gradient graphs: pictures of networks with the factors of the chain rule on their edges.
 
     chain       Nielsen's chain of four neurons, and the factors of Eq. 122 of his chapter 5;
-    exploding   the same chain with w = 100 and biases that put every z at 0: each w σ′(z) is 25;
-    layers      [784, 30, 30, 30, 30, 10] on 1,000 real digits: the decades lost at each layer, and to whom;
-    path        the strongest path through it, neuron by neuron;
-    neurons     [784, 30, 30, 10], six neurons of each layer with their bars of ∂C/∂b, and the strongest path.
+    exploding   the same chain with w = 100 and biases that make every z 0: each w σ′(z) is 25;
+    layers      [784, 30, 30, 30, 30, 10] on 1,000 digits: the decades lost in each step, by σ′ and by weights;
+    path        the strongest path through this network, neuron by neuron;
+    neurons     [784, 30, 30, 10]: six neurons of each layer with their bars of ∂C/∂b, and the strongest path.
 
-Pictures go to runs/gradient_graph/ as SVG; another folder by --out, another format by --format.
+The pictures are written to runs/gradient_graph/ as SVG; --out names another folder, --format another format.
 """
 
 import argparse
@@ -26,7 +26,7 @@ def parameter(value, name):
 
 
 def chain(weights, biases, x):
-    """One neuron a layer, z_j = w_j a_{j−1} + b_j and a_j = σ(z_j), cost (1 − a₄)²/2."""
+    """One neuron in each layer, z_j = w_j a_{j−1} + b_j and a_j = σ(z_j), with the cost (1 − a₄)²/2."""
     w = [parameter(value, f"w{j}") for j, value in enumerate(weights, 1)]
     b = [parameter(value, f"b{j}") for j, value in enumerate(biases, 1)]
     a = x
@@ -39,7 +39,7 @@ def chain(weights, biases, x):
 
 
 def exploding_biases(weights, x):
-    """Biases that put every z_j at 0, where σ′ is largest."""
+    """Biases that make every z_j 0, where σ′ is largest."""
     activations = [x] + [0.5] * (len(weights) - 1)
     return [-w * a for w, a in zip(weights, activations, strict=True)]
 

@@ -45,22 +45,22 @@ def data(directory, split, limit):
 
 
 def ensemble(sizes, seed, members):
-    """Networks with Nielsen's initial weights, N(0, 1/n_in), and biases, N(0, 1), one for each seed.
+    """An ensemble of networks with Nielsen's initial weights, N(0, 1/n_in), and biases, N(0, 1), one for each seed.
 
-    The cost takes the last sigmoid's place.
+    The last sigmoid is a part of the cost.
     """
     return tg.nn.stack([tg.nn.mlp(sizes, dtype=np.float32, rng=seed + i) for i in range(members)])
 
 
 def optimizer(net, n):
-    """Nielsen's descent: weights decay by λ/n, biases do not."""
+    """Nielsen's gradient descent, with weight decay λ/n for weights and none for biases."""
     parameters = dict(net.named_parameters())
     weights = {"params": [p for name, p in parameters.items() if name.endswith("weight")], "weight_decay": LAMBDA / n}
     return tg.optim.SGD([weights, {"params": [p for name, p in parameters.items() if name.endswith("bias")]}], lr=ETA)
 
 
 def judge(net, images, targets):
-    """One backward under a recorder and a ledger: the history of it, and the verdict."""
+    """The history and the verdict of one backward."""
     with GradientRecorder(net) as recorder, Ledger(net) as ledger:
         tg.nn.BCEWithLogitsLoss("batchmean")(net(images), targets).backward()
     return recorder.history, diagnose(ledger)
@@ -92,7 +92,7 @@ def training(depth, args, report):
 
 
 def descent(depth, args, report):
-    """Look at the gradients of many seeds at the start, and of a few during full-batch descent."""
+    """Record the gradients of many seeds at the start, and of a few seeds during full-batch descent."""
     images, _, targets = data(args.data, "train", 1000)
     sizes, cost = [images.shape[1], *[HIDDEN] * depth, targets.shape[1]], tg.nn.BCEWithLogitsLoss("batchmean")
     net = ensemble(sizes, args.seed, args.seeds)
@@ -115,7 +115,7 @@ def descent(depth, args, report):
 
 
 def save(args, results):
-    """Write what there is to results.csv and history.npz; each file is replaced in one step."""
+    """Write all results so far to results.csv and history.npz; each file is replaced atomically."""
     with replacing(OUT / "results.csv") as temporary, temporary.open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["depth", "seed", "epoch", "validation_accuracy"])
@@ -132,7 +132,7 @@ def save(args, results):
 
 
 def draw(results):
-    """The ladders at the start of training, and the learning speeds during descent and training."""
+    """Draw the gradients at the start against the layer, and the learning speeds during descent and training."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -162,7 +162,7 @@ def report(results, args):
     from rich.table import Table
     from rich.text import Text
 
-    of_book = not (args.quick or args.data)  # else the book's figures belong to another experiment
+    of_book = not (args.quick or args.data)  # otherwise the book's figures are of another experiment
     accuracy = Table("hidden", "epochs", "validation, %", "book, %", "first to last", "the gradient then",
                      title=f"Training{' (--quick)' * args.quick}: accuracy, mean ± sd over seeds; decades")  # fmt: skip
     norms = Table("hidden", "‖∂C/∂b‖ of layer 1, 2, ...", "book", "the gradient", "last : first", title=
@@ -187,7 +187,7 @@ def report(results, args):
 
 
 def brief(verdict):
-    """A verdict in a table's cell: state, decades a layer, and what is to blame."""
+    """A verdict in the cell of a table: state, decades per layer, and cause."""
     blame = {"activation": ", by σ′", "weights": ", by the weights", None: ""}[verdict.cause]
     return f"{verdict.state} {verdict.rate:+.2f}{blame}"
 
@@ -216,7 +216,7 @@ def parse():
     add("--seed", type=natural, default=0, help="of the first member (0)")
     add("--workers", type=positive, default=os.cpu_count(), help="processes, one thread each (one for each core)")
     add("--data", metavar="DIRECTORY", help="four IDX files named as MNIST's, such as Fashion-MNIST's")
-    add("--quick", action="store_true", help="5,000 images and few epochs: a look at everything, not the experiment")
+    add("--quick", action="store_true", help="5,000 images and few epochs: a preview, not the experiment")
     args = parser.parse_args()
     args.depths = sorted(set(args.depths))
     args.images, args.seeds, args.descent_epochs = (5000, 50, 100) if args.quick else (None, 200, 500)
@@ -224,7 +224,7 @@ def parse():
     try:
         tg.datasets.mnist("validation", args.data)  # from the same files as "train"
         if (OUT / "results.csv").exists():
-            OUT.rename(f"{OUT}-before-{datetime.now():%Y%m%d-%H%M%S}")  # an earlier run's results stay
+            OUT.rename(f"{OUT}-before-{datetime.now():%Y%m%d-%H%M%S}")  # keep the results of an earlier run
     except (OSError, ValueError) as error:
         parser.error(str(error))
     return args
@@ -232,7 +232,7 @@ def parse():
 
 def main():
     args = parse()
-    # After the quick ones the longest first, so that no worker is left alone with it at the end.
+    # The short tasks come first, then the others from the longest on, so that none runs alone at the end.
     tasks = {(run.__name__, depth): (run, (depth, args)) for run in (descent, training) for depth in args.depths[::-1]}
     results, interrupted = run_tasks(tasks, args.workers, partial(save, args))
     if results:

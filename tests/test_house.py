@@ -256,3 +256,40 @@ def test_docs_name_no_missing_script():
     for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
         for script in re.findall(r"(?:examples|tests)/[\w/]+\.py", page.read_text(encoding="utf-8")):
             assert (ROOT / script).exists(), f"{page.name} names {script}"
+
+
+def test_docs_link_to_pages_that_exist():
+    for page in sorted((ROOT / "docs").rglob("*.md")):
+        for target in re.findall(r"\]\(([\w/.-]+\.\w+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+WHERE = re.compile(r"^\| (.+?) \| `(tinygrad_vg/[\w/]+\.py):(\d+)` \| `(.+)` \|$", re.M)
+
+
+def test_the_design_page_names_the_right_lines():
+    """Its table "Where is it?": question, file and line, and a text that the line contains."""
+    rows = WHERE.findall((ROOT / "docs" / "design.md").read_text(encoding="utf-8"))
+    assert len(rows) >= 5
+    for question, file, line, text in rows:
+        lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
+        found = [number for number, content in enumerate(lines, 1) if text in content]
+        assert int(line) in found, f"docs/design.md: {question!r}: `{text}` is in {file}:{found}, not in line {line}"
+
+
+def test_the_reading_order_names_every_file():
+    _, _, order = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Reading the code")
+    files = {p.relative_to(PACKAGE) for p in modules() if p.name != "__init__.py" and dotted(p) not in ALIASES}
+    assert {
+        str(file) for file in files if f"`{file.name}`" not in order and f"`{file.as_posix()}`" not in order
+    } == set()
+
+
+def test_instruments_and_pictures_know_no_single_activation():
+    """They read the facts of `nn.Activation`, so that an activation of one's own works in all of them."""
+    from tinygrad_vg import nn
+
+    activations = {f"tinygrad_vg.nn.{kind.__name__}" for kind in nn.Activation.__subclasses__()}
+    for path in modules():
+        if part(dotted(path)) in ("instruments", "draw", "plots"):
+            assert not activations & {*imports(path, everywhere=True)}, path

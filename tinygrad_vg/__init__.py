@@ -18,10 +18,10 @@ from tinygrad_vg.engine import (
     jvp,
     no_grad,
     ops,
-)
+)  # fmt: skip
 from tinygrad_vg.storage import load, save
 
-if TYPE_CHECKING:  # for type checkers and editors; see __getattr__ below
+if TYPE_CHECKING:  # type checkers and editors read these lines; at run time __getattr__ imports the modules
     from tinygrad_vg import datasets as datasets
     from tinygrad_vg import draw as draw
     from tinygrad_vg import instruments as instruments
@@ -31,32 +31,13 @@ if TYPE_CHECKING:  # for type checkers and editors; see __getattr__ below
 __version__ = "0.1.0"
 
 __all__ = [
-    "ExtendedArray",
-    "GradcheckError",
-    "Tensor",
-    "checked",
-    "datasets",
-    "defvjp",
-    "differentiable",
-    "draw",
-    "enable_grad",
-    "engine",
-    "grad",
-    "gradcheck",
-    "instruments",
-    "is_grad_enabled",
-    "jvp",
-    "load",
-    "nn",
-    "no_grad",
-    "ops",
-    "optim",
-    "plots",
-    "save",
-    "study",
-]
+    "ExtendedArray", "GradcheckError", "Tensor", "checked", "datasets", "defvjp", "differentiable", "draw",
+    "enable_grad", "engine", "grad", "gradcheck", "instruments", "is_grad_enabled", "jvp", "load", "nn", "no_grad",
+    "ops", "optim", "plots", "save", "study",
+]  # fmt: skip
 
-_ON_FIRST_USE = ("datasets", "draw", "instruments", "plots", "study")  # so that importing costs little more than NumPy
+# These modules are imported when they are first used, so that importing the package costs little more than NumPy.
+_ON_FIRST_USE = ("datasets", "draw", "instruments", "plots", "study")
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,7 @@
-"""What pictures, tables and sentences write in the same way: decades, signs, subscripts; and their median."""
+"""The notation that pictures, tables and sentences share: decades, signs and subscripts; and quantiles of decades.
+
+A decade is a factor of 10: decades are differences of log10.
+"""
 
 import math
 from typing import Any
@@ -9,12 +12,12 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 NOT_COMPUTED = "–"
-BROKEN = "#ff00ff"  # NaN and infinity, magenta: no colormap, fill or line of the pictures has this colour
+BROKEN = "#ff00ff"  # magenta, the colour of NaN and infinity: no colormap, fill or line uses it for anything else
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
 def with_minus(words: str) -> str:
-    """Numbers with the minus sign of print, which is as wide as the plus beside it.
+    """The same text with minus signs, which are as wide as a plus, in place of hyphens.
 
     >>> with_minus("-2 ± 1")
     '−2 ± 1'
@@ -23,7 +26,7 @@ def with_minus(words: str) -> str:
 
 
 def decades(x: float, digits: int = 2) -> str:
-    """A difference of logarithms, with its sign unless the digits show 0.
+    """A difference of logarithms with its sign; without a sign if its digits are all 0.
 
     >>> decades(-0.674), decades(2, digits=3), decades(-0.001), decades(-math.inf), decades(math.nan)
     ('−0.67', '+2.000', '0.00', '−∞', 'NaN')
@@ -35,7 +38,7 @@ def decades(x: float, digits: int = 2) -> str:
 
 
 def magnitude(log10: float) -> str:
-    """A logarithm, which has a sign only below 0; −∞ is that of 0.
+    """A logarithm, with a sign only if it is negative; log10(0) is −∞.
 
     >>> magnitude(-2.314), magnitude(0.5), magnitude(-math.inf)
     ('−2.31', '0.50', '−∞')
@@ -44,7 +47,7 @@ def magnitude(log10: float) -> str:
 
 
 def subscripted(letter: str, number: int) -> str:
-    """A letter with a layer's number.
+    """A letter with the number of a layer as subscript.
 
     >>> subscripted("z", 12)
     'z₁₂'
@@ -53,17 +56,17 @@ def subscripted(letter: str, number: int) -> str:
 
 
 def quantiles(values: Floats, share: float) -> Floats:
-    """The quantiles along the last axis of what is not NaN, by linear interpolation; NaN where nothing is left.
+    """Quantiles along the last axis by linear interpolation, without the NaN; NaN where all values are NaN.
 
-    Infinities are the smallest and the largest of numbers. Between one of them and another number there is no
-    interpolation: the nearer one is taken, and half-way their mean, which is the infinity.
+    Infinities count as the smallest and the largest number. A quantile between an infinity and another number is the
+    nearer of the two; half-way between them it is their mean, the infinity.
 
     Args:
         values: (..., n), n ≥ 1.
-        share: of the values that lie below, from 0 to 1.
+        share: the share of the values that lie below the quantile, from 0 to 1.
 
     Returns:
-        (...).
+        The quantiles, (...).
 
     >>> quantiles(np.array([[1.0, 2.0, np.nan, 4.0], [-np.inf, 1.0, 2.0, 3.0]]), 0.25)
     array([1.5, 1. ])
@@ -73,16 +76,16 @@ def quantiles(values: Floats, share: float) -> Floats:
     low = np.take_along_axis(ordered, np.floor(place).astype(int), axis=-1)
     high = np.take_along_axis(ordered, np.ceil(place).astype(int), axis=-1)
     part = place % 1
-    with np.errstate(invalid="ignore"):  # inf − inf: not used, or half-way between the two infinities, where it is NaN
+    with np.errstate(invalid="ignore"):  # inf − inf is replaced below, or lies half-way between −∞ and ∞: NaN
         between = low + (high - low) * part
         nearest = np.select([part < 0.5, part > 0.5], [low, high], low + high)
     return np.where(np.isfinite(low) & np.isfinite(high), between, nearest)[..., 0]
 
 
 def median(values: Any) -> float:
-    """The median of all numbers that are not NaN; −∞, the logarithm of 0, counts as the smallest.
+    """The median of all values that are not NaN; NaN if there are none.
 
-    NaN if there is none. A median of −∞ and a number is −∞.
+    −∞, the logarithm of 0, counts as the smallest number. The median of −∞ and one other number is −∞.
 
     >>> median([-math.inf, math.nan, -1.0, 0.0]), median([-math.inf, 1.0]), median([math.nan])
     (-1.0, -inf, nan)

@@ -1,7 +1,8 @@
-"""Arrays on disk: without pickle, so that a file that is loaded cannot run code; whole or not at all; with checksums.
+"""Arrays on disk, in `.npz` files without pickle: loading a file cannot run code, and `load` compares all checksums.
 
-`replacing` writes beside a file and renames: a program that is killed, or a machine that loses its power, leaves the
-old file or the new. A process that is killed while it writes leaves its temporary, `.name.TOKEN.suffix`, behind.
+`replacing` writes a temporary file beside the old one, flushes it to the disk and renames it. If the program is killed
+or the power fails, the old file or the new one is there, never a part of one. A process that is killed while it writes
+leaves its temporary file, `.name.TOKEN.suffix`, behind.
 """
 
 import contextlib
@@ -18,14 +19,14 @@ import numpy as np
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A path beside `path` to write to, renamed to it if all went well and removed if not.
+    """A temporary path beside `path` to write to. It is renamed to `path` at the end, or removed after an exception.
 
-    Renaming is one step for the file system: readers find the old file or the new, never half of one, also after a
-    power failure. Each writer has a temporary of its own: of two that write at once, in threads or processes, the last
-    one's file stays. An existing file keeps its mode, and a symbolic link stays one: its target is replaced.
+    File systems rename atomically: readers find the old file or the new one, never a part of one, also after a power
+    failure. Each writer has its own temporary file: if two threads or processes write at once, the file of the last one
+    remains. An existing file keeps its mode. If `path` is a symbolic link, its target is replaced.
 
     Raises:
-        OSError: if the file cannot be written. What was there is there still.
+        OSError: if the file cannot be written. An existing file is unchanged then.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -40,11 +41,11 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(8)}{path.suffix}")
     mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
-    # As readable as the old file from the start, and writable until it is written.
+    # The temporary file is readable by the same users as the old one, and writable.
     os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666 if mode is None else mode | stat.S_IWUSR))
     try:
         yield temporary
-        with open(temporary, "rb+") as file:  # Windows flushes only what is open for writing
+        with open(temporary, "rb+") as file:  # Windows flushes only files that are open for writing
             os.fsync(file.fileno())
         if mode is not None:
             os.chmod(temporary, mode)
@@ -55,12 +56,12 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def flush_names(folder: Path) -> None:
-    """Have the disk hold which names a folder has, where the system can: a rename is a change of the folder."""
+    """Flush a folder to the disk, where the system can: a rename changes the folder."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     folder_file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        with contextlib.suppress(OSError):  # some network file systems refuse; the file is in its place all the same
+        with contextlib.suppress(OSError):  # some network file systems refuse; the file has been renamed all the same
             os.fsync(folder_file)
     finally:
         os.close(folder_file)
@@ -70,8 +71,9 @@ def save(arrays: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
     """Write named arrays, such as a `state_dict()`, to an `.npz` file; missing folders are made.
 
     Raises:
-        TypeError: if a name is no string, or `arrays` is no mapping.
-        ValueError: if the path does not end in .npz, a name holds a NUL, or an array Python objects.
+        TypeError: if a name is not a string, or `arrays` is not a mapping.
+        ValueError: if the path does not end in .npz, a name holds a NUL, or an array holds Python objects.
+        OSError: if the file cannot be written.
 
     >>> import tempfile, tinygrad_vg as tg
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -85,16 +87,16 @@ def save(arrays: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
         raise TypeError(f"save takes arrays by name, such as net.state_dict(), not {type(arrays).__name__}")
     for name in arrays:
         if not isinstance(name, str):
-            raise TypeError(f"names of arrays are strings, not {name!r}: it would come back as a string, if at all")
+            raise TypeError(f"names of arrays must be strings, not {name!r}: load could not return another name")
         if "\0" in name:
-            raise ValueError(f"the name {name!r} holds a NUL, at which it would be cut off")
+            raise ValueError(f"the name {name!r} holds a NUL, and zip archives cut names off there")
     plain = {name: np.asarray(array) for name, array in arrays.items()}
     for name, array in plain.items():
         if array.dtype.hasobject:
             raise ValueError(f"{name!r} holds Python objects, which would need pickle; save numbers or strings")
-    import zipfile  # with its compressors a tenth of the time that importing this package takes
+    import zipfile  # here and not above: with its compressors it takes a tenth of the import time of this package
 
-    # As np.savez does, which could not take an array called "file".
+    # This is what np.savez does, but np.savez cannot save an array called "file".
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name, array in plain.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
@@ -105,8 +107,8 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The arrays of an `.npz` file, by name. All checksums are compared.
 
     Raises:
-        OSError: if the file cannot be read, FileNotFoundError if there is none.
-        ValueError: if it is not an .npz file, is damaged, holds Python objects, or something else than arrays.
+        OSError: if the file cannot be read; FileNotFoundError if it does not exist.
+        ValueError: if it is not an .npz file, is damaged, or holds Python objects or anything else but arrays.
 
     >>> import tempfile, numpy as np, tinygrad_vg as tg
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -119,20 +121,20 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     with open(path, "rb") as file:
         try:
             if not zipfile.is_zipfile(file):
-                raise ValueError("it is no zip archive, or only a part of one")
+                raise ValueError("it is not a zip archive, or only a part of one")
             with zipfile.ZipFile(file) as archive:
                 members = archive.infolist()
                 check_members(members, file)
                 return {member.filename.removesuffix(".npy"): read(archive, member) for member in members}
-        except Exception as error:  # NumPy and zipfile raise five kinds for the same thing
+        except Exception as error:  # NumPy and zipfile raise five kinds of exceptions for a damaged file
             raise ValueError(f"{os.fspath(path)} is not a whole .npz file of plain arrays: {error}") from error
 
 
 def check_members(members: list[Any], file: Any) -> None:
-    """Raise ValueError for entries that are no arrays, and where the archive's end counts others than were found."""
+    """Raise ValueError if an entry is not an array, a name is there twice, or the archive counts other entries."""
     names = [member.filename for member in members]
     if strange := [name for name in names if not name.endswith(".npy")]:
-        raise ValueError(f"it holds what is no array: {strange}")
+        raise ValueError(f"it holds entries that are no array: {strange}")
     if len(set(names)) < len(names):
         raise ValueError("a name is there twice")
     if any(not member.orig_filename.isascii() and not member.flag_bits & 0x800 for member in members):
@@ -140,11 +142,11 @@ def check_members(members: list[Any], file: Any) -> None:
     file.seek(-22, os.SEEK_END)  # the record that ends an archive without a comment
     end = file.read()
     if end.startswith(b"PK\5\6") and int.from_bytes(end[10:12], "little") != min(len(names), 0xFFFF):
-        raise ValueError(f"its directory has {len(names)} entries, and its end says another number")
+        raise ValueError(f"its directory has {len(names)} entries, but its last record counts another number")
 
 
 def read(archive: Any, member: Any) -> Any:
-    """The array of one entry of an archive, read to its end: there stands the checksum."""
+    """The array of one entry of an archive. The entry is read to its end, where zipfile compares the checksum."""
     with archive.open(member) as file:
         array = np.lib.format.read_array(file, allow_pickle=False)
         if file.read(1):

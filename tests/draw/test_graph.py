@@ -85,7 +85,7 @@ def test_the_pairs_of_equation_122(chain):
     pairs = [edge.lines[1] for edge in way if len(edge.lines) == 2]
     weights, slopes = factors[::2], factors[1::2]
     assert pairs == [
-        f"{w.label} {s.label} = {style.number(w.value * s.value)}" for w, s in zip(weights, slopes, strict=True)
+        f"{w.label} {s.label} = {style.three_digits(w.value * s.value)}" for w, s in zip(weights, slopes, strict=True)
     ]
     named = [edge.lines[0] for edge in way if " = " in edge.lines[0]]
     assert named == [str(factor) for factor in (slope, *factors)]
@@ -146,7 +146,7 @@ def wide(kind: str, seed: int = 0) -> tuple[nn.Sequential, list[tg.Tensor], tg.T
 @pytest.mark.parametrize("digits", ["three", "all"])
 def test_gains_multiply_to_the_ratio_of_norms(kind, digits, monkeypatch):
     if digits == "all":
-        monkeypatch.setattr(style, "number", repr)
+        monkeypatch.setattr(style, "three_digits", repr)
     net, outputs, cost = wide(kind)
     cost.backward()
     picture = read(draw.graph(cost, dict(net.named_parameters())))

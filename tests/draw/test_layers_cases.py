@@ -187,7 +187,7 @@ def test_what_cannot_be_drawn():
         draw.layers(net, other_cost)
     with pytest.raises(ValueError, match="this ledger keeps the accounts of another model"):
         draw.layers(net, other_ledger)
-    with pytest.raises(ValueError, match="only a tensor of one element has a gradient by itself"):
+    with pytest.raises(ValueError, match="only a tensor of one element has a gradient by default"):
         draw.layers(net, net(np.ones((2, 5))))
     with pytest.raises(ValueError, match="comes from several calls of the model"):
         draw.layers(net, np.sum(net(np.ones((2, 5))) + net(np.zeros((2, 5)))))

@@ -64,9 +64,9 @@ class Case:
         for i, (name, factor) in enumerate(zip(self.names, self.factors(path, sample), strict=False), 1):
             words = [f"w{SUBSCRIPTS[i]}"] if i > 1 else []
             words += [f"{name}′(z{SUBSCRIPTS[i]})"] if name else []
-            found.append(f"{' '.join(words) or '∂z₁/∂b₁'} = {style.number(factor)}")
+            found.append(f"{' '.join(words) or '∂z₁/∂b₁'} = {style.three_digits(factor)}")
         top = f"{'a' if self.names[-1] else 'z'}{SUBSCRIPTS[len(path)]}"
-        return [*found, f"∂C/∂{top} = {style.number(self.end[sample, path[-1]])}"]
+        return [*found, f"∂C/∂{top} = {style.three_digits(self.end[sample, path[-1]])}"]
 
 
 def path_of(picture: Picture) -> tuple[list[Edge], tuple[int, ...]]:
@@ -138,7 +138,7 @@ def test_bars_are_as_long_as_the_gradients_are_large(first):
         found = cells(picture, layer)
         assert set(found) == {*range(min(first, len(size))), on_path}
         for i, (lines, bar, colour) in found.items():
-            assert lines == [f"neuron {i + 1}", style.number(size[i])]
+            assert lines == [f"neuron {i + 1}", style.three_digits(size[i])]
             assert bar == round(60 * size[i] / longest)
             assert (colour == "#fff8e1") == (i == on_path)
         rest = len(size) - len(found)
@@ -267,4 +267,4 @@ def test_the_last_node_tells_what_the_path_is_a_part_of():
     single.backward()
     picture = read(draw.neurons(net, single))
     (first,) = (int(re.search(r"neuron (\d+)", line)[1]) - 1 for line in picture.nodes["b"].lines)
-    assert picture.nodes["C"].lines[2] == f"all paths: ∂C/∂b₁ = {style.number(net[0].bias.grad[first])}"
+    assert picture.nodes["C"].lines[2] == f"all paths: ∂C/∂b₁ = {style.three_digits(net[0].bias.grad[first])}"

@@ -86,7 +86,7 @@ def test_colours_diverge_about_a_gain_of_1(gain, other):
      (-math.inf, "-∞"), (5e-324, "4.94e-324")],
 )  # fmt: skip
 def test_numbers(x, words):
-    assert style.number(x) == words
+    assert style.three_digits(x) == words
 
 
 @given(st.sampled_from([-1.0, 1.0]), st.floats(-1e4, 1e4))

@@ -102,7 +102,7 @@ def test_copies_carry_data_but_not_gradients_and_hooks(t):
 
 
 def test_a_history_cannot_be_copied(t):
-    with pytest.raises(TypeError, match=r"has a history, which cannot be copied; copy its \.detach\(\)"):
+    with pytest.raises(TypeError, match=r"has a graph, which cannot be copied; copy its \.detach\(\)"):
         copy.deepcopy(t * 2)
 
 

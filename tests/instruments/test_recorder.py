@@ -139,7 +139,7 @@ def test_a_network_without_layers_and_a_wrong_every_are_refused():
         with pytest.raises(ValueError, match="every counts backwards"):
             GradientRecorder(network(0), every=every)
     for wrong, message in [
-        (dict(max_steps=0), "max_steps counts steps"),
+        (dict(max_steps=0), "max_steps counts backwards"),
         (dict(on_nonfinite="stop"), '"record" or "raise"'),
         (dict(layers=[4]), r"there is no layer 4; .*: 1 \('0'\), 2 \('2'\), 3 \('4'\)"),
         (dict(layers="3"), "there is no layer '3'"),
@@ -488,7 +488,7 @@ def test_a_layer_that_is_not_reached_is_not_taken_for_nan():
 
 
 @pytest.mark.parametrize(("value", "what"), [(np.nan, "NaN"), (np.inf, "infinite numbers")])
-def test_raise_names_the_layer_and_the_step(value, what):
+def test_raise_names_the_layer_and_the_backward(value, what):
     net = network(0)
     with GradientRecorder(net, every=4, on_nonfinite="raise") as recorder, np.errstate(invalid="ignore"):
         for step in range(4):
@@ -496,7 +496,7 @@ def test_raise_names_the_layer_and_the_step(value, what):
             if step < 3:
                 output.backward(np.ones((1, 2)))
                 continue
-            with pytest.raises(FloatingPointError, match=rf"layer 3 \('4'\) holds {what} at step 3"):
+            with pytest.raises(FloatingPointError, match=rf"layer 3 \('4'\) holds {what} in backward 3"):
                 output.backward(np.full((1, 2), value))
     assert recorder.history.steps.tolist() == [0, 1, 2, 3]
     assert recorder.history.first_nonfinite == 3

@@ -1,4 +1,4 @@
-"""Reader of IDX files, the format of MNIST and of the data sets made in its likeness.
+"""Reader of IDX files, the format of MNIST and of data sets modelled on it.
 
 An IDX file is a header followed by the elements in C order, every number big endian. The header
 is two zero bytes, one byte for the type of the elements, one byte for the number of dimensions,
@@ -18,13 +18,13 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-# In order of preference: unpacking tools often leave the compressed file beside the plain one.
+# In order of preference, for unpacking tools often leave the compressed file beside the plain one.
 SUFFIXES = ("", ".gz", ".xz")
 
-# A directory's files are chosen by name, not by content: a damaged IDX file must raise an error,
-# and by content it would pass for a foreign file and be missing without a word. The name has to
-# end in the type (and a compression), which leaves out "…-ubyte.xz.sha256" and half-done
-# downloads; a leading dot leaves out the "._…" companions that macOS archives carry.
+# The files of a directory are chosen by name, not by content: a damaged IDX file must raise an error, and by its
+# content it would look like a file of another kind and be left out silently. The name must end in the type (and a
+# compression), which leaves out "…-ubyte.xz.sha256" and unfinished downloads. Names with a leading dot are left out:
+# macOS archives contain such "._…" files.
 _IDX_NAME = re.compile(r"(?P<name>(?!\.).*idx[0-9]+-[a-z]+)(\.gz|\.xz)?")
 
 _ELEMENT_TYPES: dict[int, np.dtype[Any]] = {
@@ -84,13 +84,12 @@ def load_idx(path: str | os.PathLike[str]) -> NDArray[Any] | dict[str, NDArray[A
 
 
 def read_file(path: Path) -> NDArray[Any]:
-    """Read one IDX file; load_idx states what is accepted, returned and raised."""
+    """Read one IDX file; see `load_idx` for what is accepted, returned and raised."""
     if not path.exists():
         raise FileNotFoundError(f"{path}: expected an IDX file, found nothing there; check the path")
     with path.open("rb") as raw:
-        # The content decides on the compression, not the suffix: an IDX file starts with two zero
-        # bytes, so nothing can be mistaken, and browsers and servers that unpack or rename files
-        # on the way leave many with the wrong suffix.
+        # The compression is found by the content, not by the suffix: browsers and servers unpack or rename files, and
+        # many have a wrong suffix. An IDX file starts with two zero bytes, as no compressed file does.
         start = raw.read(len(_XZ_MAGIC))
         raw.seek(0)
         compression = "gzip" if start.startswith(_GZIP_MAGIC) else "xz" if start == _XZ_MAGIC else None
@@ -110,7 +109,7 @@ def read_file(path: Path) -> NDArray[Any]:
 
 
 def _check_xz_end(raw: BinaryIO) -> None:
-    # gzip reports foreign bytes after its stream; lzma skips them silently, so look for the end mark.
+    # gzip raises for foreign bytes after its stream; lzma ignores them, so this looks for the end mark.
     raw.seek(-len(_XZ_FOOTER), os.SEEK_END)
     if raw.read() != _XZ_FOOTER:
         raise lzma.LZMAError("foreign bytes after the end of the stream")
@@ -135,8 +134,8 @@ def _read_stream(stream: BinaryIO, path: Path) -> NDArray[Any]:
     expected = math.prod(shape) * element.itemsize
     data = bytearray()
     found = 0
-    # In pieces, because read(expected) would set that much memory aside on the header's word alone;
-    # to the very end, because only there are the checksums compared and surplus bytes noticed.
+    # In pieces, because read(expected) would allocate as much memory as the header claims. To the end of the stream,
+    # because checksums are compared only there, and surplus bytes must be noticed.
     while chunk := stream.read(_CHUNK_BYTES):
         found += len(chunk)
         if found <= expected:
@@ -150,6 +149,6 @@ def _read_stream(stream: BinaryIO, path: Path) -> NDArray[Any]:
     try:
         array: NDArray[Any] = np.ndarray(shape, element, data)
     except ValueError as error:
-        # More dimensions than NumPy knows, or an empty array whose other sizes overflow.
+        # There are more dimensions than NumPy supports, or the array is empty and its other sizes overflow.
         raise ValueError(f"{path}: expected a shape that NumPy can hold, found {shape} ({error})") from error
     return array.astype(element.newbyteorder("="), copy=False)

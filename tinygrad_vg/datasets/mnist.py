@@ -1,6 +1,6 @@
 """MNIST, the handwritten digits of LeCun, Cortes and Burges, in three splits as flat vectors.
 
-The four files and their licence notice lie in the folder files beside this module.
+The folder `files` beside this module holds the four files and their licence.
 """
 
 import os
@@ -21,7 +21,7 @@ def mnist(
     directory: str | os.PathLike[str] | None = None,
     dtype: DTypeLike = np.float32,
 ) -> tuple[NDArray[np.floating[Any]], NDArray[np.int64]]:
-    """Return the images and labels of one split of MNIST, or of a data set stored like it.
+    """The images and labels of one split of MNIST, or of another data set in the same four files.
 
     The splits are those of Nielsen's book "Neural Networks and Deep Learning", in file order:
     "train" is the first 50,000 of the 60,000 training images, "validation" the last 10,000 of
@@ -31,7 +31,7 @@ def mnist(
     top left; in general (n, rows * columns). A pixel is its byte divided by 256, from 0 (paper)
     to 255/256 (ink). Every such value is exact in float16, float32 and float64, so `dtype`, which
     must be a floating type, changes the memory used but no pixel. The labels are int64, shape
-    (n,), each the digit 0 to 9. Both arrays are fresh at every call and may be written to.
+    (n,), each the digit 0 to 9. Both arrays are new in every call and may be written to.
 
     `directory` names another directory with four IDX files of the names MNIST uses, plain, .gz
     or .xz, such as Fashion-MNIST or KMNIST:

@@ -1,4 +1,4 @@
-"""Pictures of gradient graphs: a `graphviz.Digraph` that carries the chain rule, and its file."""
+"""Pictures of gradient graphs: functions that return a `graphviz.Digraph`, and `save`, which writes it to a file."""
 
 from tinygrad_vg.draw.graph import graph
 from tinygrad_vg.draw.layers import layers

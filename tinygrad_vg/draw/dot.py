@@ -11,6 +11,6 @@ REMEDIES = (
 
 def find_engine() -> str | None:
     """The path of `dot`, else of `graphviz-pure`, else None."""
-    # An environment's programs are not on the PATH when its Python is called by its full name.
+    # The programs of an environment are not on the PATH if its Python is called by its full path.
     here = sysconfig.get_path("scripts")
     return shutil.which("dot") or shutil.which("graphviz-pure") or shutil.which("graphviz-pure", path=here)

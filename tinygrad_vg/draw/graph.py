@@ -1,4 +1,4 @@
-"""The computational graph, operation by operation, with the chain rule's factor on every edge."""
+"""`graph`: a picture of the computational graph by operations, with the factor of the chain rule on every edge."""
 
 import math
 from collections import Counter
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 
 @dataclass
 class _Edge:
-    """What the gradient passes on its way from an operation's output to one of its arguments."""
+    """The edge from an operation's output to one of its arguments."""
 
     source: Tensor
-    factor: float | None  # the derivative itself, where both ends are single numbers
-    gain: float  # log10 of |factor|, or of how the cotangent's norm changes
-    symbol: str = ""  # what the book calls the factor
-    pair: tuple[str, float] | None = None  # w_j σ′(z_j) with its value, and the decades of that
-    silent: bool = False  # no gradient arrives at the upper end, so its norm has nothing to change by
-    is_branch: bool = False  # to a leaf beside the way, such as a weight
+    factor: float | None  # the derivative, if both ends are single numbers
+    gain: float  # log10 of |factor|, or of the ratio of the gradient's norms
+    symbol: str = ""  # the factor as the book writes it
+    pair: tuple[str, float] | None = None  # w_j σ′(z_j) with its value, and log10 of its magnitude
+    silent: bool = False  # the gradient at the output is 0, so there is no ratio of norms
+    is_branch: bool = False  # the argument is a leaf beside the path, such as a weight
 
     @property
     def value(self) -> str:
         if self.factor is not None:
-            return style.number(self.factor)
+            return style.three_digits(self.factor)
         return f"gain {style.power(1.0, self.gain)}"
 
 
@@ -45,30 +45,30 @@ def graph(
     gradient: Any = None,
     rankdir: str = "TB",
 ) -> "Digraph":
-    """The graph that `cost` was computed by, on each edge the factor by which it multiplies the gradient.
+    """A picture of the recorded graph of `cost`. Each edge has the factor by which it multiplies the gradient.
 
-    The factors are the rules of the recorded operations applied to one, so the picture cannot drift from the engine.
-    Where both ends of an edge are single numbers the factor is the derivative, and the factors along the way from a
-    leaf to the cost multiply to the leaf's gradient (Eq. 122 of Nielsen's chapter 5); a σ behind a weight also tells
-    their pair, w_j σ′(z_j). Elsewhere the factor is a matrix, and the edge shows its gain: by how much the norm of the
-    gradient changes on this edge. Gains are computed in extended range: nothing vanishes below the floats. Before a
-    backward, that is as long as no leaf has a `.grad`, all of them are "–". Colour and width follow the way down; an
-    edge to a leaf that stands beside it, such as a weight, has its figure only. Nothing is changed and no hook is
-    called; the graph is walked and not recursed into, 5,000 operations in less than a second.
+    The factors are computed by the rules of the recorded operations, applied to 1. If both ends of an edge are single
+    numbers, the factor is a derivative, and the factors along the path from a leaf to the cost multiply to the leaf's
+    gradient (Eq. 122 of Nielsen's chapter 5); the edge of a σ after a weight also has the pair w_j σ′(z_j). Otherwise
+    the factor is a matrix, and the edge has its gain: the ratio of the norms of the gradient at its two ends. Gains are
+    computed in extended range, so that no gradient underflows. As long as no leaf has a `.grad`, all of them are "–".
+    Colours and widths mark the path from the cost down; an edge to a leaf beside the path, such as a weight, has only
+    its number. Drawing changes no `.grad` and calls no hook. It does not recurse; 5,000 operations take less than a
+    second.
 
     Args:
-        cost: a Tensor with its graph; of one element, or give `gradient`.
-        params: names for leaves that have none: a dict, or pairs such as `net.named_parameters()`.
+        cost: a Tensor with its graph, of one element unless `gradient` is given.
+        params: names for leaves without a name: a dict, or pairs such as `net.named_parameters()`.
         gradient: the cotangent to start from, as in `Tensor.backward`.
-        rankdir: where the data flows: "TB" down, "LR" to the right, "BT", "RL".
+        rankdir: the direction of the data: "TB" down, "LR" to the right, "BT" up, "RL" to the left.
 
     Returns:
         A `graphviz.Digraph`: Jupyter shows it, `draw.save` writes it to a file.
 
     Raises:
-        TypeError: if `cost` is no Tensor, or `params` a module.
-        ValueError: for a cost of several elements without `gradient`, one that asks for no gradients (nothing was
-            recorded), or a direction there is not.
+        TypeError: if `cost` is not a Tensor, or `params` is a module.
+        ValueError: if the cost has several elements and there is no `gradient`, if it requires no gradients (nothing
+            was recorded), or for another `rankdir`.
 
     >>> import tinygrad_vg as tg
     >>> b1, w2 = tg.Tensor(0.5, requires_grad=True, name="b1"), tg.Tensor(-2.0, requires_grad=True, name="w2")
@@ -78,9 +78,9 @@ def graph(
     True
     """
     if not isinstance(cost, Tensor):
-        raise TypeError(f"graph draws how a Tensor was computed, and {type(cost).__name__} is none")
+        raise TypeError(f"graph draws how a Tensor was computed, not {type(cost).__name__}")
     if isinstance(params, Module):
-        raise TypeError("params are names with their tensors: write net.named_parameters() in place of the module")
+        raise TypeError("params takes names with their tensors: write net.named_parameters() in place of the module")
     picture = style.canvas(rankdir)
     totals = cotangents(cost, gradient)
     computed = style.has_gradient(tensor for tensor in totals if tensor.node is None)
@@ -106,7 +106,7 @@ def graph(
 
 
 def _edges(tensor: Tensor, g: ExtendedArray, norms: Mapping[Tensor, float], uses: Mapping[Tensor, int]) -> list[_Edge]:
-    """The edges from an operation's output down to its arguments, from the gradient at the output."""
+    """The edges from an operation's output to its arguments; `g` is the gradient at the output."""
     node, norm = tensor.node, norms[tensor]
     assert node is not None
     edges = []
@@ -117,14 +117,14 @@ def _edges(tensor: Tensor, g: ExtendedArray, norms: Mapping[Tensor, float], uses
             gain = math.log10(abs(factor)) if factor else -math.inf
             edges.append(_Edge(source, factor, gain, is_branch=is_branch))
         else:
-            # If nobody else uses the source, its gradient is what comes along this edge.
+            # If the source has no other consumer, its gradient is the one that this edge passes on.
             arrived = norms[source] if uses[source] == 1 else _log10(share(node, (index, source, rule), g))
             edges.append(_Edge(source, None, arrived - norm, silent=norm == -math.inf, is_branch=is_branch))
     return edges
 
 
 def _log10(g: ExtendedArray) -> float:
-    """log10‖g‖; a number is its own norm, and most of a large graph's are numbers."""
+    """log10‖g‖, by a faster way for single numbers, which are most of the gradients in a large graph."""
     if g.mantissa.size > 1:
         return float(log10_norm(g))
     size = abs(float(g.mantissa.item()))
@@ -132,24 +132,40 @@ def _log10(g: ExtendedArray) -> float:
 
 
 def _name_pairs(edges: dict[Tensor, list[_Edge]]) -> None:
-    """Find σ behind a weight among the scalar edges, and call the two by their names in the book."""
-    below: dict[Tensor, int] = {}  # how many activations lie on the way up to a tensor
+    """Find each activation after a weight among the edges of single numbers; set their symbols and the pair."""
+    below: dict[Tensor, int] = {}  # the number of activations on the path to a tensor
+    inside = _inside_activations(edges)
     for tensor in reversed(edges):  # sources first
-        activation = Activation.of(tensor)
+        activation = None if tensor in inside else Activation.of(tensor)
         below[tensor] = max(below.get(edge.source, 0) for edge in edges[tensor]) + (activation is not None)
         (first, *others) = edges[tensor]
-        if activation is None or first.factor is None or others:
+        if activation is None or first.factor is None or others or first.source in inside:
             continue
         layer = below[tensor]
         first.symbol = f"{activation.symbol}′({subscripted('z', layer)})"
         if (weight := _weight_below(first.source, edges)) and weight.factor is not None:
             weight.symbol = subscripted("w", layer)
-            words = f"{weight.symbol} {first.symbol} = {style.number(weight.factor * first.factor)}"
+            words = f"{weight.symbol} {first.symbol} = {style.three_digits(weight.factor * first.factor)}"
             first.pair = words, weight.gain + first.gain
 
 
+def _inside_activations(edges: dict[Tensor, list[_Edge]]) -> set[Tensor]:
+    """What activations of several operations have made on the way to their outputs: no activations themselves."""
+    inside: set[Tensor] = set()
+    for tensor in edges:
+        call = Activation.call_of(tensor)
+        given = {id(x) for x in call.inputs} if call else set()
+        unseen = [tensor] if given else []
+        while unseen:
+            for edge in edges.get(unseen.pop(), ()):
+                if id(edge.source) not in given and edge.source not in inside and edge.source.node is not None:
+                    inside.add(edge.source)
+                    unseen.append(edge.source)
+    return inside
+
+
 def _weight_below(z: Tensor, edges: dict[Tensor, list[_Edge]]) -> _Edge | None:
-    """The edge by which an earlier activation enters z = w a + b: one product, perhaps under a sum."""
+    """The edge from z = w a + b to the earlier activation a, through one product and perhaps a sum; None if none is."""
     terms = [z]
     if z.node is not None and z.node.function is np.add:
         terms = [edge.source for edge in edges[z]]
@@ -162,7 +178,7 @@ def _weight_below(z: Tensor, edges: dict[Tensor, list[_Edge]]) -> _Edge | None:
 
 def _leaf(picture: "Digraph", key: str, tensor: Tensor, name: str | None, size: str, value: str | None) -> None:
     title = name or type(tensor).__name__
-    what = f"= {style.number(tensor.item())}" if tensor.shape == () else f"shape {tensor.shape}"
+    what = f"= {style.three_digits(tensor.item())}" if tensor.shape == () else f"shape {tensor.shape}"
     lines = [title, what, f"log₁₀‖∂C/∂·‖ = {size}"]
     if value is not None:
         lines.insert(2, f"∂C/∂· = {value}")
@@ -171,9 +187,9 @@ def _leaf(picture: "Digraph", key: str, tensor: Tensor, name: str | None, size: 
 
 
 def _operation(picture: "Digraph", ids: dict[int, str], tensor: Tensor, node: Node, size: str, is_cost: bool) -> None:
-    """The node of an operation, and beside it those arguments that are data and ask for no gradient."""
+    """Draw the node of an operation, and nodes for its arguments that are data and require no gradient."""
     key = ids[id(tensor)]
-    words = []  # the arguments as they stand in the call, a dot for those that have an edge
+    words = []  # the arguments of the call; a dot stands for each that has an edge
     asking = {index for index, _, _ in node.edges}
     for i, (value, argument) in enumerate(zip(node.values, node.inputs, strict=True)):
         if not isinstance(argument, Tensor | np.ndarray):
@@ -187,7 +203,7 @@ def _operation(picture: "Digraph", ids: dict[int, str], tensor: Tensor, node: No
             style.edge(picture, ids[id(argument)], key, style="dashed", tooltip="data: no gradient is asked for")
     words += [f"{option}={_short(value)}" for option, value in node.kwargs.items() if value is not None]
     call = node.operation.name + (f"({', '.join(words)})" if set(words) != {"·"} else "")
-    shape = f"= {style.number(tensor.item())}" if tensor.shape == () else f"shape {tensor.shape}"
+    shape = f"= {style.three_digits(tensor.item())}" if tensor.shape == () else f"shape {tensor.shape}"
     title = tensor.name or ("cost C" if is_cost else None)
     lines = [*([title] if title else []), call, shape]
     tip = f"{call}: {tensor.dtype} of shape {tensor.shape}, log₁₀‖∂C/∂·‖ = {size}"
@@ -197,7 +213,7 @@ def _operation(picture: "Digraph", ids: dict[int, str], tensor: Tensor, node: No
 
 def _constant(picture: "Digraph", key: str, argument: Any, value: Any) -> None:
     name = argument.name if isinstance(argument, Tensor) else None
-    what = f"{style.number(float(value))}" if np.shape(value) == () else f"data {np.shape(value)}"
+    what = f"{style.three_digits(float(value))}" if np.shape(value) == () else f"data {np.shape(value)}"
     lines = [*([name] if name else []), what]
     tip = f"{name or 'data'}: {value.dtype} of shape {np.shape(value)}, no gradient is asked for"
     style.node(picture, key, style.box(lines, style.DATA, bold=0 if name else None), tooltip=style.tooltip(tip))
@@ -216,13 +232,13 @@ def _draw_edge(picture: "Digraph", tail: str, head: str, edge: _Edge, computed: 
     lines = [f"{edge.symbol} = {edge.value}" if edge.symbol else edge.value]
     what = "factor" if edge.factor is not None else "gain of the gradient's norm"
     tip = style.tooltip(f"{what} {edge.value.removeprefix('gain ')}, {style.decades(edge.gain)} decades")
-    # Branches are as thin and white as a gain of 1, so that the eye follows the way; but NaN is never hidden.
+    # Branches are drawn as a gain of 1, thin and white, so that the path stands out; but NaN is always shown.
     shown = 0.0 if edge.is_branch and not math.isnan(edge.gain) else edge.gain
     label = style.box(lines, style.fill(shown))
     if edge.pair:
         words, gain = edge.pair
         label = style.box([*lines, words], style.fill(shown), bold=1, under_bold=style.fill(gain))
-    weight = "" if edge.is_branch else "20"  # heavy edges are straight: leaves stand beside the way
+    weight = "" if edge.is_branch else "20"  # Graphviz draws heavy edges straight, so leaves are beside the path
     style.edge(picture, tail, head, label, tooltip=tip, labeltooltip=tip, weight=weight, **style.line(shown))
 
 

@@ -1,4 +1,4 @@
-"""A network layer by layer: where the gradient is lost, and to whom."""
+"""`layers`: a picture of a network by layers, with the change of the gradient's norm in each step and its causes."""
 
 import math
 from collections.abc import Collection, Iterator, Sequence
@@ -28,19 +28,19 @@ _MEANINGS = {
     "stable": f"it changes by {STEADY} decades at most",
     "dead": "no gradient arrives",
 }
-_FOLDED = 3  # so many identical neighbours, or more, are drawn as one
+_FOLDED = 3  # this number of identical neighbours, or more, is drawn as one
 
 
 @dataclass(frozen=True)
 class _Layer:
-    """A layer, and the gradient's step to it from the next one; the last layer has no step."""
+    """A layer, with the gradient's step to it from the next layer; the last layer has no step."""
 
     number: int
     module: Linear
-    units: tuple[Unit, ...]  # what lies between it and the next layer
+    units: tuple[Unit, ...]  # the units between this layer and the next one
     row: Row | None
-    z: Any  # None if the layer has not run
-    log10_norm: float | None  # None if no backward came here; NaN is the gradient itself
+    z: Any  # None if the layer has not been called
+    log10_norm: float | None  # None if no backward reached the layer; NaN if the gradient holds NaN
     state: str
 
     @property
@@ -49,7 +49,7 @@ class _Layer:
 
     @property
     def kind(self) -> tuple[Any, ...]:
-        """What neighbours must have in common to be drawn as one."""
+        """Neighbours with the same kind may be drawn as one."""
         units = tuple(_words(unit) for unit in self.units)
         return self.module.in_features, self.module.out_features, units, self.state, self.row is None
 
@@ -61,30 +61,29 @@ def layers(
     expand: bool | int | Collection[int] = False,
     rankdir: str = "TB",
 ) -> "Digraph":
-    """A picture of a network with a node for each layer, on each edge the decades that the gradient loses there.
+    """A picture of a network with a node for each layer. Each edge has the change of the gradient's norm in decades.
 
-    A node tells z (mean ± standard deviation), the mean slope of its activation, log₁₀‖δ‖ and has the colour of its
-    verdict (`instruments.diagnose`); an edge the decades of the gradient's step, split into what the weights and what
-    the slopes between the layers take. Three or more identical neighbours are drawn as one; the edge from them carries
-    the sum of their steps, so that the edges of a picture add up to the whole way. Of an ensemble decades are medians
-    over its members, which need not add up; z and slopes are those of all members together.
+    A node shows z (mean ± standard deviation), the mean slope of its activation and log₁₀‖δ‖; its colour is that of the
+    verdict (`instruments.diagnose`). An edge shows the total of the gradient's step, and the parts of weights and
+    slopes. Three or more identical neighbours are drawn as one node, and the edge from it has the sum of their steps;
+    so all edges of a picture add up to the total change. For an ensemble, decades are medians over the members, which
+    need not add up; z and slopes are taken over all members together.
 
     Args:
-        model: a chain of Linears and modules between them, as for `Ledger`.
-        source: the cost of one call of the model, or a Ledger that has heard a backward. What a backward tells is "–"
-            for a cost before its own (no parameter of the model has a `.grad`), and for a ledger that has heard none.
-        expand: True to fold nothing, or the number or numbers of layers that are drawn for themselves.
-        rankdir: where the data flows: "TB" down, "LR" to the right, "BT", "RL". A page is wide enough for many layers
-            only from top to bottom.
+        model: Linears in a row with modules between them, as for `Ledger`.
+        source: the cost of one call of the model, or a Ledger that has heard a backward. The numbers of gradients are
+            "–" as long as no parameter of the model has a `.grad`, and for a ledger that has heard no backward.
+        expand: True to fold nothing, or the number or numbers of layers that are to have their own node.
+        rankdir: the direction of the data: "TB" down, "LR" to the right, "BT" up, "RL" to the left. Many layers fit on
+            a page only from top to bottom.
 
     Returns:
         A `graphviz.Digraph`: Jupyter shows it, `draw.save` writes it to a file.
 
     Raises:
         TypeError: if `source` is neither a Tensor nor a Ledger.
-        ValueError: for a cost or ledger of another model, a model that is no chain, or layers in `expand` that it does
-            not have.
-        RuntimeError: if a ledger's weights have been updated since: draw between backward and the optimizer's step.
+        ValueError: if the cost or ledger is of another model, the layers are not in a row, or the model does not have
+            the layers in `expand`.
 
     >>> import numpy as np, tinygrad_vg as tg
     >>> net = tg.nn.mlp([30] * 51, rng=0)
@@ -97,7 +96,7 @@ def layers(
     if not isinstance(ledger, Ledger):
         raise TypeError(f"layers draws the cost of a model or a Ledger, not {type(source).__name__}")
     computed = ledger.heard
-    if isinstance(source, Tensor):  # its ledger could tell what a backward would find
+    if isinstance(source, Tensor):  # Ledger.of has computed the gradients, but they are shown only after a backward
         computed = style.has_gradient(model.parameters())
     picture = style.canvas(rankdir)
     chain = _chain(model, ledger, computed)
@@ -111,7 +110,7 @@ def layers(
         picture.edge(tail, key, **link)
         tail = key if len(group) > 1 else _residuals(picture, key, group[0], fold=expand is not True)
         below = group
-    value = f" = {style.number(source.item())}" if isinstance(source, Tensor) else ""
+    value = f" = {style.three_digits(source.item())}" if isinstance(source, Tensor) else ""
     picture.node("C", style.box([f"cost C{value}"], frame=style.INK, bold=0), tooltip="the cost")
     picture.edge(tail, "C", tooltip="from the last layer's z to the cost")
     notes = _notes(chain, computed)
@@ -148,12 +147,12 @@ def _chain(model: Module, ledger: Ledger, computed: bool) -> list[_Layer]:
 
 
 def _state(verdict: str, row: Row) -> str:
-    """A step's verdict; diagnose knows no rate of what is NaN, and so calls that too "not computed"."""
+    """The verdict of a step, with "not finite" where `diagnose` says "not computed" because of NaN."""
     return "not finite" if verdict == "not computed" and "not computed" not in row.causes else verdict
 
 
 def _folded(chain: Sequence[_Layer], expand: bool | int | Collection[int]) -> Iterator[list[_Layer]]:
-    """The layers in groups that are drawn as one node."""
+    """The layers in groups; each group is drawn as one node."""
     if isinstance(expand, bool):
         expand = [layer.number for layer in chain] if expand else []
     alone = set(expand if isinstance(expand, Collection) else [expand])
@@ -186,29 +185,29 @@ def _node(group: Sequence[_Layer]) -> dict[str, str]:
 
 
 def _spread(group: Sequence[_Layer]) -> str:
-    """Mean ± standard deviation of z."""
+    """Mean ± standard deviation of z over all layers of a group."""
     if any(layer.z is None for layer in group):
         return style.NOT_COMPUTED
     z = np.concatenate([np.ravel(layer.z).astype(np.float64) for layer in group])
-    with np.errstate(over="ignore", invalid="ignore"):  # of an exploded network
-        return style.with_minus(f"{style.number(z.mean())} ± {style.number(z.std())}")
+    with np.errstate(over="ignore", invalid="ignore"):  # z of an exploded network may be infinite
+        return style.with_minus(f"{style.three_digits(z.mean())} ± {style.three_digits(z.std())}")
 
 
 def _mean_slope(group: Sequence[_Layer]) -> str:
-    """The activation's slope, averaged over samples and neurons."""
+    """The mean slope of the activation over samples and neurons."""
     if any(layer.z is None for layer in group):
         return style.NOT_COMPUTED
     means = [np.mean(slopes_at(layer.units[0].activation, layer.z), dtype=np.float64) for layer in group]
-    return style.number(float(np.mean(means)))
+    return style.three_digits(float(np.mean(means)))
 
 
 def _symbol(unit: Unit) -> str:
-    """What a unit between two layers multiplies the gradient by: "σ′", or in general its name."""
+    """The symbol of the factor of a unit between two layers: "σ′", or the unit's label."""
     return f"{unit.activation.symbol}′" if unit.activation and unit.activation.symbol else unit.label
 
 
 def _edge(group: Sequence[_Layer]) -> dict[str, str]:
-    """The edge to the next layer: the decades of the gradient's way back along it, and through all of the group."""
+    """The attributes of the edge to the next layer, with the sum of the steps of the group."""
     rows = [layer.row for layer in group if layer.row is not None]
     count = f"×{len(group)}: " if len(group) > 1 else ""
     if not rows or group[0].state == "not computed":
@@ -221,7 +220,7 @@ def _edge(group: Sequence[_Layer]) -> dict[str, str]:
     shares: dict[str, float] = {} if group[0].units else {"between": between}
     for i, unit in enumerate(group[0].units):
         name = _symbol(unit)
-        # A row has the parts in the order in which the gradient meets them.
+        # The parts of a row are in the order in which the gradient passes them, the reverse of the units' order.
         shares[name] = shares.get(name, 0.0) + sum(median(row.parts[::-1][i].decades) for row in rows)
     split = ", ".join(f"{name} {style.decades(share)}" for name, share in {**shares, "W": weights}.items())
     lines = [f"{count}{style.decades(total)} decades", split]
@@ -235,7 +234,7 @@ def _edge(group: Sequence[_Layer]) -> dict[str, str]:
 
 
 def _residuals(picture: "Digraph", key: str, layer: _Layer, fold: bool) -> str:
-    """Draw the residual blocks behind a layer, each with the way around it; return the node that they end at."""
+    """Draw the residual blocks after a layer, each with the edge around it; return the last node drawn."""
     parts: Sequence[Part | None] = layer.row.parts[::-1] if layer.row else [None] * len(layer.units)
     blocks = [pair for pair in zip(layer.units, parts, strict=False) if isinstance(pair[0].module, Residual)]
     tail = key
@@ -248,7 +247,7 @@ def _residuals(picture: "Digraph", key: str, layer: _Layer, fold: bool) -> str:
             size = f"{style.decades(sum(gains))} decades" if gains else style.NOT_COMPUTED
             colour = style.fill(sum(gains) / len(gains)) if gains else style.PAPER
             picture.node(block, style.box([inside]), tooltip=style.tooltip(f"x + {inside}"))
-            # Behind the last layer there is no step, so no account.
+            # After the last layer there is no step, so there are no decades.
             is_last = layer.row is None and layer.log10_norm is not None
             lines = ["x + block"] if is_last else ["x + block", f"{count}{size}"]
             picture.node(end, style.box(lines, colour), tooltip="both ways together")
@@ -260,7 +259,7 @@ def _residuals(picture: "Digraph", key: str, layer: _Layer, fold: bool) -> str:
 
 
 def _words(unit: Unit) -> str:
-    """What a unit computes, in a line."""
+    """A unit in a few words: its module with the modules inside, or its label."""
     return unit.label if unit.module is None else _summary(unit.module)
 
 

@@ -1,4 +1,4 @@
-"""Neuron by neuron: the strongest path of Eq. 122 through a network, and Nielsen's bars of ∂C/∂b."""
+"""`neurons`: a picture of the strongest path of Eq. 122 through a network, and of Nielsen's bars of ∂C/∂b."""
 
 import math
 from itertools import pairwise, product
@@ -17,8 +17,8 @@ from tinygrad_vg.notation import subscripted
 if TYPE_CHECKING:
     from graphviz import Digraph
 
-_BAR = 60  # points, the longest
-_SIDES = {"TB": ("s", "n"), "BT": ("n", "s"), "LR": ("e", "w"), "RL": ("w", "e")}  # where a line leaves and arrives
+_BAR = 60  # the length of the longest bar, in points
+_SIDES = {"TB": ("s", "n"), "BT": ("n", "s"), "LR": ("e", "w"), "RL": ("w", "e")}  # the sides of the ends of a line
 
 
 def neurons(
@@ -29,29 +29,30 @@ def neurons(
     sample: int = 0,
     rankdir: str = "TB",
 ) -> "Digraph":
-    """The strongest path through a network: that with the largest product of factors, for one sample, neuron by neuron.
+    """A picture of the strongest path through a network, neuron by neuron, for one sample.
 
-    The gradient ∂C/∂b of a first-layer neuron is a sum over all paths to the cost, each a product of the factors
-    w σ′(z) of Eq. 122. The path drawn has the largest product in size, of all paths of all first-layer neurons; its
-    edges carry their factors, and the last node the product, beside the sum that it is a part of. Neurons off the path
-    are folded ("+29"). On each neuron stand a bar and the number of |∂C/∂b|, of the whole cost and on one linear scale,
-    as in Nielsen's diagram: what is short here learns slowly.
+    The gradient ∂C/∂b of a neuron in layer 1 is a sum over all paths from it to the cost; each path contributes the
+    product of its factors w σ′(z) (Eq. 122). The path drawn has the product of the largest magnitude of all paths from
+    all neurons of layer 1. Its edges have their factors; the last node has the product, and the sum over all paths.
+    Neurons off the path are folded ("+29"). Each neuron has the number |∂C/∂b| for the whole cost, and a bar. All bars
+    have the same linear scale, as in Nielsen's diagram; a neuron with a short bar learns slowly.
 
     Args:
-        model: a chain of Linears, between them one activation each, or none.
-        cost: of one call of the model, on a batch or a single sample.
-        first: also draw the first so many neurons of each layer; Nielsen's diagram has 6.
-        sample: which sample of the batch the path is of.
-        rankdir: where the data flows: "TB" down, "LR" to the right, "BT", "RL".
+        model: Linears in a row, with at most one activation between each two.
+        cost: the cost of one call of the model, on a batch or a single sample.
+        first: the number of neurons of each layer, from the first one on, that are drawn besides those on the path;
+            Nielsen's diagram has 6.
+        sample: the number of the sample in the batch, counted from 0.
+        rankdir: the direction of the data: "TB" down, "LR" to the right, "BT" up, "RL" to the left.
 
     Returns:
-        A `graphviz.Digraph`. Before a backward (no parameter of the model has a `.grad`) its figures are "–", and of
-        each layer only the first neurons are drawn.
+        A `graphviz.Digraph`. As long as no parameter of the model has a `.grad`, its numbers are "–", and only the
+        first neurons of each layer are drawn.
 
     Raises:
-        TypeError: if `cost` is no Tensor, or `first` or `sample` no whole number.
-        ValueError: for a cost of another model, an ensemble, a model with other modules between layers, or a sample
-            that the batch does not have.
+        TypeError: if `cost` is not a Tensor, or `first` or `sample` not a whole number.
+        ValueError: if the cost is of another model or an ensemble, other modules lie between the layers, or the batch
+            has no such sample.
 
     >>> import numpy as np, tinygrad_vg as tg
     >>> net = tg.nn.Sequential(tg.nn.Linear(2, 30, rng=0), tg.nn.Sigmoid(), tg.nn.Linear(30, 1, rng=1))
@@ -109,38 +110,38 @@ def _notes(path: Path, sample: int, batch: int) -> list[str]:
 
 
 def _size(gradient: ExtendedArray | None) -> Any:
-    """|∂C/∂b| of a layer, (out,); None where no gradient was asked for, or none computed."""
+    """|∂C/∂b| of a layer, (out,); None if it was not computed."""
     return None if gradient is None else np.abs(np.asarray(gradient, np.float64))
 
 
 def _draw_layers(picture: "Digraph", widths: list[int], path: Path | None, sizes: list[Any], first: int) -> None:
-    """A box for each layer with the neurons that are shown, and faint lines between those of neighbours."""
+    """Draw a box for each layer with the neurons that are shown, and faint lines between neurons of neighbours."""
     route = path.neurons if path else []
     shown = [sorted({*range(min(first, width)), *route[i : i + 1]}) for i, width in enumerate(widths)]
     longest = _longest(sizes)
     for layer, (width, size, some) in enumerate(zip(widths, sizes, shown, strict=True), 1):
         on_path = route[layer - 1 : layer]
         cells = [_neuron(i, None if size is None else float(size[i]), longest, i in on_path) for i in some]
-        largest = style.NOT_COMPUTED if size is None else style.number(float(np.max(size)))
+        largest = style.NOT_COMPUTED if size is None else style.three_digits(float(np.max(size)))
         tip = f"layer {layer}: {width} neurons, the largest |∂C/∂b| is {largest}"
         label = _layer(layer, cells, width - len(cells), upright=picture.graph_attr["rankdir"] in ("LR", "RL"))
         picture.node(f"layer {layer}", label, tooltip=tip)
     for layer, (tails, heads) in enumerate(pairwise(shown), 2):
         for tail, head in product(tails, heads):
             if [tail, head] != route[layer - 2 : layer]:
-                # Not for the layout to regard: so many lines would push the path's labels aside.
+                # The layout ignores these lines (constraint): they would push the labels of the path aside.
                 picture.edge(*_ends(picture, layer, tail, head), arrowhead="none", color=style.FAINT,
                              tooltip=" ", constraint="false")  # fmt: skip
 
 
 def _longest(sizes: list[Any]) -> float:
-    """The |∂C/∂b| that has the longest bar."""
+    """The largest finite |∂C/∂b|, whose bar is the longest."""
     finite = [float(np.max(size[np.isfinite(size)], initial=0.0)) for size in sizes if size is not None]
     return max(finite, default=0.0) or 1.0
 
 
 def _layer(layer: int, neurons: list[str], rest: int, upright: bool) -> str:
-    """A layer's box: its name, the cells of its neurons, and how many more there are."""
+    """The box of a layer: its name, the cells of its neurons, and the number of neurons that are not shown."""
     cells = [f'<td width="{8 * len(f"layer {layer}")}"><b>layer {layer}</b></td>', *neurons]
     if rest:
         cells.append(f'<td width="{7 * len(str(rest)) + 10}">+{rest}</td>')
@@ -148,14 +149,14 @@ def _layer(layer: int, neurons: list[str], rest: int, upright: bool) -> str:
 
 
 def _ends(picture: "Digraph", layer: int, tail: int, head: int) -> tuple[str, str]:
-    """The places in two neighbouring boxes that a line from one neuron to another joins."""
+    """The ports in two neighbouring boxes between which the line from one neuron to another is drawn."""
     out, into = _SIDES[picture.graph_attr["rankdir"]]
     return f"layer {layer - 1}:{tail}:{out}", f"layer {layer}:{head}:{into}"
 
 
 def _neuron(i: int, value: float | None, longest: float, on_path: bool) -> str:
-    """A neuron's cell: its number, its bar and its |∂C/∂b|."""
-    size = style.NOT_COMPUTED if value is None else style.number(value)
+    """The cell of a neuron: its number, its bar and its |∂C/∂b|."""
+    size = style.NOT_COMPUTED if value is None else style.three_digits(value)
     length = 0 if value is None or not math.isfinite(value) else round(_BAR * value / longest)
     bar = f'<td width="{length}" height="7" fixedsize="true" bgcolor="{style.BAR}"></td>' if length else ""
     rest = f'<td width="{_BAR - length}" height="7" fixedsize="true"></td>' if length < _BAR else ""
@@ -170,7 +171,7 @@ def _neuron(i: int, value: float | None, longest: float, on_path: bool) -> str:
 
 
 def _draw_path(picture: "Digraph", path: Path) -> None:
-    """The path's edges with their factors, from b of its first neuron to the cost."""
+    """Draw the edges of the path with their factors, from b of its first neuron to the cost."""
     depth = len(path.neurons)
     bias = f"{subscripted('b', 1)} of neuron {path.neurons[0] + 1}"
     picture.node("b", style.box([bias], style.HIGHLIGHT, style.HIGHLIGHT_FRAME), tooltip="where the path begins")
@@ -182,7 +183,7 @@ def _draw_path(picture: "Digraph", path: Path) -> None:
         words = " ".join(word for word in (subscripted("w", layer) if layer > 1 else "", slope) if word)
         factor = path.slopes[layer - 1] * (path.weights[layer - 2] if layer > 1 else 1.0)
         size = math.log10(abs(factor)) if factor else -math.inf
-        _factor(picture, tail, head, words or "∂z₁/∂b₁", style.number(factor), size)
+        _factor(picture, tail, head, words or "∂z₁/∂b₁", style.three_digits(factor), size)
         sign, log10 = sign * math.copysign(1.0, factor), log10 + size
     top = subscripted("a" if path.symbols[-1] else "z", depth)
     _factor(picture, f"layer {depth}:{path.neurons[-1]}", "C", f"∂C/∂{top}", style.power(*path.end), path.end[1])

@@ -1,4 +1,4 @@
-"""A `graphviz.Digraph` that graphviz-pure lays out where there is no `dot`. Imported by the first picture drawn."""
+"""A `graphviz.Digraph` that uses graphviz-pure where there is no `dot`. The first picture drawn imports this module."""
 
 import os
 import subprocess
@@ -12,10 +12,10 @@ from tinygrad_vg.draw.dot import find_engine
 
 
 class Picture(graphviz.Digraph):  # type: ignore[misc]  # graphviz has no types
-    """A `Digraph` whose `pipe`, `render` and display in Jupyter also work with graphviz-pure alone.
+    """A `Digraph` whose `pipe`, `render` and display in Jupyter also work with graphviz-pure.
 
-    It is a plain Digraph where there is a `dot`, where the user has named a program of his own in
-    `graphviz.backend.dot_command.DOT_BINARY`, where there is no program, and for options that only `dot` has.
+    It behaves as a plain Digraph if there is a `dot`, if the user has set another program in
+    `graphviz.backend.dot_command.DOT_BINARY`, if there is no program, and for options that only `dot` has.
 
     >>> picture = Picture()
     >>> picture.edge("a", "b")
@@ -27,7 +27,7 @@ class Picture(graphviz.Digraph):  # type: ignore[misc]  # graphviz has no types
         """The picture in a format such as "svg": bytes, or with `encoding=` a string; see `Digraph.pipe`.
 
         Raises:
-            graphviz.ExecutableNotFound: if there is no program.
+            graphviz.ExecutableNotFound: if there is neither `dot` nor `graphviz-pure`.
             graphviz.CalledProcessError: if the program fails.
         """
         drawn: bytes | str
@@ -52,10 +52,10 @@ class Picture(graphviz.Digraph):  # type: ignore[misc]  # graphviz has no types
         format: str | None = None,
         **options: Any,
     ) -> str:
-        """Write the source, beside it the picture, and return the picture's path; see `Digraph.render`.
+        """Write the source and the picture to two files, and return the picture's path; see `Digraph.render`.
 
         Raises:
-            graphviz.ExecutableNotFound: if there is no program.
+            graphviz.ExecutableNotFound: if there is neither `dot` nor `graphviz-pure`.
             graphviz.CalledProcessError: if the program fails.
         """
         if _pure() is None or options.keys() - {"engine", "quiet", "quiet_view"}:
@@ -74,7 +74,7 @@ class Picture(graphviz.Digraph):  # type: ignore[misc]  # graphviz has no types
 
 
 def _pure() -> str | None:
-    """The path of graphviz-pure, if the package graphviz would look for a `dot` that is not there."""
+    """The path of graphviz-pure, if the package graphviz would call a `dot` that is missing; else None."""
     program = find_engine()
     chosen = str(dot_command.DOT_BINARY) != "dot"
     return None if program is None or chosen or Path(program).stem == "dot" else program

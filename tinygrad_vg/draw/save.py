@@ -1,4 +1,4 @@
-"""A picture to a file."""
+"""`save`: write a picture to a file."""
 
 import os
 import re
@@ -21,19 +21,20 @@ _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 def save(digraph: "Digraph", path: str | os.PathLike[str], max_nodes: int = 1000) -> None:
     """Write a picture to `path`, in the format of its suffix: .svg, .png, .pdf or .dot.
 
-    Layout is done by the system's `dot`, or where there is none by `graphviz-pure` (which writes no PDF). In an SVG
-    the tooltips are `<title>` elements, which every browser shows. The file appears whole or not at all.
+    The system's `dot` lays the graph out, or `graphviz-pure` if there is no `dot`; graphviz-pure writes no PDF. In an
+    SVG the tooltips are `<title>` elements, which every browser shows. The file is complete or does not appear.
 
     Args:
-        digraph: what the functions of `draw` return, or any `graphviz.Digraph`.
-        path: where to; its folder must exist.
-        max_nodes: refuse larger graphs, except as .dot: beyond some thousand nodes, layout takes minutes and nobody
-            can read the result.
+        digraph: a picture of one of the functions of `draw`, or any `graphviz.Digraph`.
+        path: the path of the file; its folder must exist.
+        max_nodes: the largest number of nodes, except for .dot. With some thousand nodes the layout takes minutes, and
+            the picture is unreadable.
 
     Raises:
-        ValueError: for another suffix, or a graph that is too large.
+        TypeError: if `digraph` is not a Digraph.
+        ValueError: for another suffix, or a graph with more than `max_nodes` nodes.
         FileNotFoundError: if the folder does not exist.
-        RuntimeError: if there is no program to lay the graph out, or it failed; the message says what to do.
+        RuntimeError: if there is no program to lay the graph out, or it fails; the message says what to do.
 
     >>> import tempfile, tinygrad_vg as tg
     >>> b = tg.Tensor(0.5, requires_grad=True, name="b")
@@ -59,8 +60,8 @@ def _rendered(digraph: "Digraph", kind: str, max_nodes: int) -> bytes:
     nodes = sum(1 for line in digraph.body if _NODE.match(line))
     if nodes > max_nodes:
         raise ValueError(
-            f"this graph has {nodes} nodes, more than max_nodes={max_nodes}: a layout would take long and be "
-            "unreadable; draw.layers folds a network into a few nodes, .dot takes any graph, max_nodes= moves the limit"
+            f"this graph has {nodes} nodes, more than max_nodes={max_nodes}: its layout would take long and be "
+            "unreadable; draw.layers folds a network into a few nodes, .dot takes any graph, max_nodes= sets the limit"
         )
     engine = find_engine()
     if engine is None:
@@ -79,7 +80,7 @@ def _rendered(digraph: "Digraph", kind: str, max_nodes: int) -> bytes:
 
 
 def _with_titles(svg: bytes) -> bytes:
-    """Put the tooltips, which Graphviz writes as titles of links that lead nowhere, where browsers look: `<title>`."""
+    """Move the tooltips into `<title>` elements, which browsers show. Graphviz writes them as titles of empty links."""
     ElementTree.register_namespace("", _SVG)
     ElementTree.register_namespace("xlink", _XLINK)
     root = ElementTree.fromstring(svg)

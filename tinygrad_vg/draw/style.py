@@ -1,9 +1,9 @@
-"""What all pictures share: numbers, colours, labels and the legend.
+"""Functions that all pictures share: numbers, colours, labels and the legend.
 
-Text never stands on the background, only in boxes that bring their own: so a picture is legible on light and dark
-pages alike. Colour diverges about gain 1: blue shrinks, white keeps, red grows, full after one decade.
+Text is always in boxes with a background of their own, so that a picture is legible on light and dark pages. The colour
+of a factor shows its magnitude: blue below 1, white at 1, red above 1, with full colour at one decade from 1.
 
-This module is internal: `draw` uses its names, nobody else should.
+This module is internal to `draw`.
 """
 
 import functools
@@ -22,11 +22,11 @@ from tinygrad_vg.notation import with_minus as with_minus
 if TYPE_CHECKING:
     from graphviz import Digraph
 
-FONT = "Helvetica"  # every layout program knows its widths, every machine has a font like it
+FONT = "Helvetica"  # all layout programs know its widths, and all machines have a similar font
 INK, PAPER, FRAME, WHITE = "#1f2328", "#f6f8fa", "#8c959f", "#ffffff"
-FAINT = FRAME + "66"  # of the lines between neurons
-DATA = "#eaeef2"  # under what asks for no gradient
-HIGHLIGHT, HIGHLIGHT_FRAME = "#fff8e1", "#bf8700"  # what the reader looks for: leaves, the strongest path
+FAINT = FRAME + "66"  # the lines between neurons
+DATA = "#eaeef2"  # the background of data that require no gradient
+HIGHLIGHT, HIGHLIGHT_FRAME = "#fff8e1", "#bf8700"  # leaves, and the strongest path
 BAR = "#2f7fc4"
 VERDICTS = {
     "vanishing": "#d3e8fa", "saturated": "#ddd6fb", "exploding": "#fddcd3", "stable": "#dcf2e0", "dead": "#c9d1d9",
@@ -39,11 +39,11 @@ _DIRECTIONS = ("TB", "BT", "LR", "RL")
 
 
 def canvas(rankdir: str, **attributes: str) -> "Digraph":
-    """An empty picture in the house style.
+    """An empty picture with the fonts and colours of this module.
 
     Raises:
         ValueError: if `rankdir` is none of Graphviz's four directions.
-        ModuleNotFoundError: if the package graphviz is missing.
+        ModuleNotFoundError: if the package graphviz is not installed.
     """
     if rankdir not in _DIRECTIONS:
         raise ValueError(f"rankdir is one of {', '.join(_DIRECTIONS)}, not {rankdir!r}")
@@ -60,7 +60,7 @@ def canvas(rankdir: str, **attributes: str) -> "Digraph":
 
 
 def node(picture: "Digraph", key: str, label: str, **attributes: str) -> None:
-    """A node whose key and attributes are quoted already.
+    """Add a node whose key and attributes are quoted already.
 
     Appends the DOT line itself: graphviz re-quotes every attribute, which would dominate the run time.
     """
@@ -68,7 +68,7 @@ def node(picture: "Digraph", key: str, label: str, **attributes: str) -> None:
 
 
 def edge(picture: "Digraph", tail: str, head: str, label: str = "", **attributes: str) -> None:
-    """An edge whose ends and attributes are quoted already; appends the line itself, as `node` does."""
+    """Add an edge whose ends and attributes are quoted already; appends the DOT line itself, as `node` does."""
     picture.body.append(f"\t{tail} -> {head} [{_attributes(label=label, **attributes)}]\n")
 
 
@@ -76,44 +76,44 @@ def _attributes(**attributes: str) -> str:
     return " ".join(f"{name}={x}" if x[:1] == "<" else f'{name}="{x}"' for name, x in attributes.items() if x)
 
 
-def number(x: float) -> str:
+def three_digits(x: float) -> str:
     """A number with three digits: "0.242", "-25", "3.05e-07", "NaN", "-∞"."""
-    # Factors keep the "-" of a program, here and in `power`: they can be copied into one.
+    # Numbers have the hyphen of programs here and in `power`, so that they can be copied into a program.
     return "NaN" if math.isnan(x) else f"{x + 0.0:.3g}".replace("inf", "∞")  # + 0.0: there is no −0
 
 
 def power(sign: float, log10: float) -> str:
-    """The number sign · 10**log10 with three digits, also where no float could hold it: "-3.21e-690"."""
+    """The number sign · 10**log10 with three digits, also beyond the range of the floats: "-3.21e-690"."""
     if -300 < log10 < 300:
-        return number(sign * 10.0**log10)
+        return three_digits(sign * 10.0**log10)
     if not math.isfinite(log10):
-        return number(math.nan if math.isnan(log10) else 0.0 if log10 < 0 else sign * math.inf)
+        return three_digits(math.nan if math.isnan(log10) else 0.0 if log10 < 0 else sign * math.inf)
     exponent = math.floor(log10)
     return f"{sign * 10 ** (log10 - exponent):.2f}e{exponent:+d}"
 
 
 def text(string: str) -> str:
-    """A string for a label: no letter of it means anything to Graphviz or to a browser."""
+    """A string for a label, escaped for Graphviz and for browsers."""
     if not string.isprintable():
         string = "".join(character if character.isprintable() else " " for character in string)
-    # Graphviz reads escapes such as \N after the entities: of two backslashes it leaves one.
+    # Graphviz reads escapes such as \N after entities, and makes one backslash of two.
     return escape(string).replace("\\", "&#92;&#92;")
 
 
 def fill(gain_in_decades: float) -> str:
-    """The colour under text of what multiplies the gradient by 10**gain."""
+    """The background colour for a factor of 10**gain."""
     return _diverging(gain_in_decades, _SHRINKS, _KEEPS, _GROWS)
 
 
 def line(gain_in_decades: float) -> dict[str, str]:
-    """Colour and width of an edge: wider, the further the gain is from 1, up to two decades."""
+    """Colour and width of an edge with a factor of 10**gain. The width grows with |gain|, up to two decades."""
     if math.isnan(gain_in_decades):
         return {"color": BROKEN, "penwidth": "1.5"}
     width = 1 + 1.5 * min(abs(gain_in_decades), 2.0)
     return {
         "color": _diverging(gain_in_decades, _LINE_SHRINKS, _LINE_KEEPS, _LINE_GROWS),
         "penwidth": f"{width:.2f}",
-        "arrowsize": f"{0.7 / math.sqrt(width):.2f}",  # an arrow's head grows with its line
+        "arrowsize": f"{0.7 / math.sqrt(width):.2f}",  # Graphviz scales the arrowhead with the line's width
     }
 
 
@@ -131,15 +131,15 @@ def box(
 ) -> str:
     """A label of several lines in a rounded box, for a node or an edge.
 
-    The line number `bold` is set bold, if wanted on a background of its own. Each line has room for a wider font than
-    the layout program had in mind: the reader's browser has its own.
+    The line number `bold` is set bold, on the background `under_bold` if that is given. Each line has room for a wider
+    font than that of the layout program, for the browser may use another font.
     """
     rows = []
     for i, line in enumerate(lines):
         letters, width = (f"<b>{text(line)}</b>", 8.0) if i == bold else (text(line), 6.6)
         colour = f' bgcolor="{under_bold}"' if under_bold and i == bold else ""
         rows.append(f'<tr><td width="{round(width * len(line)) + 8}"{colour}>{letters}</td></tr>')
-    return table(rows, background, frame, spacing=2 if under_bold else 0)  # a square cell keeps off the round corners
+    return table(rows, background, frame, spacing=2 if under_bold else 0)  # room between a cell and the round corners
 
 
 def table(rows: Sequence[str], background: str = PAPER, frame: str = FRAME, spacing: int = 0) -> str:
@@ -151,17 +151,17 @@ def table(rows: Sequence[str], background: str = PAPER, frame: str = FRAME, spac
 
 
 def unknown(why: str, before: str = "") -> dict[str, str]:
-    """An edge whose figure was not computed: "–", behind what is known of it, and a tooltip that says why."""
+    """The attributes of an edge whose number was not computed: the label "–" after `before`, and `why` as tooltip."""
     return {"label": box([f"{before}{NOT_COMPUTED}"], WHITE), "tooltip": why, "labeltooltip": why}
 
 
 def has_gradient(leaves: Iterable[Tensor]) -> bool:
-    """Whether a backward has come: before one, the figures of a gradient are "–"."""
+    """Whether there has been a backward. Before the first one, pictures show "–" in place of gradients."""
     return any(leaf.grad is not None for leaf in leaves)
 
 
 def legend(picture: "Digraph", *notes: str) -> None:
-    """Say below the picture what its colours and words mean."""
+    """Add a legend below the picture: the scale of colours, and the notes."""
     scale = "".join(
         f'<td bgcolor="{fill(gain)}" width="80">{label}</td>'
         for gain, label in ((-1.0, "×0.1 shrinks"), (-0.5, "×0.3"), (0.0, "×1 keeps"), (0.5, "×3"), (1.0, "×10 grows"))
@@ -174,5 +174,5 @@ def legend(picture: "Digraph", *notes: str) -> None:
 
 
 def tooltip(string: str) -> str:
-    """A string for a tooltip, in which Graphviz reads escapes twice."""
+    """A string for a tooltip, escaped once more than `text`: Graphviz reads escapes in tooltips twice."""
     return text(string).replace("&#x27;", "'").replace("&#92;", "&#92;&#92;")

@@ -1,7 +1,7 @@
 """The engine: automatic differentiation on NumPy. It knows nothing of networks.
 
-What stands in `__all__` is public: the part that users import from `tinygrad_vg` itself, and below it what instruments
-and pictures are built on.
+The names in `__all__` are public. `tinygrad_vg` itself re-exports the names that most users need; instruments and
+pictures use the others too.
 """
 
 from tinygrad_vg.engine import ops
@@ -17,32 +17,8 @@ from tinygrad_vg.engine.tensor import Tensor
 from tinygrad_vg.engine.written import checked
 
 __all__ = [
-    "ExtendedArray",
-    "GradcheckError",
-    "Hook",
-    "HookHandle",
-    "ModuleCall",
-    "Node",
-    "Operation",
-    "Tensor",
-    "Walk",
-    "ancestors",
-    "between",
-    "calls",
-    "checked",
-    "cotangents",
-    "defvjp",
-    "differentiable",
-    "enable_grad",
-    "grad",
-    "gradcheck",
-    "is_grad_enabled",
-    "jvp",
-    "listen",
-    "local_derivative",
-    "name_of",
-    "no_grad",
-    "ops",
-    "record_everything",
-    "share",
-]
+    "ExtendedArray", "GradcheckError", "Hook", "HookHandle", "ModuleCall", "Node", "Operation", "Tensor", "Walk",
+    "ancestors", "between", "calls", "checked", "cotangents", "defvjp", "differentiable", "enable_grad", "grad",
+    "gradcheck", "is_grad_enabled", "jvp", "listen", "local_derivative", "name_of", "no_grad", "ops",
+    "record_everything", "share",
+]  # fmt: skip

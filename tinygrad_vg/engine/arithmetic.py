@@ -1,4 +1,4 @@
-"""What arrays have: operators and methods, each of them a call of the NumPy function of its name."""
+"""The operators and methods of a Tensor. Each of them calls the NumPy function of the same name."""
 
 import operator
 from collections.abc import Iterator
@@ -12,9 +12,10 @@ Result = TypeVar("Result")
 
 
 class Arithmetic(Recordable, Generic[Result]):
-    """The operators, methods and protocols of a Tensor; all of them lead to `record`.
+    """The operators, methods and protocols of a Tensor; all of them call `record`.
 
-    There are no in-place operators: Python then rebinds `t += 1` to `t = t + 1`.
+    The methods have the names and arguments of those of an array, and raise TypeError as `record` does. There are no
+    in-place operators, so Python reads `t += 1` as `t = t + 1`.
     """
 
     __slots__ = ()
@@ -26,7 +27,7 @@ class Arithmetic(Recordable, Generic[Result]):
         if method != "__call__":
             raise TypeError(
                 f"{name_of(ufunc)}.{method} of a Tensor is not supported; "
-                "write it with np.sum, np.prod, np.cumsum, broadcasting or indexing"
+                "use np.sum, np.prod, np.cumsum, broadcasting or indexing instead"
             )
         return self.record(ufunc, inputs, kwargs)
 
@@ -109,8 +110,10 @@ class Arithmetic(Recordable, Generic[Result]):
     # fmt: on
 
     def reshape(self, *shape: Any) -> Result:
+        """np.reshape; the shape is a tuple, or its lengths as separate arguments."""
         return self.record(np.reshape, (self, shape[0] if len(shape) == 1 else shape), {})
 
     def transpose(self, *axes: Any) -> Result:
+        """np.transpose; the axes are a tuple or separate arguments, by default all axes in reverse order."""
         order = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes or None
         return self.record(np.transpose, (self, order), {})

@@ -1,7 +1,7 @@
-"""Extended range: a cotangent that carries a power of two beside its array, and so neither vanishes nor overflows.
+"""Extended range: a gradient stored as an array times a power of two, which neither underflows nor overflows.
 
-Rules are linear in g, and scaling by a power of two is exact: a walk back that rescales its cotangents whenever
-they leave the neighbourhood of 1 computes the same digits, only with an exponent that never ends.
+Rules are linear in g, and scaling by a power of two is exact. A walk that rescales small gradients to the neighbourhood
+of 1 therefore computes the same digits as a plain walk, with an exponent that has no bounds.
 """
 
 from collections.abc import Callable
@@ -14,10 +14,10 @@ from tinygrad_vg.engine.operations import Rule
 
 
 class ExtendedArray:
-    """The array `mantissa · 2**exponent`, one exponent for all its elements.
+    """The array `mantissa · 2**exponent`, with one exponent for all its elements.
 
-    What `backward(extended_range=True)` leaves in `.grad` and gives to hooks. Where an array is asked for,
-    `np.asarray(x)` rounds it to the range of its dtype; `instruments.log10_norm` takes it as it is.
+    `backward(extended_range=True)` stores it in `.grad` and passes it to hooks. `np.asarray(x)` rounds it to the range
+    of its dtype; `instruments.log10_norm` takes it without rounding.
 
     Attributes:
         mantissa: an array.
@@ -38,14 +38,16 @@ class ExtendedArray:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The shape of the mantissa."""
         return self.mantissa.shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
+        """The dtype of the mantissa."""
         return self.mantissa.dtype
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
-        wide = self.mantissa if dtype is None else self.mantissa.astype(dtype)  # first, for more may fit in then
+        wide = self.mantissa if dtype is None else self.mantissa.astype(dtype)  # first, for it may have more range
         return np.asarray(shifted(wide, self.exponent), wide.dtype)
 
     def __float__(self) -> float:
@@ -55,31 +57,31 @@ class ExtendedArray:
         return f"ExtendedArray({self.mantissa!r} * 2**{self.exponent})"
 
     def __add__(self, other: Any) -> "ExtendedArray":
-        """The sum at the larger of the two exponents: what the smaller one loses there lies below the sum's digits."""
+        """The sum, at the larger of the two exponents. The digits lost from the other term lie below the sum's own."""
         other = other if isinstance(other, ExtendedArray) else ExtendedArray(other)
         exponent = max(self.exponent, other.exponent)
         terms = [shifted(term.mantissa, term.exponent - exponent) for term in (self, other)]
         return ExtendedArray(terms[0] + terms[1], exponent).rescaled()
 
     __radd__ = __add__
-    __array_ufunc__ = None  # array + extended: NumPy leaves it to us instead of rounding first
+    __array_ufunc__ = None  # makes `array + extended` call __radd__; NumPy would round first
 
     def through(self, rule: Callable[..., Any], y: Any, *args: Any, **kwargs: Any) -> "ExtendedArray":
-        """The rule's answer to this cotangent."""
+        """The rule's result for this gradient: `rule(g, y, *args, **kwargs)`."""
         with np.errstate(over="ignore", invalid="ignore"):
             share = rule(self.mantissa, y, *args, **kwargs)
         largest = largest_exponent(self.mantissa)
         if largest is not None and largest > 0 and not np.all(np.isfinite(share)):
-            # It has left the range upwards: once more, from numbers below 1.
+            # The result has overflowed: apply the rule again, to a mantissa below 1.
             return ExtendedArray(shifted(self.mantissa, -largest), self.exponent + largest).through(
                 rule, y, *args, **kwargs
             )
         return ExtendedArray(share, self.exponent).rescaled()
 
     def rescaled(self) -> "ExtendedArray":
-        """The same numbers, the largest of them between 1/2 and 1 if it was below: this cannot lose a digit.
+        """The same numbers with a mantissa whose largest element is at least 1/2; scaling up loses no digit.
 
-        Large ones are left as they are, for scaling down could lose the small elements beside them.
+        A mantissa with a larger element is unchanged, for scaling down could lose its small elements.
         """
         exponent = largest_exponent(self.mantissa)
         if exponent is None or exponent >= 0:
@@ -88,19 +90,19 @@ class ExtendedArray:
 
 
 def shifted(array: Any, exponent: int) -> Any:
-    """array · 2**exponent; exponents beyond any float's range give 0 or infinity."""
+    """array · 2**exponent, where an exponent beyond the range of the floats gives 0 or infinity."""
     with np.errstate(over="ignore"):
         return np.ldexp(array, max(-40_000, min(40_000, exponent)))
 
 
 def largest_exponent(array: Any) -> int | None:
-    """The power of two above the largest magnitude; None if there is none, or it is 0 or not finite."""
+    """The exponent of the smallest power of two above the largest magnitude; None if that is 0 or not finite."""
     largest = np.max(np.abs(array), initial=0.0)
     return int(np.frexp(largest)[1]) if 0 < largest < np.inf else None
 
 
 class Extended(Plain):
-    """The way to walk in extended range: every gradient is an ExtendedArray."""
+    """The mode of a walk in extended range: every gradient is an ExtendedArray."""
 
     def apply(self, rule: Rule, arguments: tuple[Any, ...], kwargs: dict[str, Any]) -> ExtendedArray:
         g, *seen = arguments

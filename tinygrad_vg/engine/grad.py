@@ -1,4 +1,4 @@
-"""Gradients as pure functions of a recorded graph: `grad` backward, `jvp` forward. No `.grad` is touched."""
+"""Gradients as pure functions of a recorded graph: `grad` backward, `jvp` forward. They change no `.grad`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,22 +14,22 @@ def grad(
     grad_outputs: Any = None,
     create_graph: bool = False,
 ) -> tuple[Any, ...]:
-    """The gradients of the sum of `outputs` with respect to each of `inputs`, touching no `.grad`.
+    """The gradients of the sum of `outputs` with respect to each of `inputs`; no `.grad` is changed.
 
-    Only the part of the graph between the two is visited. Inputs may be leaves or anything on the way.
+    Only the part of the graph between the two is visited. Inputs may be leaves or tensors computed from them.
 
     Args:
         outputs: a Tensor or a sequence of them.
-        inputs: a Tensor or a sequence of them; each must ask for gradients and be used by the outputs.
-        grad_outputs: for each output the cotangent to start from, of its shape; may be left out for outputs
-            of one element, where it is 1.
-        create_graph: record the gradients, so that they can be differentiated in their turn.
+        inputs: a Tensor or a sequence of them; each must require gradients and be used by the outputs.
+        grad_outputs: for each output the cotangent to start from, of its shape; it is 1 by default, for outputs of
+            one element.
+        create_graph: record the gradients, so that they can be differentiated again.
 
     Returns:
         A tuple with one gradient per input, of its shape and dtype: arrays, or with `create_graph` Tensors.
 
     Raises:
-        TypeError: if an output or input is no Tensor.
+        TypeError: if an output or input is not a Tensor.
         ValueError: if an input is not part of the outputs' graph, or a cotangent is missing or of wrong shape.
 
     >>> import tinygrad_vg as tg
@@ -44,42 +44,43 @@ def grad(
         for i, tensor in enumerate(tensors):
             if not isinstance(tensor, Tensor):
                 raise TypeError(
-                    f"{kind} {i} is no Tensor but {type(tensor).__name__}; "
-                    "a gradient that is to be differentiated again needs create_graph=True"
+                    f"{kind} {i} must be a Tensor, not {type(tensor).__name__}; "
+                    "to differentiate a gradient again, compute it with create_graph=True"
                 )
     given = tuple(grad_outputs) if isinstance(grad_outputs, list | tuple) else (grad_outputs,) * len(roots)
     if len(given) != len(roots):
         raise ValueError(f"grad got {len(roots)} outputs and {len(given)} grad_outputs; it needs one for each")
-    seeds: dict[Tensor, Any] = {}
+    starts: dict[Tensor, Any] = {}
     for root, gradient in zip(roots, given, strict=True):
-        seed = cotangent(root, gradient, create_graph)
-        seeds[root] = seeds[root] + seed if root in seeds else seed
-    found = walk(seeds, RECORDED if create_graph else PLAIN, only=between(seeds, targets), keep=set(targets))
+        start = cotangent(root, gradient, create_graph)
+        starts[root] = starts[root] + start if root in starts else start
+    found = walk(starts, RECORDED if create_graph else PLAIN, only=between(starts, targets), keep=set(targets))
     for i, target in enumerate(targets):
         if target not in found:
             raise ValueError(
-                f"input {i} ({target.label}) does not take part in the outputs: "
-                "its gradient would be 0 everywhere; was it made with requires_grad=True, and used?"
+                f"input {i} ({target.label}) does not take part in the outputs: its gradient would be 0 everywhere; "
+                "make it with requires_grad=True, and compute the outputs from it"
             )
     return tuple(owned((found[target] for target in targets), given))
 
 
 def jvp(outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor], tangents: Any) -> tuple[Any, ...]:
-    """How the outputs of a recorded graph move when its inputs move along `tangents`: forward-mode products J v.
+    """The change of the outputs of a recorded graph when its inputs change by `tangents`, to first order: J v.
 
-    The gradient g = Jᵀu is linear in the cotangent u, and its own gradient in u, with v as cotangent, is J v: so the
-    table of vector-Jacobian products serves for forward mode too, and nothing is perturbed.
+    The gradient g = Jᵀu is linear in the cotangent u, and the gradient of g with respect to u, with v as cotangent, is
+    J v. Therefore forward mode needs no table of its own, and no input is perturbed.
 
     Args:
         outputs: a Tensor or a sequence of them.
         inputs: a Tensor or a sequence of them.
-        tangents: for each input an array of its shape.
+        tangents: v, an array for each input, of the input's shape.
 
     Returns:
         A tuple with one array per output, of its shape.
 
     Raises:
-        ValueError: as `grad` does; also if a tangent is missing.
+        TypeError: if an output or input is not a Tensor.
+        ValueError: if an input is not part of the outputs' graph, or a tangent is missing or of another shape.
 
     >>> import tinygrad_vg as tg
     >>> x = tg.Tensor([1.0, 2.0], requires_grad=True)

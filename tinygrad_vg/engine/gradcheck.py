@@ -1,4 +1,4 @@
-"""The table against finite differences, any order."""
+"""Comparison of gradients with finite differences, for derivatives of any order."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from tinygrad_vg.engine.tensor import Tensor
 
 
 class GradcheckError(AssertionError):
-    """A gradient differs from the finite difference; the message names input, element and both numbers."""
+    """A gradient differs from the finite difference. The message names the input, the element and both numbers."""
 
 
 def gradcheck(
@@ -23,23 +23,23 @@ def gradcheck(
 ) -> bool:
     """Compare the gradients of `func` with central finite differences.
 
-    The output is contracted with a fixed random cotangent, so one backward and two calls per element suffice.
-    For order 2 the same is done to the gradient itself, as a function of the inputs and of the cotangent; and
-    so on.
+    The output is contracted with a fixed random cotangent, so one backward and two calls per element suffice. For
+    order 2 the gradient itself is checked in the same way, as a function of the inputs and of the cotangent; and so on
+    for higher orders.
 
     Args:
         func: takes the inputs and returns one Tensor.
-        inputs: a Tensor or a sequence; those that require gradients are checked, anything else is passed on.
-        order: up to which derivative.
-        eps: half the step of the difference; its error is about eps² times the third derivative.
-        atol, rtol: |gradient − difference| ≤ atol + rtol · |difference| passes, element by element.
+        inputs: a Tensor or a sequence. Tensors that require gradients are checked; anything else is passed to `func`.
+        order: the order of the highest derivative that is checked.
+        eps: the element is moved by ±eps. The error of the difference is about eps² times the third derivative.
+        atol, rtol: an element passes if |gradient − difference| ≤ atol + rtol · |difference|.
 
     Returns:
         True.
 
     Raises:
         GradcheckError: at the first element that differs, or that is not finite.
-        TypeError: if a checked input is not float64: a difference of two float32 values says little.
+        TypeError: if a checked input is not float64. In float32 the difference would be mostly rounding error.
         ValueError: if no input requires a gradient.
 
     >>> import numpy as np, tinygrad_vg as tg
@@ -54,7 +54,7 @@ def gradcheck(
         if tensor.dtype != np.float64:
             raise TypeError(f"gradcheck needs float64 inputs, not {tensor.dtype}: rounding would hide the error")
 
-    # A fixed direction without symmetry: no element may be 0 or repeat, or a wrong rule could slip through.
+    # A fixed cotangent without zeros or equal elements, with which a wrong rule could pass.
     shape = func(*arguments).shape
     cotangent = Tensor(np.random.default_rng(0).uniform(0.5, 2.0, shape), requires_grad=True)
     compare(func, arguments, cotangent, eps, atol, rtol)
@@ -65,7 +65,7 @@ def gradcheck(
 
 
 class _Gradient:
-    """The gradient of `func` in its i-th differentiable input, as a function of the inputs and the cotangent."""
+    """The gradient of `func` with respect to its i-th checked input, as a function of the inputs and the cotangent."""
 
     def __init__(self, func: Callable[..., Any], i: int) -> None:
         self.func, self.i = func, i
@@ -75,7 +75,7 @@ class _Gradient:
         *inputs, cotangent = arguments
         checked = [a for a in inputs if isinstance(a, Tensor) and a.requires_grad]
         output = self.func(*inputs)
-        # Adding 0 · everything keeps inputs in the graph whose derivative is truly 0.
+        # 0 times each input keeps inputs in the graph whose derivative is exactly 0.
         output = output + sum(0 * np.sum(a) for a in checked)
         (gradient,) = grad(output, checked[self.i], cotangent, create_graph=True)
         return gradient + sum(0 * np.sum(a) for a in (*checked, cotangent))  # type: ignore[no-any-return]
@@ -84,7 +84,11 @@ class _Gradient:
 def compare(
     func: Callable[..., Any], arguments: tuple[Any, ...], cotangent: Tensor, eps: float, atol: float, rtol: float
 ) -> None:
-    """Check the first derivatives of Σ cotangent · func(arguments), element by element."""
+    """Check the first derivatives of Σ cotangent · func(arguments), element by element.
+
+    Raises:
+        GradcheckError: at the first element that differs.
+    """
     name = getattr(func, "name", getattr(func, "__name__", "func"))
 
     checked = [(i, a) for i, a in enumerate(arguments) if isinstance(a, Tensor) and a.requires_grad]
@@ -98,11 +102,11 @@ def compare(
         try:
             for index in np.ndindex(original.shape):
                 ends = []
-                for step in (eps, -eps):
+                for shift in (eps, -eps):
                     tensor.data = original.copy()
-                    tensor.data[index] += step
+                    tensor.data[index] += shift
                     ends.append(func(*arguments).data)
-                # Output by output, or a large one would drown the differences of the others.
+                # Subtract before summing: a large output would hide the differences of the others.
                 numeric = np.sum((ends[0] - ends[1]) * cotangent.data) / (2 * eps)
                 if not abs(gradient[index] - numeric) <= atol + rtol * abs(numeric):
                     raise GradcheckError(

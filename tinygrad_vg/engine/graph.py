@@ -1,11 +1,11 @@
-"""The graph: how arrays came about, and the walk back over it, consumers first.
+"""The graph of recorded operations, and the walk back over it.
 
-A vertex's gradient is the *sum* over its consumers, so a vertex may be visited only when all of them have been: in
-`b = a + a; c = b + b`, visiting b after only one of c's two terms would hand on a half of its gradient. So the walk
-goes from the youngest operation to the oldest: whoever consumes a vertex is younger than it. Nothing recurses: a graph
-may be 200,000 operations deep, and a vertex reached along 2⁶⁰ paths is still visited once.
+The gradient of a vertex is the *sum* over its consumers, so the walk may visit a vertex only after all its consumers.
+In `b = a + a; c = b + b`, a visit of b after only one of c's two terms would pass on half of b's gradient. Every
+consumer of a vertex is younger than the vertex; therefore the walk goes from the youngest operation to the oldest. It
+does not recurse: a graph may be 200,000 operations deep, and a vertex with 2⁶⁰ paths to it is visited once.
 
-This module knows no Tensor, only what a graph needs of one: `Vertex`.
+This module does not import Tensor. `Vertex` states what a graph needs of one.
 """
 
 from collections.abc import Callable, Collection, Container, Iterable, Iterator
@@ -20,11 +20,11 @@ from tinygrad_vg.engine.operations import Operation, Recordable, Rule
 from tinygrad_vg.engine.recording import recording
 from tinygrad_vg.engine.written import WRITTEN, check, checksums, orders
 
-Edge = tuple[int, Any, Rule]  # which argument of the operation, the vertex that it is, the rule that leads there
+Edge = tuple[int, Any, Rule]  # the argument's index, the argument (a vertex), its rule
 
 
-# The call of a module that put a vertex out: the module, its arguments, and the call inside that had put out the same
-# vertex before, as that of a Sequential's last module. A tuple, for every call of every module makes one.
+# The call of a module that returned a vertex: the module, its arguments, and the call inside this one that returned the
+# same vertex, as the call of a Sequential's last module does. A tuple, because every call of every module makes one.
 Call = tuple[Any, tuple[Any, ...], Any]
 
 
@@ -36,6 +36,8 @@ class Vertex(Protocol):
     node: "Node | None"
     hooks: "dict[int, Hook] | None"
 
+    @property
+    def requires_grad(self) -> bool: ...
     @property
     def shape(self) -> tuple[int, ...]: ...
     @property
@@ -55,12 +57,13 @@ class Node:
     Attributes:
         operation: the function's `Operation`.
         inputs: the arguments as they were given: Tensors, arrays, numbers ...
-        values: the same with an array in place of each Tensor.
-        kwargs: the options.
-        output: the array that was made.
-        edges: an (index, vertex, rule) for each argument that asks for gradients.
-        order: an operation's is larger than those of its arguments.
-        checksums: of the arrays it holds, if it was recorded inside `checked()`.
+        values: the same arguments, with an array in place of each Tensor.
+        kwargs: the options of the call.
+        output: the array that the kernel returned.
+        edges: (index, vertex, rule) for each argument that requires gradients.
+        order: the number of nodes and of noticed writes before this one. It is larger than the order of any argument's
+            node.
+        checksums: of the arrays that it holds, if it was recorded inside `checked()`.
     """
 
     __slots__ = ("operation", "inputs", "values", "kwargs", "output", "edges", "order", "checksums")
@@ -90,20 +93,22 @@ class Node:
 
 
 class Plain:
-    """The plain way to walk: gradients are arrays, and rules are called on the arrays that the forward pass saw.
+    """The plain mode of a walk: gradients are arrays, and rules are called on the arrays that the forward pass saw.
 
-    A walk asks its mode for everything that depends on what a gradient is; other modes override what differs.
+    A mode is how a walk represents a gradient and applies a rule. The other modes, subclasses of this one, are
+    `Recorded` (Tensors) and `Extended` (ExtendedArrays).
 
     Attributes:
-        seen: `seen(vertex, node)` are output and arguments as the rules shall see them; None: the node's arrays.
-        apply: `apply(rule, arguments, kwargs)` is the rule's answer; None: the rule is simply called.
+        seen: `seen(vertex, node)` returns the output and the arguments that the rules are given. None stands for the
+            node's arrays.
+        apply: `apply(rule, arguments, kwargs)` returns the rule's result. None stands for a call of the rule.
     """
 
     seen: Callable[[Any, Node], tuple[Any, ...]] | None = None
     apply: Callable[[Rule, tuple[Any, ...], dict[str, Any]], Gradient] | None = None
 
     def fit(self, g: Gradient, value: Any) -> Gradient:
-        """The gradient in the shape and dtype of the argument that it belongs to."""
+        """The gradient `g` of an argument, in the shape and dtype of the argument's array `value`."""
         return fit(g, value)
 
     def shown(self, g: Gradient) -> Gradient:
@@ -113,7 +118,7 @@ class Plain:
         return view
 
     def replaced(self, replacement: Any, vertex: Any) -> Gradient:
-        """What a hook has returned, as a gradient: an array of its own, in the tensor's dtype."""
+        """A hook's return value, as a gradient of this mode: an array of its own, in the tensor's dtype."""
         given = replacement.data if isinstance(replacement, Recordable) else replacement
         return np.array(as_array(given, vertex.data.dtype))
 
@@ -122,58 +127,74 @@ PLAIN = Plain()
 
 
 def walk(
-    seeds: dict[V, Gradient],
+    starts: dict[V, Gradient],
     mode: Plain = PLAIN,
     only: Container[V] | None = None,
     keep: Collection[V] = (),
     hooks: bool = True,
 ) -> dict[V, Gradient]:
-    """The total gradient of each leaf below the seeds, and of the vertices in `keep`: consumers before sources.
+    """The total gradients of the leaves of a graph, and of the vertices in `keep`.
 
     Args:
-        seeds: the gradients to start from.
-        mode: what a gradient is, and so how rules are applied.
+        starts: the vertices that the walk starts from, each with its cotangent.
+        mode: how gradients are represented and rules applied.
         only: the vertices to visit; all if None.
-        keep: vertices whose gradients are wanted although they are no leaves.
-        hooks: False if nobody shall be told: a picture of a graph must not be recorded.
+        keep: vertices other than leaves whose gradients are to be returned too.
+        hooks: False for a walk that calls no hook and no listener, such as that of a picture.
+
+    Returns:
+        The gradients by vertex: first those in `keep`, consumers before their arguments, then those of the leaves.
 
     Raises:
-        TypeError: if a rule answers with what is no gradient.
+        TypeError: if a rule returns something that is not a gradient.
         ValueError: if a hook returns a gradient of another shape.
-        RuntimeError: if an array that the graph holds was written into, and it was noticed.
+        RuntimeError: if somebody has written into an array that the graph holds, and the write was noticed.
+
+    >>> import tinygrad_vg as tg
+    >>> a = tg.Tensor(3.0, requires_grad=True)
+    >>> walk({a * a: np.ones(())})[a].item()
+    6.0
     """
     if hooks and LISTENERS:
-        return _told(seeds, mode, only, keep)
+        return _told(starts, mode, only, keep)
     kept: dict[Any, Gradient] = {}
-    return kept | _visit(seeds, mode, only, keep, hooks, kept)
+    return kept | _visit(starts, mode, only, keep, hooks, kept)
 
 
-def _told(seeds: dict[V, Gradient], mode: Plain, only: Container[V] | None, keep: Collection[V]) -> dict[V, Gradient]:
-    """The same, with those who listen."""
-    under_way = Walk(seeds, set(keep))
-    for key, listener in tuple(LISTENERS.items()):
-        if key in LISTENERS:  # no other listener has just taken it off
-            listener(under_way)
+def _told(starts: dict[V, Gradient], mode: Plain, only: Container[V] | None, keep: Collection[V]) -> dict[V, Gradient]:
+    """`walk`, with calls of the listeners before and after it."""
+    under_way = Walk(starts, set(keep))
     try:
-        totals = _visit(seeds, mode, only, under_way.wanted, True, under_way.gradients)
+        for key, listener in tuple(LISTENERS.items()):
+            if key in LISTENERS:  # another listener may just have removed it
+                listener(under_way)
+        totals = _visit(starts, mode, only, under_way.wanted, True, under_way.gradients)
         kept = {vertex: g for vertex, g in under_way.gradients.items() if vertex in keep}
         under_way.gradients |= totals
     finally:
-        for callback in under_way.callbacks:
-            callback(under_way)
+        _end(under_way)
     return kept | totals
 
 
+def _end(under_way: Walk) -> None:
+    """Tell all who want to know of the end, also when one of them raises; then the walk holds none of them."""
+    while under_way.callbacks:
+        try:
+            under_way.callbacks.pop(0)(under_way)
+        finally:
+            _end(under_way)
+
+
 def _visit(
-    seeds: dict[Any, Gradient],
+    starts: dict[Any, Gradient],
     mode: Plain,
     only: Container[Any] | None,
     wanted: Container[Any],
     hooks: bool,
     kept: dict[Any, Gradient],
 ) -> dict[Any, Gradient]:
-    """Walk; put the gradients of what is wanted into `kept`, and return those of the leaves."""
-    gradients = dict(seeds)  # the sums so far, of what has not been visited yet
+    """Walk back; put the gradients of the wanted vertices into `kept`, and return those of the leaves."""
+    gradients = dict(starts)  # the sums so far, of the vertices that have not been visited
     apply, seen = mode.apply, mode.seen
     youngest_first = [(-vertex.node.order, vertex, vertex.node) for vertex in gradients if vertex.node is not None]
     heapify(youngest_first)
@@ -205,19 +226,43 @@ def _visit(
                 made_by = source.node
                 if made_by is not None:
                     heappush(youngest_first, (-made_by.order, source, made_by))
-    for leaf, g in gradients.items():  # what no operation made
+    for leaf, g in gradients.items():  # only leaves are left: no operation made them
         if hooks and leaf.hooks:
             gradients[leaf] = call_hooks(leaf, g, mode)
     return gradients
 
 
-def fit(g: Any, value: Any) -> Any:
-    """Sum a gradient over the axes along which its argument was broadcast; give it the argument's dtype.
-
-    A value used n times along an axis receives n shares, and its gradient is their sum.
+def start_of(vertex: Vertex, gradient: Any = None) -> Any:
+    """The cotangent that a walk from this vertex starts with: the one given, or 1 for a single element.
 
     Raises:
-        TypeError: if the argument holds other numbers than floats: its gradient would be rounded to 0.
+        ValueError: if the vertex has no graph, or `gradient` is missing or of another shape than the vertex.
+    """
+    if not vertex.requires_grad:
+        raise ValueError(f"{vertex.label} has no gradient: nothing it was computed from requires gradients")
+    if gradient is not None:
+        start = as_array(gradient.data if isinstance(gradient, Recordable) else gradient, vertex.data.dtype)
+        if start.shape != vertex.shape:
+            raise ValueError(f"the gradient of {vertex.label} must have shape {vertex.shape}, not {start.shape}")
+        return start
+    if vertex.data.size != 1:
+        raise ValueError(
+            f"{vertex.label} has shape {vertex.shape}: only a tensor of one element has a gradient by default; "
+            "sum it, or pass the cotangent of each element as gradient"
+        )
+    return np.asarray(1, vertex.data.dtype).reshape(vertex.shape)
+
+
+def fit(g: Any, value: Any) -> Any:
+    """Sum a gradient over the axes along which its argument was broadcast, and cast it to the argument's dtype.
+
+    An element that broadcasting used n times along an axis has the sum of n gradients.
+
+    >>> fit(np.ones((5, 2)), np.zeros(2))
+    array([5., 5.])
+
+    Raises:
+        TypeError: if the argument is not an array of floating-point numbers, whose gradient would be rounded to 0.
     """
     if g.dtype is not value.dtype:
         check_floats(value.dtype)
@@ -225,7 +270,7 @@ def fit(g: Any, value: Any) -> Any:
         lead = g.ndim - value.ndim
         axes = tuple(range(lead)) + tuple(i + lead for i, n in enumerate(value.shape) if n == 1)
         g = np.reshape(np.sum(g, axis=axes), value.shape) if lead >= 0 else g
-        g = np.broadcast_to(g, value.shape)  # a rule may answer with less than the full shape
+        g = np.broadcast_to(g, value.shape)  # a rule may return a shape that broadcasts to the argument's
     return g if g.dtype == value.dtype else g.astype(value.dtype)
 
 
@@ -253,7 +298,10 @@ def added(leaf: Vertex, g: Any) -> Any:
 
 
 def owned(gradients: Iterable[Gradient], given: Iterable[Gradient]) -> Iterator[Gradient]:
-    """Each gradient as an array of its own: copies those that are views, or stand here or among the given before."""
+    """Each gradient as an array of its own.
+
+    Copies those that are views, and those that occur earlier among `gradients` or are one of the caller's, `given`.
+    """
     seen = {id(g): g for g in given}
     for g in gradients:
         if isinstance(g, np.ndarray):

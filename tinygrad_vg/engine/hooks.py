@@ -1,4 +1,4 @@
-"""Hooks: who is told of a gradient, and who of a whole walk back."""
+"""Hooks on the gradient of a tensor, and listeners to a whole backward."""
 
 import itertools
 from collections.abc import Callable, Iterable
@@ -13,7 +13,16 @@ _keys = itertools.count()
 
 
 class HookHandle:
-    """Takes a hook off again: call `remove()`, or use the handle as a context manager."""
+    """Removes a hook: call `remove()`, or use the handle as a context manager.
+
+    >>> import tinygrad_vg as tg
+    >>> t = tg.Tensor(2.0, requires_grad=True)
+    >>> handle = t.register_hook(lambda g: 10 * g)
+    >>> (t * t).backward()
+    >>> handle.remove()
+    >>> t.grad.item()
+    40.0
+    """
 
     __slots__ = ("_hooks", "_key")
 
@@ -21,11 +30,11 @@ class HookHandle:
         if not callable(hook):
             raise TypeError(f"a hook is a function, not {hook!r}")
         self._hooks = hooks
-        self._key = next(_keys)  # a number: the handle as key would be a cycle, and the hook outlive its tensor
+        self._key = next(_keys)  # not the handle itself: that would be a reference cycle, and keep the hook alive
         hooks[self._key] = hook
 
     def remove(self) -> None:
-        """Take the hook off; doing so twice is harmless."""
+        """Remove the hook. A second call does nothing."""
         self._hooks.pop(self._key, None)
 
     def __enter__(self) -> "HookHandle":
@@ -36,41 +45,45 @@ class HookHandle:
 
 
 class Walk:
-    """One walk back, as those who `listen` are told of it when it begins.
+    """One backward. A listener (`listen`) is given it when the backward begins.
 
     Attributes:
-        seeds: the gradients that it starts from, by vertex.
-        gradients: when it has ended, the total gradients of all leaves that it came to and of the vertices that were
-            wanted; if an exception has ended it, of the wanted ones that it had come to.
+        starts: the cotangents that it starts from, by vertex.
+        gradients: empty until the end. Then it holds, by vertex, the total gradients of all leaves that were reached
+            and of the vertices passed to `want`. If the backward ended by an exception, it holds only those of the
+            wanted vertices that were reached before.
     """
 
-    __slots__ = ("seeds", "gradients", "wanted", "callbacks")
+    __slots__ = ("starts", "gradients", "wanted", "callbacks")
 
-    def __init__(self, seeds: dict[Any, Gradient], wanted: set[Any]) -> None:
-        self.seeds = seeds
+    def __init__(self, starts: dict[Any, Gradient], wanted: set[Any]) -> None:
+        self.starts = starts
         self.gradients: dict[Any, Gradient] = {}
         self.wanted = wanted
         self.callbacks: list[Callable[[Walk], None]] = []
 
     def want(self, vertices: Iterable[Any]) -> None:
-        """Keep the gradients of these vertices, if the walk comes to them, until its end."""
+        """Keep the gradients of these vertices in `gradients`; call this when the backward begins."""
         self.wanted.update(vertices)
 
     def at_end(self, callback: Callable[["Walk"], None]) -> None:
-        """Call `callback(walk)` when this walk has ended, before any `.grad` is changed."""
+        """Call `callback(walk)` when this backward has ended, before any `.grad` is changed."""
         self.callbacks.append(callback)
 
     def shared(self) -> set[int]:
-        """The `id` of each gradient that belongs to somebody else too: those given, and those that leaves may get."""
+        """The `id` of each gradient that others hold too: the cotangents given, and the gradients of leaves.
+
+        A listener that keeps one of these must copy it.
+        """
         leaves = (g for vertex, g in self.gradients.items() if vertex.node is None)
-        return {id(g) for g in (*self.seeds.values(), *leaves)}
+        return {id(g) for g in (*self.starts.values(), *leaves)}
 
 
 LISTENERS: dict[int, Callable[[Walk], None]] = {}
 
 
 def listen(listener: Callable[[Walk], None]) -> HookHandle:
-    """Call `listener(walk)` whenever a backward begins, in whatever thread; pictures do not count.
+    """Call `listener(walk)` whenever a backward begins, in any thread. Drawing a picture is not a backward.
 
     Returns:
         A handle: `handle.remove()`, or use it as a context manager.
@@ -99,10 +112,16 @@ class Shower(Protocol):
 
 
 def call_hooks(vertex: Any, g: Gradient, mode: Shower) -> Gradient:
-    """Hand the total gradient to the vertex's hooks, in the order of their registration.
+    """Call the hooks of a vertex with its total gradient, in the order of their registration.
+
+    Args:
+        vertex: the vertex.
+        g: its total gradient.
+        mode: the mode of the walk.
 
     Returns:
-        The gradient as the last hook has seen it, or what it has put in its place.
+        The gradient with which the walk goes on.
+
 
     Raises:
         ValueError: if a hook returns a gradient of another shape.

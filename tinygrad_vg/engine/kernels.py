@@ -1,4 +1,4 @@
-"""Private: forms of a few operations that exist for speed alone. Each says what it is faster than."""
+"""Private: faster forms of a few operations. Each says what it is faster than."""
 
 import functools
 from typing import Any
@@ -9,10 +9,10 @@ from tinygrad_vg.engine.operations import differentiable
 
 
 @functools.lru_cache(64)
-def number(value: float, dtype: Any) -> Any:
-    """A Python number as a cached array without axes, in the dtype that promotion gives it next to `dtype`.
+def scalar(value: float, dtype: Any) -> Any:
+    """A Python number as a cached 0-d array, in the dtype that promotion gives it next to `dtype`.
 
-    NumPy makes such an array of every Python number that it meets; on a small layer that takes as long as the sum.
+    NumPy converts a Python number to such an array in every call; on a small layer that takes as long as the sum.
     """
     array = np.asarray(value, np.result_type(dtype, value))
     array.flags.writeable = False
@@ -24,14 +24,14 @@ def wide(dtype: Any) -> Any:
     return np.float32 if dtype.char == "e" else dtype
 
 
-# From this many samples on, an ensemble's members that share an input are served by one matrix product: measured twice
-# as fast as R products for 1,000 samples, but three times slower for 10, where BLAS has faster ways for each.
+# From this many samples on, the members of an ensemble that share an input are computed by one matrix product. It was
+# measured twice as fast as R products for 1,000 samples, but three times slower for 10, where BLAS has faster kernels.
 ONE_PRODUCT = 64
 
 
 @differentiable(lambda g, y, a, b: np.matmul(b, g.mT), lambda g, y, a, b: np.matmul(a, g))
 def sum_of_outer(a: Any, b: Any) -> Any:
-    """Σ over the batch of the outer products a bᵀ: (..., B, m), (..., B, n) → (..., m, n); the gradient of a weight."""
+    """Σ a bᵀ over the batch, the gradient of a weight: (..., B, m), (..., B, n) → (..., m, n)."""
     if a.ndim == 3 and b.ndim == 2 and len(b) >= ONE_PRODUCT:
         members, batch, m = a.shape
         out = np.empty((members, m, b.shape[-1]), np.result_type(a, b))
@@ -42,7 +42,7 @@ def sum_of_outer(a: Any, b: Any) -> Any:
 
 @differentiable(lambda g, y, a: np.expand_dims(g, -2) + np.zeros(np.shape(a), g.dtype))
 def sum_of_rows(a: Any) -> Any:
-    """Σ over the batch: (..., B, n) → (..., n), as a product with ones: np.sum takes up to four times as long."""
+    """Σ a over the batch, as a product with ones: (..., B, n) → (..., n). np.sum takes up to four times as long."""
     ones = _ones(a.shape[-2], a.dtype)
     return ones.dot(a) if a.ndim == 2 else np.matmul(ones, a)
 

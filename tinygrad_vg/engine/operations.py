@@ -1,7 +1,7 @@
-"""Operations: what the engine knows of a function, in one record; and the registry that holds them all.
+"""Operations: the engine keeps one record for each function, its `Operation`, in one registry, `OPERATIONS`.
 
-Everybody who needs to know something of a function reads its `Operation`: the recording of a call, the walk back, the
-instruments and the pictures. `defvjp` and `@differentiable` enter new ones.
+The recording of a call, the walk back, the instruments and the pictures all read the function's `Operation`. `defvjp`
+and `@differentiable` add new ones to the registry.
 """
 
 import inspect
@@ -20,20 +20,20 @@ Kind = Literal["differentiable", "constant", "plain", "composite"]
 
 
 class Recordable:
-    """An argument for whose sake a call is recorded: `Tensor` is one."""
+    """Base of the arguments that cause a call to be recorded; `Tensor` is the only subclass."""
 
     __slots__ = ()
     data: Any  # the array
 
     @staticmethod
     def record(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run a call that has this argument, and remember it if need be."""
+        """Run a call that has this argument, and keep a `Node` for it if gradients are asked for."""
 
 
 class ForEach:
-    """The rules of a function of any number of arrays: one rule that is told the number of the argument, from 0.
+    """The rules of a function that takes any number of arrays: one rule serves every argument.
 
-    `rule(index, g, y, *arrays, **options)`.
+    The rule is called as `rule(index, g, y, *arrays, **options)`, where `index` counts the arguments from 0.
     """
 
     def __init__(self, rule: Rule) -> None:
@@ -65,12 +65,15 @@ class Operation:
 
     Attributes:
         function: what users call: a NumPy function, a ufunc, or one that `@differentiable` has decorated.
-        kernel: what runs on arrays; of a composite, on Tensors.
-        rules: for each array argument in order a rule, or None where there is no derivative to follow.
-        kind: "differentiable": recorded, and has rules. "constant": its value has no derivative, as a comparison's;
-            recorded only where everything is. "plain": tells of shapes and types, or makes text; never recorded.
-            "composite": written in other operations, and a call of it is a call of those.
-        name: how readers know the function: "np.sum", "np.linalg.norm", "sigmoid".
+        kernel: the function that runs on arrays. The kernel of a composite runs on Tensors.
+        rules: one entry for each array argument, in order: its rule, or None if the argument has no derivative.
+        kind: one of four.
+            "differentiable": calls are recorded, and there are rules.
+            "constant": the value has no derivative, as that of a comparison; calls are recorded only inside
+            `record_everything`.
+            "plain": the function returns shapes, types or text; calls are never recorded.
+            "composite": the function is written in terms of other operations, and only their calls are recorded.
+        name: the name in messages and pictures: "np.sum", "np.linalg.norm", "sigmoid".
     """
 
     def __init__(self, function: Function, kernel: Function, rules: Rules, kind: Kind) -> None:
@@ -85,12 +88,12 @@ class Operation:
 
     @cached_property
     def limit(self) -> float:
-        """How many positional arguments the rules understand."""
+        """How many positional arguments the rules take."""
         return min((_arity(parameters) for parameters in self._parameters), default=math.inf)
 
     @cached_property
     def options(self) -> Collection[str]:
-        """The names that a call may use: those that all rules know; of a composite, those of its parameters."""
+        """The keywords that a call may use: those that all rules take, or a composite's own parameters."""
         if self.kind == "composite":
             return inspect.signature(self.kernel).parameters.keys()
         names = [{p.name for p in _behind_first(parameters)} for parameters in self._parameters]
@@ -98,19 +101,20 @@ class Operation:
 
     @property
     def _parameters(self) -> list[list[inspect.Parameter]]:
-        """Of each rule the parameters behind g and y."""
+        """The parameters of each rule, without g and y."""
         rules = self.rules if isinstance(self.rules, tuple) else [self.rules[0]]
         found = []
         for rule in filter(None, rules):
-            with suppress(ValueError):  # from a function written in C that does not say what it takes
+            with suppress(ValueError):  # raised for a function written in C that has no signature
                 found.append([*inspect.signature(rule).parameters.values()][2:])
         return found
 
     def checked(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-        """The options to run the call with.
+        """The keyword arguments with which the kernel is to be called.
 
         Raises:
-            TypeError: if the rules do not cover the call.
+            TypeError: if the rules do not cover the call: an unknown option, a Tensor as an option, or more positional
+                arguments than the rules take.
         """
         if self.kind in ("constant", "plain"):
             _refuse(self.name, kwargs.keys() & _REASONS.keys(), ())
@@ -138,23 +142,28 @@ class Operation:
         return f"Operation({self.name}, {self.kind})"
 
 
-# Every function that may be called on a Tensor. What is not here is refused.
+# Every function that may be called on a Tensor. A call of any other function raises TypeError.
 OPERATIONS: dict[Function, Operation] = {}
 
 
 def enter(
     function: Function, rules: Rules = NO_RULES, kind: Kind = "differentiable", kernel: Function | None = None
 ) -> None:
-    """Put an operation into the registry; `kernel` is what runs, if it is not the function itself."""
+    """Add an operation to the registry. `kernel` is the function that runs; `function` itself runs if it is None."""
     OPERATIONS[function] = Operation(function, kernel or function, rules, kind)
 
 
 def defvjp(function: Function, *rules: Rule | None) -> None:
-    """Enter the derivative of `function` in the table: one rule for each array argument, in order.
+    """Define the derivative of `function`: one rule for each array argument, in order.
 
-    `rule(g, y, *args, **kwargs)` returns ∂C/∂argument for g = ∂C/∂y; None marks an argument without
-    derivative. `function` must be one that hands Tensors to NumPy's protocols: a NumPy function or any ufunc,
-    SciPy's too. For a plain Python function use `@differentiable`.
+    `function` must pass Tensors on to NumPy's protocols: a NumPy function does, and so does any ufunc, SciPy's too.
+    For a plain Python function use `@differentiable`.
+
+    Args:
+        function: the function.
+        rules: each is called as `rule(g, y, *args, **kwargs)`, where g = ∂C/∂y is the gradient at the output y. It
+            returns ∂C/∂argument, which the engine sums to the argument's shape. None marks an argument without
+            derivative.
 
     >>> import numpy as np, tinygrad_vg as tg
     >>> tg.defvjp(np.sinc, lambda g, y, a: g * (np.cos(np.pi * a) - y) / a)
@@ -168,13 +177,13 @@ def defvjp(function: Function, *rules: Rule | None) -> None:
 
 
 def differentiable(*rules: Rule | None) -> Callable[[Function], Function]:
-    """Make a function of arrays an operation: on Tensors it is recorded, on arrays it just runs.
+    """Make a function of arrays an operation: a call on Tensors is recorded, a call on arrays just runs.
 
     Args:
-        rules: for each array argument in order `rule(g, y, *args, **kwargs)`, or None; see `defvjp`.
+        rules: one rule `rule(g, y, *args, **kwargs)` for each array argument, in order, or None; see `defvjp`.
 
     Raises:
-        TypeError: if a rule is not callable, or the decorator stands without its rules.
+        TypeError: if a rule is not callable, or the decorator is used without its rules.
 
     >>> import tinygrad_vg as tg
     >>> @tg.differentiable(lambda g, y, a: 3 * g * a * a)
@@ -189,9 +198,13 @@ def differentiable(*rules: Rule | None) -> Callable[[Function], Function]:
 
 
 def operation(kernel: Function, rules: Rules) -> Function:
-    """The kernel as an operation with these rules; see `differentiable`."""
+    """Make an operation of a kernel and its rules; see `differentiable`.
+
+    Raises:
+        TypeError: if `kernel` is not callable, as when `@differentiable` is written without its rules.
+    """
     if not callable(kernel):
-        raise TypeError("write @differentiable(rule, ...) above a function: the rules come in brackets")
+        raise TypeError("write @differentiable(rule, ...) above a function, with the rules in brackets")
 
     @wraps(kernel)
     def function(*args: Any, **kwargs: Any) -> Any:
@@ -208,7 +221,7 @@ def operation(kernel: Function, rules: Rules) -> Function:
 
 
 def name_of(function: Function) -> str:
-    """The name that a reader knows a function by.
+    """The name of a function as users write it.
 
     >>> import numpy as np
     >>> name_of(np.sum), name_of(np.linalg.norm)
@@ -232,22 +245,21 @@ def undefined(function: Function) -> NoReturn:
 
 
 def why_no_gradient(operation: Operation, dtype: Any) -> str:
-    """Why a call that makes numbers of this type has no gradient."""
+    """The message for a call whose output has this dtype, which has no gradient."""
     return (
-        f"{operation.name} makes {dtype} of a Tensor that requires gradients, which only real "
-        "floating-point numbers have; pass its .data if it is a constant"
+        f"{operation.name} of a Tensor that requires gradients returns {dtype}, and only real floating-point "
+        "numbers have gradients; pass its .data if it is a constant"
     )
 
 
 _REASONS = {
-    "out": "the graph keeps the arrays of the forward pass, so nothing may be written into them; "
-    "write `t = f(u)` instead",
+    "out": "the graph keeps the arrays of the forward pass, so they must not change; write `t = f(u)` instead",
     "where": "the entries left out would have no defined value; write `np.where(condition, f(t), other)` instead",
 }
 
 
 def _refuse(name: str, given: Iterable[str], known: Collection[str]) -> None:
-    """Raise TypeError for the first option that is not among the known ones."""
+    """Raise TypeError for the first given option that is not known."""
     for option in given:
         if option not in known:
             covered = ", ".join(sorted(known)) or "none"
@@ -263,6 +275,6 @@ def _arity(parameters: Sequence[inspect.Parameter]) -> float:
 
 
 def _behind_first(parameters: Sequence[inspect.Parameter]) -> Iterable[inspect.Parameter]:
-    """The parameters that a call may name: all but the first array, and `*args`."""
+    """The parameters that may be passed by keyword: all but the first array and `*args`."""
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     return [p for p in parameters if p not in positional[:1] and p.kind is not p.VAR_POSITIONAL]

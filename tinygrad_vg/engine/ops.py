@@ -1,37 +1,28 @@
-"""What NumPy lacks and networks need: operations on arrays and Tensors alike.
+"""Operations that NumPy lacks and networks need; they take arrays and Tensors.
 
-The fused ones (`linear`, `sigmoid`, the two cross-entropies) stand where training spends its time, and where
-a composition of NumPy's functions would lose precision. Slopes are exact at every z: a study of vanishing
-gradients must not add its own.
+`linear`, `sigmoid` and the two cross-entropies are operations of their own because training spends its time in them,
+and because a composition of NumPy's functions would lose precision. Slopes are exact at every z, so that no gradient
+vanishes by rounding.
 """
 
 from typing import Any
 
 import numpy as np
 
-from tinygrad_vg.engine.kernels import ONE_PRODUCT, number, sum_of_outer, sum_of_rows, wide
+from tinygrad_vg.engine.kernels import ONE_PRODUCT, scalar, sum_of_outer, sum_of_rows, wide
 from tinygrad_vg.engine.operations import differentiable
 
 __all__ = [
-    "binary_cross_entropy_with_logits",
-    "cross_entropy",
-    "linear",
-    "log_softmax",
-    "relu",
-    "scatter",
-    "sigmoid",
-    "sigmoid_error",
-    "sigmoid_slope",
-    "softmax_error",
-    "softplus",
-]
+    "binary_cross_entropy_with_logits", "cross_entropy", "linear", "log_softmax", "relu", "scatter", "sigmoid",
+    "sigmoid_error", "sigmoid_slope", "softmax_error", "softplus",
+]  # fmt: skip
 
 
 @differentiable(lambda g, y, z: -g * y * np.tanh(0.5 * z))
 def sigmoid_slope(z: Any) -> Any:
-    """σ′(z) = e/(1+e)² with e = exp(−|z|), elementwise: right to rounding wherever it is not below the smallest float.
+    """σ′(z) = e/(1+e)² with e = exp(−|z|), elementwise: exact to rounding down to the smallest float.
 
-    `y * (1 - y)` would be 0 beyond z ≈ 17 in float32, 37 in float64. Its own slope is σ″ = −σ′ tanh(z/2).
+    `y * (1 - y)` would be 0 beyond z ≈ 17 in float32, 37 in float64. The rule is σ″(z) = −σ′(z) tanh(z/2).
 
     >>> import numpy as np
     >>> from tinygrad_vg import ops
@@ -39,7 +30,7 @@ def sigmoid_slope(z: Any) -> Any:
     array([2.50000000e-001, 9.85967654e-305])
     """
     e = np.exp(-np.abs(z))
-    h = np.asarray(e + number(1, e.dtype))
+    h = np.asarray(e + scalar(1, e.dtype))
     h *= h
     return np.divide(e, h, out=h)
 
@@ -54,10 +45,10 @@ def sigmoid(z: Any) -> Any:
     array([0. , 0.5, 1. ])
     """
     z = np.asarray(z)
-    # e/(1 + e) with e = exp(z): small values stay exact, and from the bound on the quotient is 1 in z's type.
-    e = np.asarray(np.minimum(z, number(11.0 if z.dtype == np.float16 else 60.0, z.dtype)))
+    # e/(1 + e) with e = exp(z): small values stay exact, and from the bound on the quotient rounds to 1.
+    e = np.asarray(np.minimum(z, scalar(11.0 if z.dtype == np.float16 else 60.0, z.dtype)))
     np.exp(e, out=e)
-    e /= e + number(1, e.dtype)
+    e /= e + scalar(1, e.dtype)
     return e
 
 
@@ -97,10 +88,10 @@ def log_softmax(z: Any) -> Any:
     others = np.exp(shifted)
     np.put_along_axis(others, np.argmax(shifted, axis=-1, keepdims=True), 0, axis=-1)
     others = np.sum(others, axis=-1, keepdims=True, dtype=wide(others.dtype))
-    return shifted - np.log1p(others).astype(shifted.dtype, copy=False)  # the largest is the 1 of log1p
+    return shifted - np.log1p(others).astype(shifted.dtype, copy=False)  # exp(0) of the largest is the 1 in log1p
 
 
-# For two matrices np.dot does what np.matmul does. It begins in half the time, but first fills its result with zeros.
+# For two matrices np.dot equals np.matmul. Its overhead is half as large, but it first fills its result with zeros.
 
 
 def _linear_input(g: Any, y: Any, x: Any, weight: Any, bias: Any = None) -> Any:
@@ -125,8 +116,8 @@ def _linear_bias(g: Any, y: Any, x: Any, weight: Any, bias: Any) -> Any:
 def linear(x: Any, weight: Any, bias: Any = None) -> Any:
     """x Wᵀ + b: (..., B, in), (..., out, in), (..., out) → (..., B, out); leading axes broadcast.
 
-    A weight (R, out, in) is an ensemble of R layers. If x carries no member axis and is no small batch, they are
-    computed as one product against (R·out, in). A single sample x (in,) gives (..., out).
+    A weight (R, out, in) holds the R layers of an ensemble. If x is a batch of 64 or more samples without a member
+    axis, the R layers are computed as one product with a matrix (R·out, in). A single sample x (in,) gives (..., out).
 
     Raises:
         ValueError: if the weight is no matrix, or the shapes do not go together.
@@ -145,20 +136,20 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
     elif x.ndim == 2 and weight.ndim == 3 and len(x) >= ONE_PRODUCT:
         members, out, features = weight.shape
         y = np.matmul(x, weight.reshape(members * out, features).T)
-        y = np.ascontiguousarray(y.reshape(-1, members, out).swapaxes(0, 1))  # what follows runs over its rows
+        y = np.ascontiguousarray(y.reshape(-1, members, out).swapaxes(0, 1))  # later operations run over its rows
     else:
         y = np.matmul(weight, x) if x.ndim == 1 else np.matmul(x, weight.mT)
     if bias is None:
         return y
-    in_place = y.dtype is bias.dtype and weight.shape[:-1] == bias.shape  # then y has all of the bias's axes
-    if bias.ndim > 1 and x.ndim > 1:  # an ensemble's: each member's goes with its whole batch
+    in_place = y.dtype is bias.dtype and weight.shape[:-1] == bias.shape  # then y has all axes of the bias
+    if bias.ndim > 1 and x.ndim > 1:  # the bias of an ensemble: add each member's bias to its whole batch
         bias = np.expand_dims(bias, -2)
     return np.add(y, bias, out=y if in_place else None)
 
 
 @differentiable(lambda g, y, z, target: g * sigmoid_slope(z), lambda g, y, z, target: -g)
 def sigmoid_error(z: Any, target: Any) -> Any:
-    """σ(z) − t, elementwise, as σ(z) − t σ(z) − t σ(−z): an output that is right and sure keeps its small error.
+    """σ(z) − t, elementwise, computed as σ(z) − t σ(z) − t σ(−z): where σ(z) is close to t, the error keeps its digits.
 
     >>> import numpy as np
     >>> from tinygrad_vg import ops
@@ -166,8 +157,8 @@ def sigmoid_error(z: Any, target: Any) -> Any:
     -4.248354255291589e-18
     """
     z = np.asarray(z)
-    zero = number(0, z.dtype)
-    p, q = np.exp(np.minimum(z, zero)), np.exp(np.minimum(-z, zero))  # in the ratio σ(z) : σ(−z), the larger is 1
+    zero = scalar(0, z.dtype)
+    p, q = np.exp(np.minimum(z, zero)), np.exp(np.minimum(-z, zero))  # p : q = σ(z) : σ(−z), and the larger is 1
     error = np.asarray(target * p)
     np.subtract(p, error, out=error)
     p += q
@@ -196,8 +187,8 @@ def goes_with(target: tuple[int, ...], shape: tuple[int, ...]) -> bool:
 def binary_cross_entropy_with_logits(z: Any, target: Any) -> Any:
     """−t log σ(z) − (1−t) log(1 − σ(z)) = softplus(z) − t z, elementwise.
 
-    Its slope in z is σ(z) − t: the σ′ of the output layer cancels (Nielsen, chapter 3). The target is a number, or has
-    the shape of z, with or without leading axes.
+    Its derivative with respect to z is σ(z) − t: the σ′ of the output layer cancels (Nielsen, chapter 3). The target is
+    a number, or has the shape of z, with or without leading axes.
 
     Raises:
         ValueError: if the target has another shape.
@@ -219,7 +210,7 @@ def binary_cross_entropy_with_logits(z: Any, target: Any) -> Any:
 
 def binary_cross_entropy(z: Any, target: Any) -> Any:
     """The same of arrays, for whoever has compared their shapes."""
-    return np.maximum(z, number(0, z.dtype)) - z * target + np.log1p(np.exp(-np.abs(z)))
+    return np.maximum(z, scalar(0, z.dtype)) - z * target + np.log1p(np.exp(-np.abs(z)))
 
 
 def _softmax_error_slope(g: Any, y: Any, z: Any, target: Any) -> Any:
@@ -232,7 +223,7 @@ def _softmax_error_slope(g: Any, y: Any, z: Any, target: Any) -> Any:
     lambda g, y, z, target: np.sum(g * np.exp(log_softmax(z)), axis=-1, keepdims=True) - g,
 )
 def softmax_error(z: Any, target: Any) -> Any:
-    """p Σt − t with p = softmax(z) over the last axis, as p (Σt − t) − t (1−p): the small errors stay exact.
+    """p Σt − t with p = softmax(z) over the last axis, as p (Σt − t) − t (1−p): small errors keep their digits.
 
     >>> import numpy as np
     >>> from tinygrad_vg import ops
@@ -241,13 +232,13 @@ def softmax_error(z: Any, target: Any) -> Any:
     """
     check_classes(target, z)
     p = np.exp(log_softmax(z))
-    sure = p > 0.5  # at most one; there 1 − p is the sum of the others
-    rest = np.where(sure, np.sum(np.where(sure, 0, p), axis=-1, keepdims=True), 1 - p)
+    above_half = p > 0.5  # at most one element of a row; its 1 − p is computed as the sum of the others
+    rest = np.where(above_half, np.sum(np.where(above_half, 0, p), axis=-1, keepdims=True), 1 - p)
     return p * (np.sum(target, axis=-1, keepdims=True) - target) - target * rest
 
 
 def _one_hot(target: Any, z: Any) -> Any:
-    """Class indices (..., B) as probabilities (..., B, C); probabilities as they are."""
+    """Class indices (..., B) as probabilities (..., B, C) of 0 and 1; probabilities unchanged."""
     if target.dtype.kind in "iu":
         return (target[..., None] == np.arange(np.shape(z)[-1])).astype(z.dtype)
     return target
@@ -282,7 +273,13 @@ def cross_entropy(z: Any, target: Any) -> Any:
 
 @differentiable(lambda g, y, a, index, shape: g[index])
 def scatter(a: Any, index: Any, shape: tuple[int, ...]) -> Any:
-    """Zeros of `shape` with `a` added at `index`; what an index takes twice is added twice."""
+    """Zeros of `shape` with `a` added at `index`; an element that occurs twice in `index` is added to twice.
+
+    >>> import numpy as np
+    >>> from tinygrad_vg import ops
+    >>> ops.scatter(np.array([1.0, 2.0]), np.array([0, 0]), (3,))
+    array([3., 0., 0.])
+    """
     out = np.zeros(shape, a.dtype)
     np.add.at(out, index, a)
     return out

@@ -1,4 +1,4 @@
-"""Reading a recorded graph: what instruments and pictures ask of it. Nothing here changes a `.grad` or calls a hook."""
+"""Functions that read a recorded graph, for instruments and pictures. They change no `.grad` and call no hook."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -36,7 +36,7 @@ def calls(tensor: Tensor) -> list[ModuleCall]:
 
 
 def ancestors(roots: Iterable[V]) -> list[V]:
-    """The roots and all that they were computed from, as far as it asks for gradients; each once.
+    """The roots and all vertices that they were computed from and that require gradients, each once.
 
     >>> import tinygrad_vg as tg
     >>> a = tg.Tensor(2.0, requires_grad=True, name="a")
@@ -56,7 +56,7 @@ def ancestors(roots: Iterable[V]) -> list[V]:
 
 
 def between(roots: Iterable[V], targets: Iterable[V]) -> set[V]:
-    """Whatever in the graph of the roots was computed from a target, and the targets themselves.
+    """The vertices in the graph of the roots that were computed from a target, and the targets themselves.
 
     >>> import tinygrad_vg as tg
     >>> a, b = (tg.Tensor(2.0, requires_grad=True, name=name) for name in "ab")
@@ -79,15 +79,15 @@ def between(roots: Iterable[V], targets: Iterable[V]) -> set[V]:
 
 
 def cotangents(cost: Tensor, gradient: Any = None, of: Iterable[Tensor] | None = None) -> dict[Tensor, ExtendedArray]:
-    """∂cost/∂t for the tensors t of a recorded graph, in extended range: none of them is lost below the floats.
+    """∂cost/∂t for the tensors t of a recorded graph, in extended range, so that none of them underflows.
 
     Args:
         cost: a recorded tensor.
         gradient: the cotangent to start from, of the cost's shape; 1 for a cost of one element.
-        of: the tensors wanted, all of the graph if None. Only what lies between them and the cost is visited.
+        of: the tensors t; all of the graph if None. Only the operations between them and the cost are visited.
 
     Returns:
-        The gradients by tensor, youngest first; without those in `of` that the cost does not depend on.
+        The gradients by tensor, youngest first. Tensors in `of` that the cost does not depend on are left out.
 
     Raises:
         ValueError: if the cost has no graph, or `gradient` is missing or of another shape.
@@ -97,15 +97,15 @@ def cotangents(cost: Tensor, gradient: Any = None, of: Iterable[Tensor] | None =
     >>> float(cotangents(a * a)[a])
     6.0
     """
-    seeds = {cost: ExtendedArray(cotangent(cost, gradient))}
+    starts = {cost: ExtendedArray(cotangent(cost, gradient))}
     if of is None:
-        return walk(seeds, EXTENDED, keep=set(ancestors([cost])), hooks=False)
+        return walk(starts, EXTENDED, keep=set(ancestors([cost])), hooks=False)
     wanted = set(of)
-    return walk(seeds, EXTENDED, only=between([cost], wanted), keep=wanted, hooks=False)
+    return walk(starts, EXTENDED, only=between([cost], wanted), keep=wanted, hooks=False)
 
 
 def share(node: Node, edge: tuple[int, Any, Rule], g: ExtendedArray) -> ExtendedArray:
-    """What one edge of a node passes on of the gradient `g` at the node's output, in the shape of its argument.
+    """The part of the gradient `g` at a node's output that one edge passes on, in the shape of the edge's argument.
 
     >>> import tinygrad_vg as tg
     >>> a = tg.Tensor(3.0, requires_grad=True)
@@ -118,9 +118,9 @@ def share(node: Node, edge: tuple[int, Any, Rule], g: ExtendedArray) -> Extended
 
 
 def local_derivative(node: Node, rule: Rule) -> Any:
-    """The derivative of a recorded operation by one of its arguments: the rule of that argument applied to one.
+    """The derivative of a recorded operation with respect to one of its arguments: that argument's rule applied to 1.
 
-    Of a function that works element by element these are its slopes, of one between single numbers the derivative.
+    For an elementwise function the result holds its slopes, for a function of single numbers its derivative.
 
     >>> import tinygrad_vg as tg
     >>> y = tg.ops.sigmoid(tg.Tensor([0.0, 2.0], requires_grad=True))
@@ -128,5 +128,5 @@ def local_derivative(node: Node, rule: Rule) -> Any:
     >>> local_derivative(y.node, rule).round(3)
     array([0.25 , 0.105])
     """
-    with np.errstate(over="ignore", invalid="ignore"):  # of a network that has exploded
+    with np.errstate(over="ignore", invalid="ignore"):  # the values of an exploded network may be infinite
         return rule(np.ones_like(node.output), node.output, *node.values, **node.kwargs)

@@ -1,4 +1,4 @@
-"""What is recorded: calls that ask for gradients, none, or all. The state is each thread's own."""
+"""Which calls are recorded: those that need gradients, none, or all. Each thread has its own state."""
 
 import functools
 import inspect
@@ -8,12 +8,12 @@ from typing import Any
 
 
 class Recording(threading.local):
-    """What this thread records.
+    """The state of this thread.
 
     Attributes:
-        enabled: whether calls are recorded for the sake of gradients.
-        everything: whether calls without a gradient are recorded too.
-        checked: whether what is recorded gets checksums.
+        enabled: whether calls that need gradients are recorded.
+        everything: whether all other calls are recorded too.
+        checked: whether recorded calls get checksums.
         entered: the switches whose contexts this thread is in, the innermost last.
     """
 
@@ -106,7 +106,7 @@ recording = Recording()
 
 
 def no_grad() -> Switch:
-    """Inside this context, or a function that it decorates, nothing is recorded in this thread.
+    """Record nothing in this thread inside this context, or inside a function that it decorates.
 
     The context lasts until it is left: a generator that yields inside `with no_grad():` leaves it on for whoever
     called it. `@no_grad()` above the generator, or above a coroutine, holds for its own steps alone.
@@ -121,7 +121,7 @@ def no_grad() -> Switch:
 
 
 def enable_grad() -> Switch:
-    """Inside this context calls are recorded, also inside a `no_grad`.
+    """Record calls in this thread inside this context, also inside a `no_grad`.
 
     >>> import tinygrad_vg as tg
     >>> t = tg.Tensor(2.0, requires_grad=True)
@@ -144,9 +144,9 @@ def is_grad_enabled() -> bool:
 
 
 def record_everything() -> Switch:
-    """Inside this context calls that have no gradient are recorded too, comparisons and data among them.
+    """Record also calls that have no gradient inside this context, such as comparisons and operations on data.
 
-    A graph that is recorded so holds every array that depends on a Tensor: it can be run again on other numbers.
+    A graph recorded in this way holds every array that depends on a Tensor, and can be run again on other arrays.
 
     >>> import numpy as np, tinygrad_vg as tg
     >>> with record_everything():

@@ -1,15 +1,17 @@
-"""The table: one line per NumPy function, its vector-Jacobian products.
+"""The table: the vector-Jacobian products of each NumPy function.
 
-A rule takes the incoming gradient `g` = ∂C/∂y, the output `y` and the function's own arguments, and returns
-∂C/∂argument. It is the calculus and nothing else: where broadcasting had stretched an argument, the engine
-sums the rule's answer back to the argument's shape. A rule must hold three promises, because with
-`create_graph=True` it is called on Tensors and recorded in its turn:
+Most functions take one line; a rule that is longer than a line is a function above the table. NumPy's functions of
+lists of arrays are in `composites.py`, and the operations that NumPy lacks are in `ops.py` with their rules.
 
-* it uses only functions of the registry, and never looks at the numbers to choose its way;
+A rule takes the gradient `g` = ∂C/∂y at the output, the output `y` and the function's own arguments, and returns
+∂C/∂argument. It states the calculus only: where broadcasting has stretched an argument, the engine sums the rule's
+result to the argument's shape. With `create_graph=True` a rule is called on Tensors and is recorded itself. Therefore
+
+* it uses only functions of the registry, and does not branch on the values of arrays;
 * its scalars are Python's (`math.log(2)`, never `np.log(2)`, which would turn float32 into float64);
-* it changes nothing in place.
+* it changes no array in place.
 
-Options that a rule does not name (`where=`, `dtype=` ...) are refused when the function is called.
+A call with an option that a rule does not name (`where=`, `dtype=` ...) raises TypeError.
 """
 
 import math
@@ -25,13 +27,13 @@ from tinygrad_vg.engine.ops import scatter, sigmoid, sigmoid_slope
 
 
 def spread(g: Any, a: Any, axis: Any, keepdims: bool) -> Any:
-    """Give every element that a reduction summed over the gradient of its sum."""
-    # Adding zeros stretches like np.broadcast_to and is several times faster on small arrays.
+    """Give every element that a reduction has summed the gradient of its sum, in the shape of `a`."""
+    # Adding zeros broadcasts as np.broadcast_to does, and is several times faster on small arrays.
     return np.zeros(np.shape(a), g.dtype) + (g if keepdims else unreduce(g, axis))
 
 
 def unreduce(g: Any, axis: Any) -> Any:
-    """Put back, with length 1, the axes that a reduction took away; a number needs none to broadcast."""
+    """Insert, with length 1, the axes that a reduction has removed. For `axis=None` g is 0-d and needs none."""
     return g if axis is None else np.expand_dims(g, axis)
 
 
@@ -41,12 +43,12 @@ def ratio(numerator: float, denominator: float) -> float:
 
 
 def larger_vjp(g: Any, y: Any, a: Any, b: Any) -> Any:
-    """max(a, b) passes g to the argument it chose; a tie splits it evenly, so that no order is preferred."""
+    """∂max(a, b)/∂a · g: g where a is the larger, g/2 where the two are equal, so that neither is preferred."""
     return np.where(a == b, 0.5 * g, np.where(y == a, g, 0))
 
 
 def max_vjp(g: Any, y: Any, a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
-    """The maximum passes g to the element that it is; elements that tie share evenly."""
+    """g at the element that is the maximum; where several are equal to it, each has an equal share of g."""
     if not keepdims:
         g, y = unreduce(g, axis), unreduce(y, axis)
     hit = (a == y).astype(g.dtype)
@@ -54,7 +56,10 @@ def max_vjp(g: Any, y: Any, a: Any, axis: Any = None, *, keepdims: bool = False)
 
 
 def prod_vjp(g: Any, y: Any, a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
-    """A factor's slope is the product of those before it and those behind it, which is right at zeros too."""
+    """g times the product of the other factors: those before the element times those after it.
+
+    A quotient y/a would be wrong where a is 0.
+    """
     if not keepdims:
         g = unreduce(g, axis)
     if axis is None or np.ndim(a) == 0:  # NumPy lets a number have an axis 0
@@ -68,18 +73,18 @@ def prod_vjp(g: Any, y: Any, a: Any, axis: Any = None, *, keepdims: bool = False
 
 
 def product_before(row: Any) -> Any:
-    """For each element along the last axis the product of those before it, by doubling: log₂ n steps."""
+    """The product of all elements before each one along the last axis, by doubling: log₂ n products of arrays."""
     products = np.concatenate([np.ones_like(row[..., :1]), row[..., :-1]], axis=-1)
-    step = 1
-    while step < np.shape(row)[-1]:
-        earlier = np.concatenate([np.ones_like(products[..., :step]), products[..., :-step]], axis=-1)
+    distance = 1
+    while distance < np.shape(row)[-1]:
+        earlier = np.concatenate([np.ones_like(products[..., :distance]), products[..., :-distance]], axis=-1)
         products = products * earlier
-        step *= 2
+        distance *= 2
     return products
 
 
 def var_vjp(g: Any, y: Any, a: Any, axis: Any = None, *, ddof: float = 0, keepdims: bool = False) -> Any:
-    """2 (a − mean a) / (n − ddof)."""
+    """g · 2 (a − mean a) / (n − ddof)."""
     n = ratio(np.size(a), np.size(y))
     return ratio(2, n - ddof) * spread(g, a, axis, keepdims) * (a - np.mean(a, axis=axis, keepdims=True))
 
@@ -96,44 +101,44 @@ def summing_wide(function: Any) -> Any:
 
 
 def std_vjp(g: Any, y: Any, a: Any, axis: Any = None, *, ddof: float = 0, keepdims: bool = False) -> Any:
-    """The slope of the variance over 2 y."""
-    # Where all values are equal the slope is undefined; 0 keeps a constant row from spoiling the others.
+    """The rule of the variance, divided by 2 y; 0 where y is 0."""
+    # Where all values are equal the derivative is undefined; 0 keeps NaN out of the gradients of the other rows.
     return var_vjp(0.5 * g / np.where(y == 0, math.inf, y), y, a, axis, ddof=ddof, keepdims=keepdims)
 
 
 def power_base_vjp(g: Any, y: Any, a: Any, b: Any) -> Any:
-    """b aᵇ⁻¹, by the base."""
+    """g · b aᵇ⁻¹, the derivative with respect to the base."""
     origin = np.logical_and(a == 0, b == 0)
-    return g * b * (a + origin) ** (b - 1)  # at the origin 0 · 1⁻¹, not 0 · 0⁻¹
+    return g * b * (a + origin) ** (b - 1)  # at a = b = 0 it computes 0 · 1⁻¹ = 0 in place of 0 · 0⁻¹ = NaN
 
 
 def clip_array_vjp(
     g: Any, y: Any, a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None
 ) -> Any:
-    """By the array: a bound that is met lets the gradient through, as in PyTorch."""
+    """With respect to the array: g where the array is not clipped; also where it equals a bound, as in PyTorch."""
     return np.where(y == a, g, 0)
 
 
 def clip_min_vjp(g: Any, y: Any, a: Any, a_min: Any, a_max: Any = None, *, min: Any = None, max: Any = None) -> Any:
-    """By the lower bound."""
+    """With respect to the lower bound: g where the array lies below it."""
     return np.where(np.logical_and(a < a_min, y == a_min), g, 0)
 
 
 def clip_max_vjp(g: Any, y: Any, a: Any, a_min: Any, a_max: Any, *, min: Any = None, max: Any = None) -> Any:
-    """By the upper bound, where the lower one has not taken the gradient already."""
+    """With respect to the upper bound: g where the array lies above it and the lower bound has not taken g."""
     taken = False if a_min is None else np.logical_and(a < a_min, y == a_min)
     return np.where(np.logical_and(np.logical_and(y != a, y == a_max), np.logical_not(taken)), g, 0)
 
 
 def power_exponent_vjp(g: Any, y: Any, a: Any, b: Any) -> Any:
-    """aᵇ log a, by the exponent."""
+    """g · aᵇ log a, the derivative with respect to the exponent."""
     origin = np.logical_and(a == 0, b >= 0)  # where y keeps its value when b moves: 0 · log 1; 0⁻¹ falls without end
-    # Times ones, a Python number takes the dtype of y; NumPy's log of it would be float64.
+    # The product with ones gives a Python number the dtype of y; np.log of a Python number would be float64.
     return g * y * np.log(a * np.ones_like(y) + origin)
 
 
 def where(condition: Any, *branches: Any) -> Any:
-    """np.where with both branches; with the condition alone it gives indices, which have no derivative.
+    """np.where with both branches. With the condition alone np.where returns indices, which have no derivative.
 
     Raises:
         TypeError: without both branches.
@@ -144,7 +149,7 @@ def where(condition: Any, *branches: Any) -> Any:
 
 
 def matmul_left_vjp(g: Any, y: Any, a: Any, b: Any) -> Any:
-    """g bᵀ, by the first factor; a vector counts as a row."""
+    """g bᵀ, the derivative with respect to the first factor; a vector counts as a row."""
     if np.ndim(b) == 1:
         return np.expand_dims(g, -1) * b
     if np.ndim(a) == 1:
@@ -153,7 +158,7 @@ def matmul_left_vjp(g: Any, y: Any, a: Any, b: Any) -> Any:
 
 
 def matmul_right_vjp(g: Any, y: Any, a: Any, b: Any) -> Any:
-    """aᵀ g, by the second factor; a vector counts as a column."""
+    """aᵀ g, the derivative with respect to the second factor; a vector counts as a column."""
     if np.ndim(a) == 1:
         return g * a if np.ndim(b) == 1 else np.expand_dims(a, -1) * np.expand_dims(g, -2)
     if np.ndim(b) == 1:
@@ -169,12 +174,12 @@ def arctan2_vjp(g: Any, other: Any, own: Any) -> Any:
 
 
 def cumsum_vjp(g: Any, y: Any, a: Any, axis: Any = None) -> Any:
-    """Each element enters the sums from its own place on."""
+    """The sum of g from the element's place to the end, for the element enters all these sums."""
     return np.reshape(np.flip(np.cumsum(np.flip(g, axis), axis=axis), axis), np.shape(a))
 
 
 def transpose_vjp(g: Any, y: Any, a: Any, axes: Any = None) -> Any:
-    """The inverse permutation."""
+    """g with its axes permuted back."""
     return np.transpose(g, None if axes is None else tuple(np.argsort(np.ravel(axes) % np.ndim(a))))
 
 
@@ -209,7 +214,7 @@ defvjp(np.log1p,      lambda g, y, a: g / (1 + a))
 defvjp(np.logaddexp,  lambda g, y, a, b: g * sigmoid(a - b), lambda g, y, a, b: g * sigmoid(b - a))
 defvjp(np.logaddexp2, lambda g, y, a, b: g * sigmoid((a - b) * _LN2), lambda g, y, a, b: g * sigmoid((b - a) * _LN2))
 
-# Trigonometric and hyperbolic functions. tanh z = 2σ(2z) − 1, and the slope 4σ′(2z) is exact where 1 − y² is 0.
+# Trigonometric and hyperbolic functions. tanh z = 2σ(2z) − 1, and its slope 4σ′(2z) is exact where 1 − y² rounds to 0.
 defvjp(np.sin,        lambda g, y, a: g * np.cos(a))
 defvjp(np.cos,        lambda g, y, a: -g * np.sin(a))
 defvjp(np.tan,        lambda g, y, a: g * (1 + y * y))
@@ -258,7 +263,7 @@ defvjp(np.amax,       max_vjp)
 defvjp(np.amin,       max_vjp)
 defvjp(np.cumsum,     cumsum_vjp)
 
-# Shapes. What broadcasting repeated, the engine sums; so the rule of broadcast_to is the identity.
+# Shapes. The engine sums the gradients of repeated elements, so the rule of broadcast_to is the identity.
 defvjp(np.reshape,      lambda g, y, a, shape: np.reshape(g, np.shape(a)))
 defvjp(np.ravel,        lambda g, y, a: np.reshape(g, np.shape(a)))
 defvjp(np.squeeze,      lambda g, y, a, axis=None: np.reshape(g, np.shape(a)))
@@ -274,7 +279,7 @@ defvjp(operator.getitem,  lambda g, y, a, index: scatter(g, index, np.shape(a)))
 defvjp(np.ndarray.astype, lambda g, y, a, dtype: g)
 # fmt: on
 
-# Functions whose value has no derivative: truth values, indices and steps. Called on a Tensor they give plain arrays.
+# Functions whose value has no derivative: comparisons, indices, roundings. Called on a Tensor they return plain arrays.
 CONSTANT = (
     np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal,
     np.logical_and, np.logical_or, np.logical_xor, np.logical_not,
@@ -284,7 +289,7 @@ CONSTANT = (
     np.floor_divide, np.spacing,
     np.argmax, np.argmin, np.argsort, np.argwhere, np.flatnonzero, np.searchsorted,
 )  # fmt: skip
-# Functions that tell of shapes and types or make text, and one whose answer is a tuple.
+# Functions that return shapes, types or text, and np.nonzero, which returns a tuple.
 PLAIN = (
     np.shape, np.ndim, np.size, np.result_type, np.can_cast, np.min_scalar_type, np.common_type,
     np.iscomplexobj, np.isrealobj, np.shares_memory, np.may_share_memory,

@@ -1,8 +1,8 @@
 """Tensor: an array that remembers how it was computed.
 
-NumPy hands every call that holds a Tensor to `record(function, args, kwargs)`, through its two protocols
-`__array_ufunc__` and `__array_function__`. `record` runs the function on the arrays and, if a Tensor asks for
-gradients, keeps a `Node`. Nothing else is needed to know how an output came about.
+NumPy passes every call with a Tensor among its arguments to `record(function, args, kwargs)`, through its two protocols
+`__array_ufunc__` and `__array_function__`. `record` runs the function on the arrays and, if a Tensor requires
+gradients, keeps a `Node` in the output.
 """
 
 import threading
@@ -18,7 +18,7 @@ from tinygrad_vg.engine import rules as rules
 from tinygrad_vg.engine.arithmetic import Arithmetic
 from tinygrad_vg.engine.arrays import as_array, check_floats, refuse
 from tinygrad_vg.engine.extended import EXTENDED, ExtendedArray
-from tinygrad_vg.engine.graph import PLAIN, Call, Edge, Node, Plain, added, owned, walk
+from tinygrad_vg.engine.graph import PLAIN, Call, Edge, Node, Plain, added, owned, start_of, walk
 from tinygrad_vg.engine.hooks import Hook, HookHandle
 from tinygrad_vg.engine.operations import OPERATIONS, undefined, why_no_gradient
 from tinygrad_vg.engine.recording import recording
@@ -28,10 +28,10 @@ ACCUMULATING = threading.RLock()  # held while a backward adds to the `.grad` of
 
 
 def record(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Run a function on the arrays of its arguments, and remember the call if gradients are asked for.
+    """Run a function on the arrays of its arguments, and keep a `Node` of the call if a Tensor requires gradients.
 
     Returns:
-        A Tensor. A function whose value has no derivative, such as a comparison, gives a plain array instead.
+        A Tensor. A function whose value has no derivative, such as a comparison, returns a plain array instead.
 
     Raises:
         TypeError: if the function has no rule, its rule does not cover the call, or an argument is an np.matrix or has
@@ -39,7 +39,7 @@ def record(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
     """
     operation = OPERATIONS.get(function) or undefined(function)
     rules = operation.rules
-    if kwargs or len(args) > len(rules):  # always where there are no rules
+    if kwargs or len(args) > len(rules):  # true for every call of an operation without rules
         if operation.kind == "composite":
             return operation.kernel(*args, **operation.checked(args, kwargs))
         kwargs = operation.checked(args, kwargs)
@@ -58,13 +58,13 @@ def record(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
             if type(argument) is not ndarray and isinstance(argument, ndarray):
                 refuse(argument)
             values.append(argument)
-    if not found and rules:  # the function was called with a list of them
+    if not found and rules:  # the Tensors are in a list
         raise TypeError(f"{operation.name} takes Tensors as arguments, not in a list; put them together by np.stack")
     output = operation.kernel(*values, **kwargs)
     if not rules and not (operation.kind == "constant" and recording.everything):
         return output
     output = output if isinstance(output, ndarray) else np.asarray(output)
-    tensor = Tensor.__new__(Tensor)  # as the constructor does, without its checks
+    tensor = Tensor.__new__(Tensor)  # does what the constructor does, without its checks
     tensor._data = output
     tensor.grad = tensor.name = tensor.node = tensor.call = tensor.hooks = None
     tensor._asks = False
@@ -81,16 +81,18 @@ def record(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
 class Tensor(Arithmetic["Tensor"]):
     """An array that remembers how it was computed, and can be differentiated.
 
-    Threads may record and walk back at the same time, also on the same leaves: no addition to a `.grad` is lost. A
-    thread that differentiates while another trains sees each array whole, but may see some of the old and some of the
-    new: give it a copy.deepcopy of the network, or a lock.
+    A leaf is a tensor that no recorded operation has made.
+
+    Threads may record and differentiate at the same time, also on the same leaves: no addition to a `.grad` is lost. A
+    thread that differentiates while another trains sees every array whole, but it may see some old weights and some
+    new ones. Give it a copy.deepcopy of the network, or use a lock.
 
     Args:
         array: anything `np.asarray` takes. An array is not copied and keeps its dtype; Python floats become
             float64.
-        requires_grad: ask for the gradient of what is computed from this tensor. Only real floating-point
-            arrays have one.
-        name: shown in messages and drawings.
+        requires_grad: whether `backward` is to compute the gradient with respect to this tensor. Only arrays of real
+            floating-point numbers have gradients.
+        name: shown in messages and pictures.
 
     Attributes:
         data: the array. It may be rebound, as optimizers do; do not change it in place between a forward and its
@@ -99,12 +101,12 @@ class Tensor(Arithmetic["Tensor"]):
         grad: None, or on a leaf the sum of the gradients of all backwards so far, an array of the shape and
             dtype of `data` (after `backward(create_graph=True)` a Tensor, after `backward(extended_range=True)`
             an ExtendedArray).
-        node: how the tensor was computed, a `Node`; None for a leaf.
-        call: the call of a module that put the tensor out, see `engine.calls`; None if there was none.
-        hooks: what `register_hook` has registered; None or empty if there is nothing.
+        node: the `Node` that says how the tensor was computed; None for a leaf.
+        call: the call of the module that returned the tensor, which `engine.calls` reads; None if no module did.
+        hooks: the hooks that `register_hook` has registered; None or empty if there are none.
 
     Raises:
-        TypeError: if gradients are asked for an array that is not of real floating-point numbers.
+        TypeError: if `requires_grad` is set for an array that is not of real floating-point numbers.
 
     >>> import numpy as np, tinygrad_vg as tg
     >>> t = tg.Tensor([1.0, 2.0], requires_grad=True)
@@ -167,25 +169,32 @@ class Tensor(Arithmetic["Tensor"]):
         """Add the gradient of this tensor to the `.grad` of every leaf it was computed from.
 
         Args:
-            gradient: the cotangent to start from, an array of this tensor's shape; 1 for one element.
+            gradient: the cotangent ∂C/∂(this tensor) to start from, an array of this tensor's shape. It is 1 by
+                default, for a tensor of one element.
             create_graph: record the backward pass itself, so that gradients can be differentiated again.
-            extended_range: give every gradient a power of two beside its array, so that none is too small or
-                too large for its float type; `.grad` and hooks then get an ExtendedArray.
+            extended_range: store every gradient as an array times a power of two, so that none is too small or too
+                large for its float type. `.grad` and hooks then get an ExtendedArray.
 
         Raises:
             ValueError: if this tensor has no graph, `gradient` is missing or of the wrong shape, both options are
                 asked for, or a leaf has been given a `.grad` of another shape.
             TypeError: if a leaf has been given other numbers than floats.
+
+        >>> import tinygrad_vg as tg
+        >>> t = tg.Tensor([1.0, 2.0], requires_grad=True)
+        >>> (t * t).backward([1.0, 10.0])
+        >>> t.grad
+        array([ 2., 40.])
         """
         if create_graph and extended_range:
             raise ValueError("backward cannot be recorded and have extended range at once; choose one")
-        seed = cotangent(self, gradient, create_graph)
+        start = cotangent(self, gradient, create_graph)
         if extended_range:
-            totals = walk({self: ExtendedArray(seed)}, EXTENDED)
+            totals = walk({self: ExtendedArray(start)}, EXTENDED)
         else:
-            totals = walk({self: seed}, RECORDED if create_graph else PLAIN)
+            totals = walk({self: start}, RECORDED if create_graph else PLAIN)
         with ACCUMULATING:
-            # Lazily, so that only one old gradient is alive beside its new sum.
+            # A generator, so that only one old gradient is alive beside its new sum.
             sums = (g if leaf.grad is None else added(leaf, g) for leaf, g in totals.items())
             for leaf, g in zip(totals, owned(sums, [gradient]), strict=True):
                 leaf.grad = g
@@ -194,14 +203,15 @@ class Tensor(Arithmetic["Tensor"]):
         """Call `hook(gradient)` with this tensor's total gradient in every backward that reaches it.
 
         The hook gets a read-only array (with `create_graph` a Tensor, with `extended_range` an ExtendedArray). It
-        returns None, or a replacement of the same shape: of a list, an array or a Tensor the walk goes on with a copy
-        in the dtype of `data`. A hook that another hook takes off in the same backward is not called any more.
+        returns None, or a gradient of the same shape, with which the backward then goes on: a list, an array or a
+        Tensor is copied in the dtype of `data`. A hook that another hook removes in the same backward is not called.
 
         Returns:
             A handle: `handle.remove()`, or use it as a context manager.
 
         Raises:
-            ValueError: if this tensor does not ask for gradients: the hook would never be called.
+            ValueError: if this tensor does not require gradients: the hook would never be called.
+            TypeError: if `hook` is not callable.
 
         >>> import tinygrad_vg as tg
         >>> t = tg.Tensor(2.0, requires_grad=True)
@@ -216,16 +226,25 @@ class Tensor(Arithmetic["Tensor"]):
         return HookHandle(self.hooks, hook)
 
     def detach(self) -> "Tensor":
-        """A tensor with the same array and no history."""
+        """A tensor with the same array and no graph.
+
+        >>> import tinygrad_vg as tg
+        >>> (2 * tg.Tensor(1.0, requires_grad=True)).detach().requires_grad
+        False
+        """
         return Tensor(self.data, name=self.name)
 
     def item(self) -> float:
-        """The one element, as a Python number."""
+        """The value of a tensor of one element, as a Python number.
+
+        Raises:
+            ValueError: if the tensor has several elements.
+        """
         return self.data.item()  # type: ignore[no-any-return]
 
     @property
     def label(self) -> str:
-        """How messages speak of this tensor."""
+        """What error messages call this tensor."""
         if self.name:
             return f"tensor '{self.name}'"
         return f"the output of {self.node.operation.name}" if self.node else "a tensor"
@@ -240,12 +259,12 @@ class Tensor(Arithmetic["Tensor"]):
         return format(self.data, spec) if spec else repr(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Copying and pickling carry the data; gradients and hooks stay behind, a history cannot come along."""
+        """Copy or pickle the data and the name. Gradients and hooks are left out; a tensor with a graph is refused."""
         if self.node is not None:
-            raise TypeError(f"{self.label} has a history, which cannot be copied; copy its .detach()")
+            raise TypeError(f"{self.label} has a graph, which cannot be copied; copy its .detach()")
         return type(self), (self.data, self.requires_grad, self.name)
 
-    # Where a gradient would be lost without a word, an error says what to write.
+    # These conversions would drop the gradient silently. Each raises an error that says what to write instead.
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
         raise TypeError(
@@ -267,45 +286,29 @@ class Tensor(Arithmetic["Tensor"]):
 
 
 def cotangent(tensor: Tensor, gradient: Any = None, recorded: bool = False) -> Any:
-    """The gradient that a walk from this tensor starts with: the given one, checked, or 1 for a single element.
-
-    Raises:
-        ValueError: if the tensor has no graph, or `gradient` is missing or of another shape than the tensor.
-    """
-    if not tensor.requires_grad:
-        raise ValueError(f"{tensor.label} has no gradient: nothing it was computed from requires one")
-    if gradient is None:
-        if tensor.data.size != 1:
-            raise ValueError(
-                f"{tensor.label} has shape {tensor.shape}: only a tensor of one element has a gradient by itself; "
-                "sum it, or pass the cotangent of each element as gradient"
-            )
-        seed = np.asarray(1, tensor.data.dtype).reshape(tensor.data.shape)
-    else:
-        seed = as_array(gradient.data if isinstance(gradient, Tensor) else gradient, tensor.data.dtype)
-        if seed.shape != tensor.data.shape:
-            raise ValueError(f"the gradient of {tensor.label} must have shape {tensor.shape}, not {seed.shape}")
+    """`start_of` a walk from this tensor; for a walk that is recorded, as a Tensor."""
+    start = start_of(tensor, gradient)
     if not recorded:
-        return seed
+        return start
     if not isinstance(gradient, Tensor):
-        return Tensor(seed)
-    return gradient if gradient.dtype == seed.dtype else gradient.astype(seed.dtype)
+        return Tensor(start)
+    return gradient if gradient.dtype == start.dtype else gradient.astype(start.dtype)
 
 
 class Recorded(Plain):
-    """The way to walk that is recorded in its turn: rules are called on Tensors."""
+    """The mode of a walk that is recorded itself: gradients are Tensors, and rules are called on Tensors."""
 
     def seen(self, vertex: Any, node: Node) -> tuple[Any, ...]:
         """The output and the arguments, as Tensors.
 
         Raises:
-            RuntimeError: if the data of one is no longer the array that the forward pass saw.
+            RuntimeError: if the data of one of them is no longer the array that the forward pass saw.
         """
         for now, then in ((vertex, node.output), *zip(node.inputs, node.values, strict=True)):
             if isinstance(now, Tensor) and now.data is not then:
                 raise RuntimeError(
                     f"{now.label} was given new data after {node.operation.name} had used it; "
-                    "backward(create_graph=True) has to come before the update"
+                    "call backward(create_graph=True) before the update"
                 )
         return (vertex, *node.inputs)
 

@@ -1,4 +1,4 @@
-"""Instruments: what the gradients of a network are, layer by layer and step by step."""
+"""Instruments: they measure the gradients of a network layer by layer, and explain how the gradients change."""
 
 from tinygrad_vg.instruments.factors import Change, Factor, cascade, chain_factors
 from tinygrad_vg.instruments.history import History
@@ -10,21 +10,7 @@ from tinygrad_vg.instruments.verdict import Diagnosis, LayerVerdict, diagnose
 from tinygrad_vg.instruments.what_if import WhatIf, what_if
 
 __all__ = [
-    "Change",
-    "Diagnosis",
-    "Factor",
-    "GradientRecorder",
-    "History",
-    "LayerVerdict",
-    "Ledger",
-    "MeanField",
-    "WhatIf",
-    "cascade",
-    "chain_factors",
-    "critical_weight_std",
-    "diagnose",
-    "log10_norm",
-    "mean_field",
-    "mean_field_of",
+    "Change", "Diagnosis", "Factor", "GradientRecorder", "History", "LayerVerdict", "Ledger", "MeanField", "WhatIf",
+    "cascade", "chain_factors", "critical_weight_std", "diagnose", "log10_norm", "mean_field", "mean_field_of",
     "what_if",
-]
+]  # fmt: skip

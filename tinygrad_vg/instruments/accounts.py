@@ -1,4 +1,4 @@
-"""Accounts: what was heard of one backward, as plain data; ledger, verdict, tables and pictures read them.
+"""Accounts: the norms of the gradients of one backward, as plain data for the ledger, verdicts, tables and pictures.
 
 From layer l+1 to layer l the gradient makes one step, δ^l = σ′(z^l) ⊙ u with u = (W^{l+1})ᵀ δ^{l+1}, and its norm
 changes by
@@ -6,9 +6,9 @@ changes by
     log‖δ^l‖ − log‖δ^{l+1}‖ = [log‖u‖ − log‖δ^{l+1}‖] + [log‖σ′(z^l) ⊙ u‖ − log‖u‖]
             total           =          weights        +          activation
 
-which is exact, and the steps telescope to the whole way. Here δ^l is the gradient at the output of layer l and u the
-gradient at the input of layer l+1, as the walk back hands them to hooks, so nothing is computed a second time, and
-whatever lies between two layers (activations, normalisation, residual blocks) has its part in the same way.
+This equation is exact, and the totals of all steps add up to log‖δ^1‖ − log‖δ^L‖. δ^l is the gradient at the output of
+layer l, and u the gradient at the input of layer l+1. The backward computes both anyway. Whatever lies between two
+layers (activations, normalization, residual blocks) is accounted for in the same way.
 """
 
 import math
@@ -27,14 +27,15 @@ from tinygrad_vg.nn import member_axis
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """What one module or operation between two layers takes.
+    """By how much one module or operation between two layers changes the norm of the gradient.
 
     Attributes:
-        label: the name of its class, or of the operation.
-        decades: what it takes, < 0, or gives.
-        is_activation: whether it works element by element, so that what it takes are its slopes.
-        symbol: of an activation, how formulas write it: "σ"; else "".
-        cap: log10 of an activation's largest slope; NaN for what is no activation, or has no bound that is known.
+        label: the name of the module's class, or of the operation.
+        decades: the change of the norm in decades; negative if the norm shrinks.
+        is_activation: whether it is an activation, whose slopes multiply the gradient elementwise.
+        symbol: an activation's symbol in formulas, "σ"; else "".
+        cap: log10 of an activation's largest slope; NaN for anything else, and for an activation whose largest slope
+            is not known.
     """
 
     label: str
@@ -48,19 +49,22 @@ class Part:
 class Row:
     """The step of the gradient from layer l+1 to layer l, in decades: floats, or (R,) for an ensemble of R members.
 
+    "The step to layer l" means this step in all of the instruments.
+
     Attributes:
-        layer: l, the layer that the gradient arrives at; 1 is the input side.
+        layer: l, the layer at which the gradient arrives; 1 is the layer at the input.
         name: that layer's name in the model.
         log10_norm: log10‖δ^l‖.
-        weights: log10‖u‖ − log10‖δ^{l+1}‖, what (W^{l+1})ᵀ takes (< 0) or gives.
-        activation: log10‖δ^l‖ − log10‖u‖, what lies between layers l and l+1 takes or gives.
+        weights: log10‖u‖ − log10‖δ^{l+1}‖, the change by (W^{l+1})ᵀ; negative if the norm shrinks.
+        activation: log10‖δ^l‖ − log10‖u‖, the change by all that lies between layers l and l+1.
         total: log10‖δ^l‖ − log10‖δ^{l+1}‖.
-        parts: `activation` in its parts, in the order in which the gradient meets them.
-        cause: None for an ordinary step, else why it has no meaningful value; for an ensemble a tuple of R.
-            "dead": δ^l is 0. Who made it 0 has −inf; further down nothing arrives, so nothing is taken: 0.
-            "underflow": δ^l is 0, but what it was made of lay below the smallest normal number of its type.
+        parts: the parts of `activation`, in the order in which the gradient passes them.
+        cause: None for an ordinary step, else the reason why the step has no meaningful value; a tuple of R of these
+            for an ensemble.
+            "dead": δ^l is 0. The part that made it 0 has −inf. In the steps below, the change from 0 to 0 counts as 0.
+            "underflow": δ^l is 0, and the last norm above 0 lay below the smallest normal number of its type.
             "not finite": a gradient holds NaN or infinity.
-            "not computed": the backward did not reach both ends of the step: NaN.
+            "not computed": the backward did not reach both layers of the step; the values are NaN.
     """
 
     layer: int
@@ -74,24 +78,24 @@ class Row:
 
     @property
     def causes(self) -> tuple[str | None, ...]:
-        """The cause of each member; of one network a tuple of one."""
+        """The cause of each member, as a tuple; for a single network it has one element."""
         return self.cause if isinstance(self.cause, tuple) else (self.cause,)
 
     @property
     def cap(self) -> float:
-        """The most that the activations between the layers can give, in decades: their caps added."""
+        """The largest possible value of `activation`, in decades: the sum of the parts' caps."""
         return sum((part.cap for part in self.parts), 0.0)
 
 
 @dataclass(frozen=True, eq=False)
 class Account:
-    """What passed one unit of a chain.
+    """The norm of the gradient at the output of one unit of a chain.
 
     Attributes:
         label, is_activation, symbol, cap: as in `Part`.
-        name: of a layer, its name in the model; None for what lies between.
-        computed: whether the backward came here.
-        log10_norm: of the gradient at its output, a float or (R,); NaN if it was not computed, or holds NaN.
+        name: a layer's name in the model; None for a unit between layers.
+        computed: whether the backward reached the unit.
+        log10_norm: log10 of the gradient's norm, a float or (R,); NaN if it was not computed, or holds NaN.
         smallest: log10 of the smallest normal number of the gradient's type; −inf in extended range.
     """
 
@@ -106,10 +110,10 @@ class Account:
 
 
 def accounts_of(chain: Chain) -> tuple[Account, ...]:
-    """The accounts of each unit of a chain, from the first layer up.
+    """The account of each unit of a chain, from the first layer to the last.
 
     Raises:
-        ValueError: if its layers do not stand in a row.
+        ValueError: if the layers of the chain are not in a row.
     """
     if chain.problem:
         raise ValueError(chain.problem)
@@ -132,7 +136,7 @@ def _account(unit: Unit, members: tuple[int, ...]) -> Account:
 
 
 def _norm(gradient: Any, members: tuple[int, ...]) -> Any:
-    """log10‖gradient‖ over samples and neurons."""
+    """log10‖gradient‖ over samples and neurons: a float, or (R,) for an ensemble."""
     if gradient is None:
         return np.full(members, np.nan) if members else math.nan
     if not members:
@@ -143,16 +147,18 @@ def _norm(gradient: Any, members: tuple[int, ...]) -> Any:
 
 
 def rows_of(accounts: Sequence[Account]) -> tuple[Row, ...]:
-    """A row for each step, that to layer 1 first."""
+    """A row for each step; the step to layer 1 comes first."""
     ends = [i for i, account in enumerate(accounts) if account.name is not None]
     return tuple(_row(accounts, layer, low, high) for layer, (low, high) in enumerate(pairwise(ends), 1))
 
 
 def _row(accounts: Sequence[Account], layer: int, low: int, high: int) -> Row:
     norms = [np.asarray(account.log10_norm) for account in accounts]
-    ways = np.stack(norms[low:]).reshape(len(norms) - low, -1).T.tolist()  # of each member, from where the step ends up
+    of_members = np.stack(norms[low:]).reshape(len(norms) - low, -1).T.tolist()  # each from layer l to layer L
     computed = all(account.computed for account in accounts[low : high + 1])
-    causes = tuple(cause_of(way, high - low, accounts[low].smallest) if computed else "not computed" for way in ways)
+    causes = tuple(
+        cause_of(own, high - low, accounts[low].smallest) if computed else "not computed" for own in of_members
+    )
     return Row(
         layer=layer,
         name=accounts[low].name or "",
@@ -169,7 +175,13 @@ def _row(accounts: Sequence[Account], layer: int, low: int, high: int) -> Row:
 
 
 def cause_of(norms: Sequence[float], step: int, smallest: float) -> str | None:
-    """Why a step has no meaningful value, from the log10 norms of the units from where it ends up to layer L."""
+    """The cause of a row; see `Row`.
+
+    Args:
+        norms: log10 norms of the units from layer l to layer L.
+        step: the number of units from layer l to layer l+1.
+        smallest: as in `Account`.
+    """
     if any(math.isnan(norm) or norm == math.inf for norm in norms[: step + 1]):
         return "not finite"
     if norms[0] != -math.inf:
@@ -179,7 +191,7 @@ def cause_of(norms: Sequence[float], step: int, smallest: float) -> str | None:
 
 
 def taken(before: Any, after: Any) -> Any:
-    """after − before, in decades; where nothing arrived, nothing is taken."""
+    """after − before, in decades; 0 where both are −inf."""
     with np.errstate(invalid="ignore"):  # inf − inf
         decades = np.where(np.isneginf(before) & np.isneginf(after), 0.0, np.subtract(after, before))
     return decades if decades.ndim else float(decades)

@@ -1,10 +1,10 @@
-"""Eq. 122 of Nielsen's chapter 5: the gradient of a bias, taken apart into the factors of the chain rule.
+"""Eq. 122 of Nielsen's chapter 5: the gradient of a bias as a product of factors of the chain rule.
 
-On a chain of neurons, one to a layer, z_j = w_j a_{j−1} + b_j and a_j = σ(z_j),
+On a chain of neurons, one in each layer, z_j = w_j a_{j−1} + b_j and a_j = σ(z_j),
 
     ∂C/∂b₁ = σ′(z₁) · w₂ σ′(z₂) · w₃ σ′(z₃) · ... · ∂C/∂a_L.
 
-The factors are not looked up in the network: they are the rules of the recorded operations applied to one.
+The values of the factors are computed by the rules of the recorded operations, applied to 1.
 """
 
 from collections.abc import Iterator
@@ -13,17 +13,22 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_vg.engine import Tensor, between, calls, cotangents, enable_grad, jvp, ops
+from tinygrad_vg.engine import Tensor, between, cotangents, enable_grad, jvp, ops
 from tinygrad_vg.nn import Activation
 from tinygrad_vg.notation import subscripted
 
-PRODUCTS = (np.multiply, np.matmul, ops.linear)  # the operations by which a weight enters
-SUMS = (np.add, ops.linear)  # the operations that make z
+PRODUCTS = (np.multiply, np.matmul, ops.linear)  # the operations that multiply by a weight
+SUMS = (np.add, ops.linear)  # the operations that compute z
 
 
 @dataclass(frozen=True)
 class Factor:
-    """One factor of the chain rule: `label` as the book writes it ("σ′(z₁)", "w₂", "∂C/∂a₄"), and its `value`."""
+    """One factor of the chain rule.
+
+    Attributes:
+        label: the factor as the book writes it: "σ′(z₁)", "w₂", "∂C/∂a₄".
+        value: its value.
+    """
 
     label: str
     value: float
@@ -34,7 +39,12 @@ class Factor:
 
 @dataclass(frozen=True)
 class Change:
-    """One quantity of the cascade: `label` ("Δz₂"), and `value`, its change for each unit of Δb."""
+    """The change of one quantity of the cascade.
+
+    Attributes:
+        label: the change as the book writes it: "Δz₂".
+        value: its value for Δb₁ = 1, to first order.
+    """
 
     label: str
     value: float
@@ -47,7 +57,7 @@ class _Link:
     source: Tensor
     output: Tensor
     activation: Any  # the nn.Activation, or its class; None for other operations
-    layer: int  # the layer that the output belongs to, from 1 at the bias
+    layer: int  # the number of the output's layer; that of the bias is 1
 
     @property
     def function(self) -> Any:
@@ -55,7 +65,7 @@ class _Link:
 
     @property
     def is_weight(self) -> bool:
-        """Whether the link goes through a weight: the layer's number rises by one."""
+        """Whether the link multiplies by a weight, and so leads to the next layer."""
         if self.activation is not None or self.output.node is None or self.function not in PRODUCTS:
             return False
         behind_weight = self.output.node.inputs[2:]  # the bias of a linear operation
@@ -67,19 +77,24 @@ class _Link:
 
 
 def slope(output: Tensor, source: Tensor) -> Any:
-    """∂output/∂source of what works element by element, whatever it is made of: an array of the source's shape.
+    """∂output/∂source for an output that is an elementwise function of the source: an array of the source's shape.
 
     >>> import tinygrad_vg as tg
     >>> z = tg.Tensor([0.0, 2.0], requires_grad=True)
     >>> slope(1.0 * tg.ops.sigmoid(z), z).round(3)
     array([0.25 , 0.105])
     """
-    with np.errstate(over="ignore", invalid="ignore"):  # of a network that has exploded
+    with np.errstate(over="ignore", invalid="ignore"):  # the values of an exploded network may be infinite
         return np.asarray(cotangents(output, np.ones_like(output.data), of=[source])[source])
 
 
 def slopes_at(activation: Any, z: Any) -> Any:
-    """The slopes of an `nn.Activation`, or of its class, at an array z."""
+    """The slopes of an `nn.Activation`, or of its class, at an array z: an array of the same shape.
+
+    >>> from tinygrad_vg import nn
+    >>> slopes_at(nn.Tanh, np.array([0.0]))
+    array([1.])
+    """
     x = Tensor(z, requires_grad=True)
     function: Any = getattr(activation, "function" if isinstance(activation, type) else "forward")
     with enable_grad():
@@ -90,17 +105,17 @@ def chain_factors(cost: Tensor, bias: Tensor) -> list[Factor]:
     """The factors of ∂cost/∂bias in the order of Eq. 122; their product is the gradient, to rounding.
 
     Args:
-        cost: a tensor of one element, recorded from `bias` along one path of tensors of one element each. Linear
-            layers, or products and sums written out; between them activations, as modules or as the functions of
-            `nn`'s activations (σ, tanh, relu, softplus), or nothing.
-        bias: where the path begins; layers are counted from it, 1 first.
+        cost: a tensor of one element, recorded from `bias` along one path of tensors of one element each. The path
+            leads through Linear layers, or through products and sums, with at most one activation between each two. An
+            activation is a module, or the function of one of `nn`'s activations (σ, tanh, relu, softplus).
+        bias: the tensor at which the path begins. Its layer is number 1.
 
     Returns:
-        σ′(z₁), w₂, σ′(z₂), ..., and last ∂C/∂a_L: whatever the cost does with the last activation. (Without
-        one it is ∂C/∂z_L, as for a cost that takes logits.)
+        σ′(z₁), w₂, σ′(z₂), ..., and ∂C/∂a_L as the last factor. It is ∂C/∂z_L if there is no activation after the last
+        layer, as for a cost of logits.
 
     Raises:
-        ValueError: if there is no path, more than one, or one through tensors of several elements.
+        ValueError: if there is no path, or more than one, or the path leads through tensors of several elements.
 
     >>> import tinygrad_vg as tg
     >>> b1, w2, b2 = (tg.Tensor(value, requires_grad=True) for value in (0.5, -2.0, 1.0))
@@ -121,18 +136,22 @@ def chain_factors(cost: Tensor, bias: Tensor) -> list[Factor]:
             factors.append(Factor(f"{link.activation.symbol}′({subscripted('z', link.layer)})", value))
         elif link.is_weight:
             factors.append(Factor(subscripted("w", link.layer), value))
-        elif value != 1.0:  # a sum passes the gradient on as it is; a difference turns its sign
+        elif value != 1.0:  # a sum passes the gradient on unchanged; a difference changes its sign
             factors.append(Factor(link.output.node.operation.name if link.output.node else "", value))
     top, name = (links[-1].output, _name(links[-1])) if links else (bias, "b₁")
     return [*factors, Factor(f"∂C/∂{name}", np.asarray(cotangents(cost, of=[top])[top]).item())]
 
 
 def cascade(cost: Tensor, bias: Tensor) -> list[Change]:
-    """The cascade Δb₁ → Δz₁ → Δa₁ → Δz₂ → ... → ΔC of Eqs. 114-121, for Δb₁ = 1 to first order.
+    """The cascade Δb₁ → Δz₁ → Δa₁ → Δz₂ → ... → ΔC of Eqs. 114-121, for Δb₁ = 1, to first order.
 
-    Each value is a forward-mode product (`tg.jvp`), nothing is perturbed. The last is ∂cost/∂bias.
+    The values are forward-mode derivatives (`tg.jvp`); no number is perturbed. The last value is ∂cost/∂bias.
 
-    Args, raises: as for `chain_factors`.
+    Args:
+        cost, bias: as for `chain_factors`.
+
+    Raises:
+        ValueError: as `chain_factors` does.
 
     >>> import tinygrad_vg as tg
     >>> b = tg.Tensor(0.0, requires_grad=True)
@@ -146,14 +165,14 @@ def cascade(cost: Tensor, bias: Tensor) -> list[Change]:
 
 
 def _name(link: _Link) -> str:
-    """What the book calls the output of a link."""
+    """The name of a link's output in the book: "a₁" or "z₁"."""
     return subscripted("a" if link.activation is not None else "z", link.layer)
 
 
 def _chain(cost: Tensor, bias: Tensor) -> list[_Link]:
-    """The links from the bias to the last activation, or to the last layer's z if there is none.
+    """The links from the bias to the last activation, or to the last layer's z if there is no activation.
 
-    What follows belongs to the cost, which need not be a chain.
+    The operations after these links are a part of the cost, which need not be a chain.
     """
     links = list(_path(cost, bias))
     last = max((i for i, link in enumerate(links) if link.activation is not None), default=None)
@@ -163,9 +182,12 @@ def _chain(cost: Tensor, bias: Tensor) -> list[_Link]:
 
 
 def _path(cost: Tensor, bias: Tensor) -> Iterator[_Link]:
-    """The links from the bias towards the cost, as long as there is one way and it is one number wide.
+    """The links from the bias towards the cost, as far as there is one way through tensors of one element.
 
-    It may stop before the cost where the way forks; a fork below an activation is refused.
+    If the way forks after the last activation, the links end there.
+
+    Raises:
+        ValueError: if there is no way, or it forks, or becomes wider, before the last activation.
     """
     on_the_way = between([cost], [bias])
     if cost not in on_the_way or cost.size != 1:
@@ -176,9 +198,8 @@ def _path(cost: Tensor, bias: Tensor) -> Iterator[_Link]:
         for _, source, _ in tensor.node.edges if tensor.node is not None else ():
             if source in on_the_way:
                 users.setdefault(source, []).append(tensor)
-        for call in calls(tensor):
-            if isinstance(call.module, Activation):
-                activations |= {given: tensor for given in call.inputs if isinstance(given, Tensor)}
+        if call := Activation.call_of(tensor):
+            activations |= {given: tensor for given in call.inputs if isinstance(given, Tensor)}
     tensor, layer = bias, 1
     while tensor is not cost:
         above = [activations[tensor]] if tensor in activations else users[tensor]
@@ -199,7 +220,7 @@ def _path(cost: Tensor, bias: Tensor) -> Iterator[_Link]:
 
 
 def _all_above(tensor: Tensor, users: dict[Tensor, list[Tensor]]) -> set[Tensor]:
-    """Everything that is computed from a tensor."""
+    """All tensors that are computed from a tensor."""
     reached: set[Tensor] = set()
     unseen = [tensor]
     while unseen:

@@ -1,4 +1,4 @@
-"""The history: what a recorder has seen, to be sliced, saved and handed on."""
+"""The history: the numbers that a recorder has recorded, which can be sliced, saved and exported."""
 
 import csv
 import importlib
@@ -14,39 +14,40 @@ import numpy as np
 from tinygrad_vg.storage import load, replacing, save
 
 # The arrays [step, layer(, member)].
-_NUMBERS = ("log10_norm", "log10_weight_norm", "log10_rms", "coherence", "saturation", "log10_update")
+_QUANTITIES = ("log10_norm", "log10_weight_norm", "log10_rms", "coherence", "saturation", "log10_update")
 
 
 @dataclass(frozen=True, eq=False)
 class History:
-    """What a recorder has seen: numbers of every recorded step, layer and, in an ensemble, member.
+    """The numbers that a recorder has recorded, for each backward, layer and, in an ensemble, member.
 
-    S steps, L layers and R members make arrays (S, L), or (S, L, R) for an ensemble. Magnitudes are in decades
-    (log10): the norm 0 is −inf there. NaN and inf stand for gradients that held them; NaN also for what could not be
-    measured: a layer that a backward did not reach, a layer without the thing in question. What the recorder was not
-    asked for is None.
+    A step of a history is one recorded backward. With S steps, L layers and R members the arrays have the shape (S, L),
+    or (S, L, R) for an ensemble. Magnitudes are in decades (log10), in which the norm 0 is −inf. NaN and inf stand for
+    gradients that held them. NaN also stands for a number that could not be measured, because the backward did not
+    reach the layer or the layer has no such quantity. A quantity that the recorder was not asked for is None.
 
     Attributes:
         steps: (S,) the number of each recorded backward, from 0, rising.
-        layers: the layers' numbers from the input side, 1 first.
-        names: the layers' names in the model.
+        layers: the numbers of the layers from the input side, 1 first.
+        names: the names of the layers in the model.
         log10_norm: log10‖∂C/∂b‖.
         log10_weight_norm: with `statistics=True`: log10‖∂C/∂W‖.
         log10_rms: with `statistics=True`: log10 of the root mean square of ‖δ‖ over the samples of the batch, where
             ∂C/∂b is the mean of the samples' δ. Adding log10 of `coherence` gives `log10_norm`.
-        coherence: ‖mean δ‖ / rms ‖δ‖, from 0 (the samples cancel) to 1 (they agree), to rounding.
-        saturation: the share of (sample, neuron) pairs whose activation is saturated.
-        log10_update: log10(‖ΔW‖ / ‖W‖), what the weights moved between this backward and the next.
-        values: with `values=True`: ∂C/∂b itself, an array for each layer, (S, out) or (S, R, out).
-        first_nonfinite: the number of the first backward that gave NaN or inf; None if there was none. It and
-            the up to 10 backwards just before it have a row each, whatever else was left out:
+        coherence: with `statistics=True`: ‖mean δ‖ / rms ‖δ‖, from 0 (the samples cancel) to 1 (they agree).
+        saturation: with `statistics=True`: the share of (sample, neuron) pairs whose activation is saturated.
+        log10_update: with `statistics=True`: log10(‖ΔW‖ / ‖W‖), where ΔW is the change of the weights between this
+            backward and the next.
+        values: with `values=True`: ∂C/∂b itself, an array (S, out) or (S, R, out) for each layer.
+        first_nonfinite: the number of the first backward that gave NaN or inf; None if there was none. This backward
+            and up to 10 just before it have a row each, whatever else was left out:
 
                 at = np.searchsorted(history.steps, history.first_nonfinite)
                 history[max(0, at - 10) : at + 1]
 
-    A history is indexed as its `log10_norm` is, by integers and slices of (step, layer, member), and gives a
+    A history is indexed as its `log10_norm` is, by integers and slices of (step, layer, member). The result is a
     history: `history[-1]`, `history[:, :-1]` (without the output layer), `history[:, :, 0]` (the first member).
-    An integer keeps its axis, with length 1. Layers by number or name: `history.select(1, "4")`.
+    An integer keeps its axis, with length 1. `history.select(1, "4")` selects layers by number or name.
 
     >>> history = History(np.arange(3), (1, 2), ("0", "2"), np.array([[-2.0, -1.0], [-2.5, -1.2], [-3.0, -1.5]]))
     >>> history[-1, :-1].log10_norm, history.select("2").layers
@@ -89,11 +90,15 @@ class History:
 
         Raises:
             ValueError: if there is no such layer.
+
+        >>> history = History(np.arange(1), (1, 2), ("0", "2"), np.array([[-2.0, -1.0]]))
+        >>> history.select("2").log10_norm
+        array([[-1.]])
         """
         return self._cut(slice(None), positions(layers, self.layers, self.names))
 
     def rows(self, which: Any) -> "History":
-        """The history of some steps: a copy, chosen by an array of positions or of bools.
+        """The history of some rows, a copy; `which` is an array of positions or of bools.
 
         >>> history = History(np.arange(3), (1,), ("0",), np.array([[-2.0], [-2.5], [-3.0]]))
         >>> history.rows(history.log10_norm[:, 0] < -2).steps
@@ -104,25 +109,25 @@ class History:
     def _cut(self, steps: Any, layers: Any, members: slice = slice(None)) -> "History":
         rest = (members,) * (self.log10_norm.ndim - 2)
         where = range(len(self.layers))[layers] if isinstance(layers, slice) else layers
-        cut = {name: array[steps][(slice(None), layers, *rest)] for name, array in self._numbers().items()}
+        cut = {name: array[steps][(slice(None), layers, *rest)] for name, array in self._recorded().items()}
         if self.values is not None:
             cut["values"] = tuple(self.values[i][steps][(slice(None), *rest)] for i in where)
         numbers, names = tuple(self.layers[i] for i in where), tuple(self.names[i] for i in where)
         return History(self.steps[steps], numbers, names, first_nonfinite=self.first_nonfinite, **cut)
 
-    def _numbers(self) -> dict[str, Any]:
+    def _recorded(self) -> dict[str, Any]:
         """The arrays [step, layer(, member)] that were recorded, by name."""
-        arrays = {name: getattr(self, name) for name in _NUMBERS}
+        arrays = {name: getattr(self, name) for name in _QUANTITIES}
         return {name: array for name, array in arrays.items() if array is not None}
 
     def arrays(self) -> dict[str, Any]:
-        """Everything that was recorded as named arrays, as `tg.save` takes them; `values` as "values_1", ...
+        """All recorded numbers as named arrays for `tg.save`. The `values` are named "values_1", "values_2" ...
 
         >>> sorted(History(np.arange(1), (1,), ("0",), np.zeros((1, 1))).arrays())
         ['layers', 'log10_norm', 'names', 'steps']
         """
         arrays = {"steps": self.steps, "layers": np.array(self.layers, int), "names": np.array(self.names, str)}
-        arrays |= self._numbers()
+        arrays |= self._recorded()
         if self.values is not None:
             arrays |= {f"values_{layer}": array for layer, array in zip(self.layers, self.values, strict=True)}
         if self.first_nonfinite is not None:
@@ -130,16 +135,24 @@ class History:
         return arrays
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write an `.npz` file, without pickle, that `History.load` reads back.
+        """Write an `.npz` file, without pickle, which `History.load` reads.
 
         Raises:
             ValueError: if the path does not end in .npz.
+            OSError: if the file cannot be written.
+
+        >>> import tempfile
+        >>> history = History(np.arange(1), (1,), ("0",), np.array([[-2.0]]))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     history.save(f"{folder}/history.npz")
+        ...     History.load(f"{folder}/history.npz").layers
+        (1,)
         """
         save(self.arrays(), path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """The history that `save` has written to `path`.
+        """Read a history that `save` has written to `path`.
 
         Raises:
             OSError: if the file cannot be read.
@@ -159,9 +172,13 @@ class History:
         return cls(**arrays)
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write a row for each step, layer and member: step, layer, name, member, and each number recorded.
+        """Write a CSV file with a row for each step, layer and member.
 
-        No digit is lost; what is not finite is written as nan, inf and -inf. `values` are not in it.
+        The columns are step, layer, name, member and each recorded quantity, except `values`. All digits are written;
+        numbers that are not finite are written as nan, inf and -inf.
+
+        Raises:
+            OSError: if the file cannot be written.
         """
         table = self._table()
         with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
@@ -170,7 +187,7 @@ class History:
             rows.writerows(zip(*table.values(), strict=True))
 
     def to_dataframe(self) -> Any:
-        """A pandas DataFrame with the columns and rows of `to_csv`.
+        """A pandas DataFrame with the rows and columns of `to_csv`.
 
         Raises:
             ModuleNotFoundError: if pandas is not installed.
@@ -182,7 +199,7 @@ class History:
         return pandas.DataFrame(self._table())
 
     def _table(self) -> dict[str, list[Any]]:
-        """The columns of the long format."""
+        """The columns of `to_csv`, by name."""
         steps, layers, members = np.indices((*self.log10_norm.shape, 1)[:3]).reshape(3, -1)
         columns = {
             "step": self.steps[steps].tolist(),
@@ -190,13 +207,16 @@ class History:
             "name": [self.names[i] for i in layers],
             "member": members.tolist(),
         }
-        return columns | {name: array.ravel().tolist() for name, array in self._numbers().items()}
+        return columns | {name: array.ravel().tolist() for name, array in self._recorded().items()}
 
     def to_json(self, path: str | os.PathLike[str]) -> None:
-        """Write an object with a list for each attribute that was recorded, nested as its array is.
+        """Write a JSON object with a nested list for each recorded attribute.
 
-        JSON has no numbers for NaN and ±inf: they are the strings "NaN", "Infinity" and "-Infinity", which
-        Python's `float` and JavaScript's `Number` read back.
+        JSON has no numbers for NaN and ±inf. They are written as the strings "NaN", "Infinity" and "-Infinity", which
+        Python's `float` and JavaScript's `Number` convert back.
+
+        Raises:
+            OSError: if the file cannot be written.
         """
         recorded = {field.name: getattr(self, field.name) for field in fields(self)}
         plain = {name: _plain(value) for name, value in recorded.items() if value is not None}
@@ -205,10 +225,10 @@ class History:
 
 
 def join(parts: Sequence[History]) -> History:
-    """One history of the rows of all parts, in the order of their steps; the parts are of the same layers."""
+    """One history with the rows of all parts, in the order of their steps. The parts must have the same layers."""
     order = np.argsort(np.concatenate([part.steps for part in parts]), kind="stable")
     numbers: dict[str, Any] = {
-        name: np.concatenate([part._numbers()[name] for part in parts])[order] for name in parts[0]._numbers()
+        name: np.concatenate([part._recorded()[name] for part in parts])[order] for name in parts[0]._recorded()
     }
     if parts[0].values is not None:
         columns = zip(*[part.values or () for part in parts], strict=True)
@@ -218,10 +238,10 @@ def join(parts: Sequence[History]) -> History:
 
 
 def positions(chosen: int | str | Iterable[int | str], numbers: Sequence[int], names: Sequence[str]) -> list[int]:
-    """Where the chosen layers stand among those with these numbers and names, rising.
+    """The positions of the chosen layers among all layers, which have these numbers and names; rising.
 
     Raises:
-        ValueError: if one of them is not there.
+        ValueError: if there is no such layer.
     """
     chosen = [chosen] if isinstance(chosen, int | str) else [*chosen]
     for layer in chosen:
@@ -232,7 +252,7 @@ def positions(chosen: int | str | Iterable[int | str], numbers: Sequence[int], n
 
 
 def _plain(value: Any) -> Any:
-    """Lists and finite numbers, and strings for the numbers that JSON lacks."""
+    """A value as JSON can hold it: lists, finite numbers, and strings for NaN and infinities."""
     if isinstance(value, np.ndarray):
         value = value.tolist()
     if isinstance(value, list | tuple):

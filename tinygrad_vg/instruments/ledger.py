@@ -1,6 +1,6 @@
-"""The ledger: what each layer's weights and each activation take from the gradient on its way back, in decades.
+"""The ledger: by how many decades the weights of each layer and each activation change the gradient's norm.
 
-`accounts.py` has the formula of a step; `signals.py` hears what passes the layers.
+The formula of a step is in `accounts.py`; `signals.py` observes the layers.
 """
 
 import weakref
@@ -20,13 +20,13 @@ from tinygrad_vg.nn import Module
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """A row's two halves against their bounds, in decades: floats, or (R,) for an ensemble.
+    """A row's `weights` and `activation` compared with their bounds, in decades: floats, or (R,) for an ensemble.
 
     Attributes:
         layer: as in the row.
-        spectral: log10‖W^{l+1}‖₂, the most that the weights can give.
+        spectral: log10‖W^{l+1}‖₂, the largest possible value of `weights`.
         alignment: weights − spectral, ≤ 0: how far δ^{l+1} is from the direction that the weights stretch most.
-        cap: log10 max|σ′|, −0.602 for a sigmoid; the caps of several activations add. NaN if one is not known.
+        cap: log10 max|σ′|, −0.602 for a sigmoid, summed over the activations; NaN if one of them is not known.
         saturation: activation − cap, ≤ 0: how far the slopes are below their bound.
     """
 
@@ -38,26 +38,25 @@ class Split:
 
 
 class Ledger:
-    """Keeps the accounts of a model's last backward inside its `with` block.
+    """Accounts for the gradients of a model's last backward inside a `with` block: one row for each step.
 
-    Layers are the model's Linears, in the order of their calls, whatever class holds them; they are numbered from the
-    input side, 1 first, and a layer that is used several times in a row has a number for each use. What lies between
-    two layers is known by its class, or where no module was called by its operation. A module with a way around its own
-    layers, such as Residual, is one such part. With a batch, δ^l holds all its samples, and ‖δ^l‖ is the root of the
-    sum of squares over samples and neurons; for one sample it is the vector's norm. For an ensemble (`nn.stack`) all
-    numbers are one for each member.
+    The layers are the model's Linears in the order of their calls; the model may be of any class. They are numbered
+    from the input side, 1 first, and a layer that is called several times in one pass has a number for each call. A
+    module between two layers is known by its class, an operation outside of modules by its name. A module with a way
+    around its own layers, such as Residual, counts as one part between layers. For a batch, δ^l holds the gradients of
+    all samples, and ‖δ^l‖ is the root of the sum of squares over samples and neurons. For an ensemble (`nn.stack`)
+    there is one number for each member.
 
-    Each backward replaces the accounts, so that memory holds one gradient a unit and one z a layer; norms are taken
-    when asked for. The accounts follow the model's last pass: a new one takes the hooks off the one before it, so in
-    one backward through several passes only the samples of the last are counted. What is called under `no_grad` does
-    not count. Where gradients join from another path, as that of an auxiliary cost, they belong to the part they join
-    in. Training is bit for bit as without a ledger.
+    Each backward replaces the accounts. The ledger keeps one gradient for each unit and one z for each layer, and
+    computes norms when they are read. It accounts for the last pass through the model only, also in a backward through
+    several passes. Calls under `no_grad` are not counted. Gradients that join from another path, such as that of an
+    auxiliary cost, are attributed to the part where they join. The ledger does not change the training by a single bit.
 
     Args:
-        model: a module with at least one Linear, of one network or an ensemble.
+        model: a module with at least one Linear: one network, or an ensemble.
 
     Raises:
-        ValueError: if there is no Linear; when the accounts are read, if the layers do not stand in a row.
+        ValueError: if there is no Linear; when the accounts are read, if the layers are not in a row.
 
     >>> import numpy as np, tinygrad_vg as tg
     >>> rng = np.random.default_rng(0)
@@ -76,16 +75,16 @@ class Ledger:
     def __init__(self, model: Module) -> None:
         self.model = model
         self._listener = Listener(model)
-        self._read: tuple[int, tuple[Account, ...]] | None = None  # the accounts, and of which backward
+        self._read: tuple[int, tuple[Account, ...]] | None = None  # the number of a backward, and its accounts
 
     @classmethod
     def of(cls, model: Module, cost: Tensor) -> Self:
-        """The accounts of a cost that is recorded already: no `.grad` is touched, no hook is called.
+        """The ledger of a recorded cost. No `.grad` is changed, and no hook is called.
 
-        The walk has extended range, so no δ is lost below the floats.
+        The gradients are computed in extended range, so that none underflows.
 
         Raises:
-            ValueError: if the graph is not that of one call of this model, or the cost has several elements; see also
+            ValueError: if the cost was not computed by one call of this model, or has several elements; see also
                 `Ledger`.
 
         >>> import numpy as np, tinygrad_vg as tg
@@ -106,43 +105,43 @@ class Ledger:
 
     @property
     def heard(self) -> bool:
-        """Whether a backward was heard, so that there are accounts."""
+        """Whether there are accounts: a backward is heard if it has reached the last pass inside the `with` block."""
         return self._listener.heard is not None
 
     @property
     def chain(self) -> Chain:
-        """The layers of the backward that the accounts are of, or else of the last pass."""
+        """The chain of layers of the last backward that was heard; before the first one, that of the last pass."""
         return self._listener.heard or self._listener.chain()
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The layers' names in the model, from the input side; before the first pass in the order of attributes."""
+        """The names of the layers in the model, from the input side; before the first pass in the model's order."""
         names = tuple(unit.name or "" for unit in self.chain.layers)
         return names or tuple(self._listener.layers.values())
 
     @property
     def layers(self) -> tuple[int, ...]:
-        """The layers' numbers, 1 ... L."""
+        """The numbers of the layers, 1 ... L."""
         return tuple(range(1, len(self.names) + 1))
 
     @property
     def outputs(self) -> tuple[Any, ...]:
-        """z^l of each layer in that backward's pass, (..., B, out): what the layer put out."""
+        """z^l, the output of each layer in that pass, (..., B, out)."""
         return tuple(unit.z for unit in self.chain.layers)
 
     @property
     def accounts(self) -> tuple[Account, ...]:
-        """What was heard of each layer and of what lies between, from the input side.
+        """The account of each layer and of each unit between layers, from the input side.
 
         Raises:
             RuntimeError: if no backward was heard yet.
-            ValueError: if the layers do not stand in a row.
+            ValueError: if the layers are not in a row.
         """
         heard, backwards = self._listener.heard, self._listener.backwards
         if heard is None:
             raise RuntimeError(
-                "the ledger has heard no backward: inside its `with` block, call the model and then backward "
-                "(the hooks of a call end with the next call)"
+                "the ledger has heard no backward: call the model and then backward inside the `with` block "
+                "(a new call of the model replaces the one before)"
             )
         if self._read is None or self._read[0] != backwards:
             self._read = backwards, accounts_of(heard)
@@ -155,11 +154,11 @@ class Ledger:
 
     @property
     def rows(self) -> tuple[Row, ...]:
-        """A row for each step, that to layer 1 first: layers 1 ... L−1.
+        """A row for each step of the gradient: those to the layers 1 ... L−1.
 
         Raises:
             RuntimeError: if no backward was heard yet.
-            ValueError: if the layers do not stand in a row.
+            ValueError: if the layers are not in a row.
         """
         return rows_of(self.accounts)
 
@@ -167,15 +166,21 @@ class Ledger:
         return iter(self.rows)
 
     def split(self) -> tuple[Split, ...]:
-        """Each row against its bounds: weights = spectral + alignment, activation = cap + saturation.
+        """Each row compared with its bounds: weights = spectral + alignment, activation = cap + saturation.
 
         Raises:
             RuntimeError: if no backward was heard yet, or the weights have been updated since.
+
+        >>> import numpy as np, tinygrad_vg as tg
+        >>> net = tg.nn.mlp([3, 4, 1], rng=0)
+        >>> (split,) = Ledger.of(net, np.sum(net(np.ones((5, 3))))).split()
+        >>> round(split.cap, 3), bool(split.alignment < 1e-12 and split.saturation < 0)
+        (-0.602, True)
         """
         return tuple(_split(row, high) for row, (_, _, high) in zip(self.rows, self.chain.steps(), strict=True))
 
     def table(self, width: int = 100) -> LedgerTable:
-        """The rows as a table for people, at most `width` columns wide where that is possible."""
+        """The rows as a table of text, at most `width` columns wide where that is possible."""
         if not self.heard:
             return LedgerTable((), np.nan, width, f"{len(self.layers)} layers; no backward heard yet")
         return LedgerTable(self.rows, self.log10_norm[-1], width)
@@ -192,14 +197,16 @@ class Ledger:
 
 def _split(row: Row, above: Unit) -> Split:
     weight = above.weight() if isinstance(above.weight, weakref.ref) else above.weight
+    if above.weight is None:
+        raise RuntimeError(f"layer {row.layer + 1} computes its weights: what they can give at most is not known")
     if weight is None:
         raise RuntimeError(
-            f"layer {row.layer + 1} has other weights than in the call that the rows are of; "
-            "ask for split() between backward and the optimizer's step"
+            f"layer {row.layer + 1} has other weights than in the pass of these rows; "
+            "call split() between backward and the optimizer's step"
         )
-    finite = np.isfinite(weight).all(axis=(-2, -1))  # of others no norm can be had
+    finite = np.isfinite(weight).all(axis=(-2, -1))  # NumPy raises for the norm of other matrices
     sizes = np.linalg.norm(np.where(finite[..., None, None], weight, 0).astype(np.float64), 2, axis=(-2, -1))
-    with np.errstate(divide="ignore"):  # weights of 0: −inf
+    with np.errstate(divide="ignore"):  # weights that are all 0 give −inf
         spectral = np.where(finite, np.log10(sizes), np.nan)
     bound = spectral if spectral.ndim else float(spectral)
     return Split(row.layer, bound, taken(spectral, row.weights), row.cap, row.activation - row.cap)

@@ -1,4 +1,4 @@
-"""The rows of a ledger, and how they are shown: one table of text cells for the terminal, for Rich and for Jupyter."""
+"""The table of a ledger: text cells that are shown in the terminal, by Rich and in Jupyter."""
 
 import math
 import textwrap
@@ -18,28 +18,28 @@ _BAR = 32  # columns at most
 
 
 class LedgerTable:
-    """The rows of a ledger from layer 1 down to the output, their sums, and who is to blame.
+    """The rows of a ledger from layer 1 at the top to the output, their sums, and a sentence with the main cause.
 
-    Of an ensemble it shows medians, and the range from 5 to 95 % of the members. A bar shows what a step takes to
-    the left of its line and what it gives to the right. "–" stands for what was not computed, or could not be taken
-    because nothing arrived.
+    For an ensemble the table shows medians, and the range from 5 to 95 % of the members. A bar shows to the left of its
+    line by how much a step shrinks the gradient, and to the right by how much it grows. "–" stands for a number that
+    was not computed, and for the change of a gradient that is 0 at both ends of a step.
 
     Args:
-        rows: the ledger's.
+        rows: the rows of the ledger.
         top: log10‖δ^L‖, a float or (R,).
-        width: columns of the whole table.
-        summary: the last line, if it is not to be made of the rows.
+        width: the number of columns of the whole table.
+        summary: the last line; by default it is made of the rows.
     """
 
     def __init__(self, rows: Sequence[Row], top: Any, width: int, summary: str | None = None) -> None:
         steps = [_taken(row) for row in rows]
         sums = np.nansum([np.zeros((3, *np.shape(top))), *steps], axis=0)
         lines = [
-            [str(row.layer), _number(median(row.log10_norm)), *map(_cell, step), _between(row), ""]
+            [str(row.layer), _in_decades(median(row.log10_norm)), *map(_cell, step), _between(row), ""]
             for row, step in zip(rows, steps, strict=True)
         ]
         if rows:
-            lines.append([str(len(rows) + 1), _number(median(top)), "", "", "", "", ""])
+            lines.append([str(len(rows) + 1), _in_decades(median(top)), "", "", "", "", ""])
             lines.append(["sum", "", *map(_cell, sums), "", ""])
         widths = [max(map(len, column)) for column in zip(_HEADER, *lines, strict=True)]
         room = width - sum(2 + w for w in widths[:_FIGURES])  # for "between" and the bar, two columns between them
@@ -63,7 +63,7 @@ class LedgerTable:
         return "\n".join([*("  ".join(cells).rstrip() for cells in self._padded()), self.summary])
 
     def texts(self) -> Iterator[Any]:
-        """The lines for Rich: blue takes and red gives, as in all pictures here."""
+        """The lines for Rich. Blue numbers shrink the gradient and red ones grow it, as in all pictures."""
         from rich.text import Text
 
         for i, cells in enumerate(self._padded()):
@@ -77,7 +77,7 @@ class LedgerTable:
         yield Text(self.summary)
 
     def html(self) -> str:
-        """A table element, everything in it escaped."""
+        """An HTML table; all text in it is escaped."""
         style = "white-space: pre; font-family: monospace; text-align: "
         rows = [
             "".join(
@@ -91,27 +91,27 @@ class LedgerTable:
 
 
 def _taken(row: Row) -> Any:
-    """(3,) or (3, R): total, weights and activation, NaN where nothing had arrived that could be taken."""
+    """(3,) or (3, R): total, weights and activation; NaN where the gradient is 0 at both ends of the step."""
     figures = np.array([row.total, row.weights, row.activation])
     return np.where(np.isneginf(row.log10_norm) & (figures[0] == 0), np.nan, figures)
 
 
-def _number(x: float, digits: int = 3) -> str:
-    """Decades with their sign; a number that the digits would show as 0 shows its size instead."""
+def _in_decades(x: float, digits: int = 3) -> str:
+    """Decades with their sign; a number whose digits would all be 0 is shown with an exponent."""
     if math.isnan(x):
         return NOT_COMPUTED
     return decades(x, digits) if x == 0 or abs(x) >= 0.5 * 10.0**-digits else with_minus(f"{x:+.0e}")
 
 
 def _cell(values: Any) -> str:
-    """One number; for an ensemble the median, and from where to where 90 % of the members lie."""
+    """One number; for an ensemble the median, and the range of the middle 90 % of the members."""
     if np.ndim(values) == 0:
-        return _number(float(values))
+        return _in_decades(float(values))
     known = np.sort(values[~np.isnan(values)])
     if not len(known):
         return NOT_COMPUTED
     low, high = known[np.rint(np.array([0.05, 0.95]) * (len(known) - 1)).astype(int)].tolist()
-    # Five characters a number: three such cells leave room for the rest.
+    # Five characters for each number, so that three such cells leave room for the other columns.
     middle, low, high = (
         decades(x, 2 if abs(x) < 9.995 else 1 if abs(x) < 99.95 else 0) for x in (median(known), low, high)
     )
@@ -119,7 +119,7 @@ def _cell(values: Any) -> str:
 
 
 def _between(row: Row) -> str:
-    """What lies between the layers, with its decades if it has several parts, after what went wrong there."""
+    """The causes of the row, then the parts between the layers, with their decades if there are several."""
     groups = [(label, [part.decades for part in group]) for label, group in groupby(row.parts, lambda part: part.label)]
     labels = [f"{label} ×{len(group)}" if len(group) > 1 else label for label, group in groups]
     if len(groups) > 1:
@@ -130,10 +130,10 @@ def _between(row: Row) -> str:
 
 
 def _bars(steps: Sequence[tuple[float, float]], width: int) -> list[str]:
-    """For each (activation, weights) in decades a bar, all on one scale."""
+    """A bar for each (activation, weights) in decades, all on one scale."""
     sides = [[[max(sign * x, 0.0) if math.isfinite(x) else 0.0 for x in step] for step in steps] for sign in (-1, 1)]
     extent = sum(max(map(sum, side), default=0.0) for side in sides)
-    scale = max(width - 1, 0) / max(extent, 0.1)  # rounding errors are not blown up to full width
+    scale = max(width - 1, 0) / max(extent, 0.1)  # at least 0.1, so that rounding errors do not fill the width
 
     def cells(sizes: list[float]) -> str:
         inner = round(sizes[0] * scale)
@@ -145,7 +145,7 @@ def _bars(steps: Sequence[tuple[float, float]], width: int) -> list[str]:
 
 
 def _summary(rows: Sequence[Row], sums: Any) -> str:
-    """Who takes how much, in a sentence."""
+    """A sentence that says which of weights and slopes changes the gradient, and by how much."""
     sentences = []
     for cause in ("dead", "underflow", "not finite", "not computed"):
         hit = {row.layer: row.causes.count(cause) for row in rows if cause in row.causes}

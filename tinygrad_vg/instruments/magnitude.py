@@ -1,4 +1,4 @@
-"""Magnitudes in decades, over the whole range of the floats."""
+"""Magnitudes in decades (log10), over the whole range of the floats."""
 
 import math
 from typing import Any
@@ -9,19 +9,18 @@ from tinygrad_vg.engine import ExtendedArray, Tensor
 
 
 def log10_norm(array: Any, axis: int | tuple[int, ...] | None = None) -> Any:
-    """log10 of the Euclidean norm ‖x‖, right from the smallest to the largest number of every float type.
+    """log10 of the Euclidean norm ‖x‖, accurate from the smallest to the largest number of every float type.
 
-    Squaring first, as `np.linalg.norm` does in the array's own type, gives 0 below 1e-23 in float32 and
-    infinity above 1e19. Here the largest element is brought near 1 by a power of two, which is exact, before
-    anything is squared.
+    `np.linalg.norm` squares in the array's own type, which gives 0 below 1e-23 and infinity above 1e19 in float32. This
+    function first scales the largest element to the neighbourhood of 1 by a power of two, which is exact.
 
     Args:
         array: an array, Tensor or ExtendedArray.
         axis: the axes to take the norm over; all if None.
 
     Returns:
-        log10‖x‖ in decades, float64: a float for `axis=None`, else an array without those axes. The norm 0
-        gives −inf, NaN gives NaN and an infinite element inf.
+        log10‖x‖ in decades, float64: a float for `axis=None`, else an array without those axes. It is −inf for the
+        norm 0, NaN if an element is NaN, and inf if an element is infinite.
 
     >>> import numpy as np
     >>> from tinygrad_vg.instruments import log10_norm
@@ -35,7 +34,7 @@ def log10_norm(array: Any, axis: int | tuple[int, ...] | None = None) -> Any:
     if x.dtype != np.longdouble:
         x = x.astype(np.float64)
     largest = np.max(x, axis=axis, keepdims=True, initial=0.0)
-    with np.errstate(invalid="ignore"):  # inf − inf and the like: the answer is put in below
+    with np.errstate(invalid="ignore"):  # inf · 0 and the like; such results are replaced below
         _, exponent = np.frexp(largest)
         scaled = np.ldexp(x, -exponent)
         squares = np.sum(scaled * scaled, axis=axis, keepdims=True)

@@ -1,4 +1,4 @@
-"""The strongest path of Eq. 122 through a network: that with the largest product of factors, for one sample."""
+"""The strongest path through a network for one sample: the path of Eq. 122 with the largest product of factors."""
 
 import math
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_vg.engine import ExtendedArray, Tensor, calls
+from tinygrad_vg.engine import ExtendedArray, Tensor
 from tinygrad_vg.instruments.factors import slope
 from tinygrad_vg.instruments.magnitude import log10_norm
 from tinygrad_vg.instruments.signals import Chain
@@ -17,15 +17,15 @@ from tinygrad_vg.nn import Activation
 
 @dataclass(frozen=True)
 class Path:
-    """One neuron of each layer, from the first to the last, and what multiplies the gradient between them.
+    """A path: one neuron of each layer, from the first layer to the last, with the factors of Eq. 122.
 
     Attributes:
-        neurons: of each layer, counted from 0.
-        symbols: of each layer's activation, "σ"; "" where there is none.
+        neurons: the number of the neuron in each layer, counted from 0.
+        symbols: the symbol of each layer's activation, "σ"; "" where there is none.
         slopes: σ′(z) of each neuron.
-        weights: into each neuron but the first from the one before.
-        end: ∂C/∂ of the last activation: its sign, and log10 of its size.
-        whole: ∂C/∂b of the first neuron, of this sample, likewise: all paths together.
+        weights: the weight into each neuron, except the first, from the neuron before it.
+        end: ∂C/∂a of the last activation, as its sign and log10 of its magnitude.
+        whole: ∂C/∂b of the first neuron for this sample, in the same form: the sum over all paths.
     """
 
     neurons: list[int]
@@ -37,15 +37,15 @@ class Path:
 
 
 def strongest_path(chain: Chain, totals: Mapping[Tensor, ExtendedArray], sample: int = 0) -> Path:
-    """Find it by dynamic programming from the cost down, in logarithms.
+    """Find the strongest path by dynamic programming from the cost to layer 1, in logarithms.
 
     Args:
-        chain: of a recorded cost, with one activation between two layers, or none.
+        chain: the chain of a recorded cost, with at most one activation between two layers.
         totals: the gradients of the tensors of that graph.
-        sample: which sample of the batch.
+        sample: the number of the sample in the batch.
 
     Raises:
-        ValueError: if something else lies between two layers.
+        ValueError: if anything else lies between two layers, or a layer computes its weights.
 
     >>> import tinygrad_vg as tg
     >>> from tinygrad_vg.instruments.signals import recorded
@@ -64,6 +64,8 @@ def strongest_path(chain: Chain, totals: Mapping[Tensor, ExtendedArray], sample:
         raise ValueError("a path needs one activation between two layers, such as Sigmoid, or none")
     pairs = [_slope(tensor, end) for tensor, end in zip(z, ends, strict=True)]
     slopes = [_row(slopes, sample) for _, slopes in pairs]
+    if any(layer.weight is None for layer in chain.layers):
+        raise ValueError("a path needs layers that multiply by their weights as they are: here one computes its own")
     weights = [layer.weight.astype(np.float64) for layer in chain.layers]
     top = totals[ends[-1]]
     at_end, exponent = _row(top.mantissa, sample), top.exponent
@@ -81,14 +83,14 @@ def strongest_path(chain: Chain, totals: Mapping[Tensor, ExtendedArray], sample:
 
 
 def _route(at_end: Any, slopes: list[Any], weights: list[Any]) -> list[int]:
-    """The neurons of the path, from ∂C/∂a of the last layer."""
+    """The neurons of the path, found from ∂C/∂a of the last layer."""
     choices = []
-    with np.errstate(divide="ignore", invalid="ignore"):  # logarithms of 0; 0 · ∞ is NaN and drawn as such
+    with np.errstate(divide="ignore", invalid="ignore"):  # log10(0) = −∞; 0 · ∞ = NaN, which pictures show
         best = np.log10(np.abs(at_end))
         for of_layer, weight in zip(slopes[:0:-1], weights[:0:-1], strict=True):
             ways = np.log10(np.abs(weight)) + (np.log10(np.abs(of_layer)) + best)[:, None]  # (neurons above, below)
             choices.append(np.argmax(ways, axis=0))
-            best = np.max(ways, axis=0)  # of each neuron: the best way up from it
+            best = np.max(ways, axis=0)  # for each neuron, log10 of the largest product above it
         best = best + np.log10(np.abs(slopes[0]))
     route = [int(np.argmax(best))]
     for choice in reversed(choices):
@@ -97,16 +99,16 @@ def _route(at_end: Any, slopes: list[Any], weights: list[Any]) -> list[int]:
 
 
 def _top(z: Tensor, totals: Mapping[Tensor, ExtendedArray]) -> Tensor:
-    """The last activation's output, or the last z if there is none, or several."""
+    """The output of the activation after the last layer; the last z if there is no such activation, or several."""
     found = [tensor for tensor in totals if Activation.of(tensor) is not None and _argument(tensor) is z]
     return found[0] if len(found) == 1 else z
 
 
 def _argument(tensor: Tensor) -> Any:
-    """What an activation was applied to."""
-    for call in calls(tensor):
-        if isinstance(call.module, Activation) and call.inputs:
-            return call.inputs[0]
+    """The argument of an activation, from its output."""
+    call = Activation.call_of(tensor)
+    if call is not None and call.inputs:
+        return call.inputs[0]
     return tensor.node.inputs[0] if tensor.node is not None else None
 
 

@@ -15,56 +15,57 @@ from tinygrad_vg.instruments.retention import FRAMES, Kept, wanted
 from tinygrad_vg.instruments.statistics import Statistics
 from tinygrad_vg.nn import Linear, Module, Parameter, member_axis, members_of
 
-_BLOCK_BYTES = 2**21  # gradients wait in blocks of about this size a layer, then become norms all at once
+_BLOCK_BYTES = 2**21  # gradients are collected in a block of about this size per layer; norms are taken of whole blocks
 
 
 class GradientRecorder:
     """Records ∂C/∂b of every layer of a model in every backward inside its `with` block.
 
-    It reads the gradients of the biases themselves, so what it records is what the optimizer gets, bit for bit, and
-    the training goes on bit for bit as without it. A Linear without a bias is heard at its output: recorded is the
-    gradient that a bias would have, ∂C/∂z summed over the batch and over the layer's uses. A step is one backward that
-    reaches a layer. Layers are the modules with a `bias`, and the Linears without one, numbered in the order of
-    `model.named_modules()`. The block may be entered again; steps are then counted on.
+    The recorder reads the gradients of the biases themselves: it records exactly the arrays that the optimizer gets,
+    and it does not change the training by a single bit. For a Linear without a bias it records the gradient that a bias
+    would have, ∂C/∂z summed over the batch and over the layer's calls.
+
+    The layers are the modules with a `bias` and the Linears without one, numbered in the order of
+    `model.named_modules()`. The recorder counts, from 0, the backwards that reach a layer; the history has a row for
+    each of them that is kept. The `with` block may be entered again, and the count then continues.
 
     Args:
         model: a network, or an ensemble of networks (`nn.stack`).
         every: record the backwards number 0, every, 2·every ...
         layers: the layers to record, by number (from the input side, 1 first) or by name; all if None.
-        values: keep the vectors ∂C/∂b themselves too: `history.values`.
-        statistics: measure at each recorded step what else the hooks of a layer can see, see below.
-        on_nonfinite: "record" keeps NaN and inf as such; "raise" checks the gradient of every step, recorded or not,
-            and stops the backward of the first that holds one.
-        max_steps: how many steps to keep. When there are more, every second one is dropped and `every` doubles, so
-            that those kept are always evenly spaced and a run may be of any length. None keeps all.
+        values: whether to keep the vectors ∂C/∂b too, in `history.values`.
+        statistics: whether to measure the statistics below at each recorded backward.
+        on_nonfinite: "record" records NaN and inf as they are; "raise" checks every backward, recorded or not, and
+            raises FloatingPointError at the first NaN or inf.
+        max_steps: the largest number of rows. When there are more, every second row is dropped and `every` doubles,
+            so that the rows remain evenly spaced in a training of any length. None keeps all.
 
-    The steps around the first NaN or inf are kept in addition (`History.first_nonfinite`); at those that `every`
-    leaves out, `statistics` were not measured and are NaN. With `max_steps=10_000` the norms of 5 layers are 0.4 MB,
-    and their values 4 to 8 bytes a neuron and step; an ensemble of R members takes R times that.
+    The 10 backwards before the first NaN or inf and that one (`History.first_nonfinite`) are kept in addition. If one
+    of them is not a multiple of `every`, its statistics were not measured and are NaN. With `max_steps=10_000` the
+    norms of 5 layers take 0.4 MB, and the values 4 to 8 bytes per neuron and row; an ensemble of R members takes R
+    times as much.
 
-    The statistics, for each layer:
+    The statistics, for each layer, are measured on the calls since the last backward:
 
-    * `log10_weight_norm`, log10‖∂C/∂W‖ of its `weight`.
-    * `log10_rms` and `coherence`, from the gradient ∂C/∂z (B, out) of the layer's output. Its rows are summed in
-      ∂C/∂b. That sum is taken as the mean over the samples of their δ, as it is for a cost averaged over the batch:
-      δ of a sample is B times its row. For a cost summed over the batch, rms ‖δ‖ so is B times that of the samples'
-      own costs; the coherence ‖mean δ‖ / rms ‖δ‖ is the same number. B counts all samples, also of further axes. The
-      layer must add its bias last, as Linear does. If it is used several times in one backward, a sample's δ is the
-      sum over the uses; it is not measured where their batches differ in size.
-    * `saturation`, of the Sigmoid, Tanh or ReLU module that is applied to the layer's output: the share of tanh's
-      outputs with |y| > 0.97 (the measure of Karpathy's makemore lectures), where the slope is below 6 % of its
-      largest; of the sigmoid's with |2y − 1| > 0.97, which is the same share of the slope; of ReLU's zeros.
-    * `log10_update`, log10(‖ΔW‖ / ‖W‖) of the layer's `weight` from this backward until the next one begins, or the
-      block ends. Karpathy looks at the same ratio, of standard deviations, and wants about −3. Without a step of the
-      optimizer in between it is −inf, and NaN until it is known.
-
-    Statistics are measured on the forwards since the last backward.
+    * `log10_weight_norm`: log10‖∂C/∂W‖ of the layer's `weight`.
+    * `log10_rms` and `coherence`: from the gradient ∂C/∂z (B, out) at the layer's output, whose rows add up to ∂C/∂b.
+      For a cost averaged over the batch, ∂C/∂b is the mean of the samples' δ; therefore the δ of a sample is taken as
+      B times its row. (For a cost summed over the batch this makes rms ‖δ‖ too large by the factor B; the coherence
+      ‖mean δ‖ / rms ‖δ‖ is not affected.) B is the number of all samples, also along further axes. The layer must add
+      its bias last, as Linear does. If it is called several times in one backward, the δ of a sample is the sum over
+      the calls; nothing is measured if their batches differ in size.
+    * `saturation`: the share of saturated outputs of the activation module that is applied to the layer's output.
+      An output is saturated where the slope is below 6 % of its largest value (`nn.Activation.saturated`): for tanh
+      |y| > 0.97, the measure of Karpathy's makemore lectures, for the sigmoid |2y − 1| > 0.97, for ReLU y = 0.
+    * `log10_update`: log10(‖ΔW‖ / ‖W‖) of the layer's `weight`, from this backward until the next one begins or the
+      block ends. (Karpathy recommends about −3 for this ratio, taken of standard deviations.) It is −inf if the
+      optimizer made no step, and NaN until it is known.
 
     Raises:
-        ValueError: if there is no layer whose parameters require gradients, a layer does not exist, or an argument is
-            not one of those above.
-        FloatingPointError: in the block, with `on_nonfinite="raise"`: it names the layer (the first on the way back)
-            and the step. The history has that step.
+        ValueError: if there is no layer whose parameters require gradients, a chosen layer does not exist, or another
+            argument is out of its range.
+        FloatingPointError: in a backward, with `on_nonfinite="raise"`. The message names the layer nearest to the
+            output that has NaN or inf, and the number of the backward. The history has a row for this backward.
 
     >>> import numpy as np, tinygrad_vg as tg
     >>> net = tg.nn.Sequential(tg.nn.Linear(3, 4, rng=0), tg.nn.Sigmoid(), tg.nn.Linear(4, 1, rng=1))
@@ -107,11 +108,10 @@ class GradientRecorder:
         self._make_blocks()
         self._statistics = Statistics(model, self._modules, self._rows, self._members) if statistics else None
         self._handles: list[HookHandle] = []
-        self._outputs: list[tuple[int, Any]] = []  # layers without a bias, with weak references to what they put out
-        self._is_over = False  # whether a backward has ended since the last of these
-        self._step = -1  # the number of the last backward
-        self._row: int | None = None  # where it stands in the blocks, if it does
-        self._waiting: list[int] = []  # the steps whose gradients stand in the blocks
+        self._outputs: list[tuple[int, Any]] = []  # calls of layers without a bias: (layer, weak reference to z)
+        self._backward = -1  # the number of the last backward
+        self._row: int | None = None  # its row in the blocks; None if it has none
+        self._waiting: list[int] = []  # the numbers of the backwards whose gradients are in the blocks
         empty, _ = self._measured(every)
         self._kept = Kept((empty,), 0, empty, every)
 
@@ -120,12 +120,12 @@ class GradientRecorder:
         widest = max(math.prod(shape) * dtype.itemsize for shape, dtype in forms)
         self._rows = max(1, min(256, _BLOCK_BYTES // max(1, widest)))
         self._blocks = [np.full((self._rows, *shape), np.nan, dtype) for shape, dtype in forms]
-        self._exponents = np.zeros((self._rows, len(forms)), int)  # of two, beside the blocks
-        self._reached = np.ones((self._rows, len(forms)), bool)  # False: no gradient came here, so NaN means absent
+        self._exponents = np.zeros((self._rows, len(forms)), int)  # the exponents of ExtendedArrays, 0 for arrays
+        self._reached = np.ones((self._rows, len(forms)), bool)  # False: the backward did not reach the layer
 
     def __enter__(self) -> Self:
         if self._handles:
-            raise RuntimeError("this recorder is recording already; a model may have several recorders")
+            raise RuntimeError("this recorder is recording already; make another recorder for the same model")
         self._handles = [listen(self._on_backward)]
         for i, (module, bias) in enumerate(zip(self._modules, self.biases, strict=True)):
             if bias is None:
@@ -138,23 +138,22 @@ class GradientRecorder:
         for handle in self._handles:
             handle.remove()
         self._handles = []
-        self._end_step()
+        self._end_row()
 
     @property
     def every(self) -> int:
-        """How far apart the kept steps are now."""
+        """The present distance of the kept backwards."""
         return self._kept.every
 
     @property
     def history(self) -> History:
-        """Everything recorded so far. It may be read at any time."""
+        """Everything that has been recorded so far. It may be read at any time, also inside the `with` block."""
         return self._kept.and_then(*self._measured(self.every), self._max_steps).history
 
     def _on_output(self, i: int, module: Module, args: Any, z: Any) -> None:
-        """A layer without a bias was called."""
+        """Note a call of a layer without a bias."""
         if isinstance(z, Tensor) and z.requires_grad:
-            self._outputs = [] if self._is_over else [(j, ref) for j, ref in self._outputs if ref() is not None]
-            self._is_over = False
+            self._outputs = [(j, ref) for j, ref in self._outputs if ref() is not None]
             self._outputs.append((i, weakref.ref(z)))
 
     def _on_backward(self, walk: Walk) -> None:
@@ -170,9 +169,8 @@ class GradientRecorder:
                 total = summed(walk.gradients[z], self._members)
                 gradients[i] = gradients[i] + total if i in gradients else total
         if not gradients:
-            return  # a backward through something else
-        self._begin_step()
-        self._is_over = True
+            return  # the backward of another graph
+        self._begin_row()
         if self._row is not None:
             if len(gradients) < len(self.biases):
                 self._reached[self._row] = [i in gradients for i in range(len(self.biases))]
@@ -181,37 +179,38 @@ class GradientRecorder:
                 if isinstance(gradient, ExtendedArray):
                     self._exponents[self._row, i] = gradient.exponent
         if self._statistics is not None:
-            self._statistics.end_backward(walk, self._row if self._is_due else None)
+            self._statistics.end_backward(walk, self._row if self._is_spaced else None)
         if self._raises:
             self._raise_if_not_finite(gradients)
 
-    def _begin_step(self) -> None:
-        self._end_step()
+    def _begin_row(self) -> None:
+        """Count a backward, and give it a row in the blocks if it may be kept."""
+        self._end_row()
         if len(self._waiting) == self._rows:
             self._settle()
-        self._step += 1
-        self._is_due = self._step % self._kept.every == 0
+        self._backward += 1
+        self._is_spaced = self._backward % self._kept.every == 0
         self._row = None
-        # Until something is not finite every step has a row, for it might be one of the last before that.
-        if self._is_due or self._kept.first_nonfinite is None:
+        # Until the first NaN or inf every backward has a row: it may be one of the 10 before that.
+        if self._is_spaced or self._kept.first_nonfinite is None:
             self._row = len(self._waiting)
-            self._waiting.append(self._step)
+            self._waiting.append(self._backward)
 
-    def _end_step(self) -> None:
-        """The next step begins, or the block ends: what the optimizer has done is known now."""
+    def _end_row(self) -> None:
+        """Complete the last row, when the next backward begins or the block ends: the optimizer has made its step."""
         if self._statistics is not None and self._row is not None and self._waiting:
-            self._statistics.end_step(self._row)
+            self._statistics.end_row(self._row)
 
     def _raise_if_not_finite(self, gradients: dict[int, Any]) -> None:
-        """Name the layer whose gradient was the first on the way back."""
+        """Raise for the layer nearest to the output whose gradient is not finite."""
         for i in sorted(gradients, reverse=True):
             if not np.isfinite(array := array_of(gradients[i])).all():
                 what = "NaN" if np.isnan(array).any() else "infinite numbers"
                 layer = f"layer {self.layers[i]} ({self.names[i]!r})"
-                raise FloatingPointError(f"∂C/∂b of {layer} holds {what} at step {self._step}")
+                raise FloatingPointError(f"∂C/∂b of {layer} holds {what} in backward {self._backward}")
 
     def _settle(self) -> None:
-        """Turn the waiting gradients into a part of the history, and make room."""
+        """Add the rows of the blocks to the history, and clear the blocks."""
         self._kept = self._kept.and_then(*self._measured(self.every), self._max_steps)
         self._waiting.clear()
         for block in self._blocks:
@@ -222,13 +221,13 @@ class GradientRecorder:
             self._statistics.clear()
 
     def _measured(self, every: int) -> tuple[History, int | None]:
-        """The history of the steps in the blocks that may be kept, and the first of them that is not finite."""
+        """The history of those rows in the blocks that may be kept, and the number of the first with NaN or inf."""
         n, steps = len(self._waiting), np.array(self._waiting, int)
         reached = self._reached[:n]
         unit_axes = tuple(range(1, self._blocks[0].ndim))
         finite = np.stack([np.isfinite(block[:n]).all(axis=unit_axes) for block in self._blocks], axis=1)
-        lost = (~finite & reached).any(axis=1)
-        first = int(steps[lost.argmax()]) if lost.any() else None
+        nonfinite = (~finite & reached).any(axis=1)
+        first = int(steps[nonfinite.argmax()]) if nonfinite.any() else None
 
         rows = wanted(steps, every, first)
         rows[-FRAMES:] = True
@@ -252,24 +251,24 @@ def _check(every: Any, max_steps: Any, on_nonfinite: Any) -> None:
     if not isinstance(every, int) or every < 1:
         raise ValueError(f"every counts backwards, 1 or more, not {every!r}")
     if max_steps is not None and (not isinstance(max_steps, int) or max_steps < 1):
-        raise ValueError(f"max_steps counts steps, 1 or more, or is None, not {max_steps!r}")
+        raise ValueError(f"max_steps counts backwards, 1 or more, or is None, not {max_steps!r}")
     if on_nonfinite not in ("record", "raise"):
         raise ValueError(f'on_nonfinite is "record" or "raise", not {on_nonfinite!r}')
 
 
 def bias_of(module: Module) -> Parameter | None:
-    """The module's own bias, if it has one that is trained."""
+    """The module's own bias; None if it has none, or one that requires no gradients."""
     bias = vars(module).get("bias")
     return bias if isinstance(bias, Parameter) and bias.requires_grad else None
 
 
 def is_layer(module: Module) -> bool:
-    """Whether a module has a gradient to record: that of its bias, or of a Linear's output if it has none."""
+    """Whether a module is a layer for the recorder: it has a bias, or is a Linear without one."""
     return bias_of(module) is not None or (isinstance(module, Linear) and module.bias is None)
 
 
 def bias_form(module: Any) -> tuple[tuple[int, ...], Any]:
-    """The shape and dtype of a layer's bias, or of the one that it could have."""
+    """The shape and dtype of a layer's bias, or of the bias that a Linear without one would have."""
     bias = bias_of(module)
     if bias is not None:
         return bias.shape, bias.dtype
@@ -277,7 +276,7 @@ def bias_form(module: Any) -> tuple[tuple[int, ...], Any]:
 
 
 def summed(delta: Any, members: tuple[int, ...]) -> Any:
-    """∂C/∂z (..., B, out) summed over all samples: (out,); of an ensemble, (..., R, B, out): (R, out)."""
+    """∂C/∂z summed over all samples: (..., B, out) → (out,), or (..., R, B, out) → (R, out) for an ensemble."""
     last = len(delta.shape) - 1
     kept = (member_axis(last + 1), last) if members else (last,)
     axes = tuple(axis for axis in range(last + 1) if axis not in kept)

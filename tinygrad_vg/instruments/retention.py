@@ -1,4 +1,7 @@
-"""Which steps a recorder keeps: evenly spaced, bounded in number, and the last ones before the first NaN or inf."""
+"""Retention: which backwards a recorder keeps.
+
+It keeps evenly spaced backwards up to a largest number of them, and those just before the first NaN or inf.
+"""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,13 +15,13 @@ FRAMES = 10  # how many backwards before the first NaN or inf are kept
 
 @dataclass(frozen=True)
 class Kept:
-    """What is kept of the steps seen so far: bounded, evenly spaced, with the last ones before the first NaN or inf.
+    """The rows that are kept of all backwards so far. A row holds what a History records of one backward.
 
     Attributes:
-        parts: the kept steps.
-        count: how many they are.
-        tail: the last steps seen, none left out.
-        every: the distance of the kept steps.
+        parts: the kept rows, in several histories.
+        count: the number of kept rows.
+        tail: the rows of the last backwards, all of them.
+        every: the distance of the kept backwards, which are the numbers 0, every, 2·every ...
         first_nonfinite: as in a History.
     """
 
@@ -28,14 +31,21 @@ class Kept:
     every: int
     first_nonfinite: int | None = None
 
-    def and_then(self, fresh: History, lost: int | None, max_steps: int | None) -> "Kept":
-        """With the steps that came next, the last ones all there; `lost` is the first that gave NaN or inf, if any."""
+    def and_then(self, new: History, nonfinite: int | None, max_steps: int | None) -> "Kept":
+        """What is kept after the rows `new` have been added.
+
+        Args:
+            new: the rows of the next backwards. Their last 10 must be complete; others that are not wanted may be
+                left out.
+            nonfinite: the number of the first of them that gave NaN or inf; None if none did.
+            max_steps: the largest number of evenly spaced rows; None for no limit. `every` doubles when there are more.
+        """
         added, every, first = [], self.every, self.first_nonfinite
-        if first is None and lost is not None:
-            first = lost
+        if first is None and nonfinite is not None:
+            first = nonfinite
             left_out = self.tail.steps % every != 0  # the others are in the parts
             added.append(self.tail.rows(wanted(self.tail.steps, every, first) & left_out))
-        added.append(fresh.rows(wanted(fresh.steps, every, first)))
+        added.append(new.rows(wanted(new.steps, every, first)))
         parts = (*self.parts, *(part for part in added if len(part.steps)))
         count = self.count + sum(len(part.steps) for part in added)
         if max_steps is not None and count > max_steps:
@@ -44,17 +54,17 @@ class Kept:
                 every *= 2
             parts = (whole.rows(wanted(whole.steps, every, first)),)
             count = len(parts[0].steps)
-        return Kept(parts, count, join([self.tail, fresh[-FRAMES:]])[-FRAMES:], every, first)
+        return Kept(parts, count, join([self.tail, new[-FRAMES:]])[-FRAMES:], every, first)
 
     @property
     def history(self) -> History:
-        """The kept steps in one."""
+        """The kept rows in one history."""
         return replace(join(self.parts), first_nonfinite=self.first_nonfinite)
 
 
 def wanted(steps: Any, every: int, first_nonfinite: int | None) -> Any:
-    """Which steps to keep: those that are due, and those around the first that was not finite."""
-    due = steps % every == 0
+    """Which backwards to keep, as bools: the multiples of `every`, the first that was not finite, and 10 before it."""
+    spaced = steps % every == 0
     if first_nonfinite is None:
-        return due
-    return due | ((steps >= first_nonfinite - FRAMES) & (steps <= first_nonfinite))
+        return spaced
+    return spaced | ((steps >= first_nonfinite - FRAMES) & (steps <= first_nonfinite))

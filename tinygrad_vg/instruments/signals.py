@@ -1,8 +1,8 @@
-"""Signals: which layers a network has in a row, and what passes each of them in a backward.
+"""Signals: the layers of a network in the order of their calls, and the gradients at their outputs.
 
-A layer is what makes z: a Linear, with a bias or without. The order of the layers is that of their calls, whatever
-class holds them. There are two sources, and both make a `Chain`: `recorded`, here, reads the graph of a cost, and a
-`Listener` hears a model while it is used.
+A layer is a module that computes z: a Linear, with a bias or without. The class of the model does not matter. A `Chain`
+holds the layers of one pass and what lies between them. There are two sources of chains: a `Listener` observes a model
+while it is used, and `recorded`, in this module, reads the graph of a cost.
 """
 
 import copy
@@ -18,15 +18,15 @@ from tinygrad_vg.nn import Activation, Linear, Module, members_of
 
 
 class Unit:
-    """A layer in one of its uses, or what lies between two layers.
+    """One call of a layer, or a module or operation between two layers.
 
     Attributes:
         module: the module that was called; None for an operation outside of modules.
-        name: of a layer, its name in the model; None for what lies between.
-        output: the tensor that was put out, as long as its graph is looked at.
-        z: of a layer, the array that it put out.
-        weight: of a layer, its weights in this call: an array, or a weak reference to one.
-        gradient: ∂C/∂output, an array or an ExtendedArray; None if none was heard.
+        name: a layer's name in the model; None for a unit between layers.
+        output: the tensor that was returned. A Listener sets it to None after the backward, so that the graph is freed.
+        z: the array that a layer returned; None for other units.
+        weight: the weights of a layer in this call, an array or a weak reference to one; None for other units.
+        gradient: ∂C/∂output, an array or an ExtendedArray; None if it was not computed.
     """
 
     __slots__ = ("_operation", "gradient", "module", "name", "output", "weight", "z")
@@ -38,44 +38,44 @@ class Unit:
         self.z: Any = None
         self.weight: Any = None
         self.gradient: Any = None
-        self._operation: Any = None  # outside of modules: the class of the activation, or the name of the operation
+        self._operation: Any = None  # for an operation: its activation class, or its name
         if module is None and output is not None and output.node is not None:
             self._operation = Activation.of(output) or output.node.operation.name
 
     @property
     def activation(self) -> Any:
-        """The activation that it is, an `nn.Activation` or its class; None if it is none."""
+        """The unit as an activation: an `nn.Activation` or its class; None if the unit is no activation."""
         own = self._operation if self.module is None else self.module
         return own if isinstance(own, Activation | type) else None
 
     @property
     def label(self) -> str:
-        """The class of module or activation, or the operation's name."""
+        """The name of the module's or activation's class, or of the operation."""
         if self.module is not None:
             return type(self.module).__name__
         return self._operation.__name__ if isinstance(self._operation, type) else str(self._operation)
 
 
 def layers_of(model: Module) -> dict[Module, str]:
-    """The modules of a model that make z, with their names.
+    """The layers of a model, the modules that compute z, with their names.
 
     Raises:
         ValueError: if there is none.
     """
     layers: dict[Module, str] = {m: name for name, m in model.named_modules() if isinstance(m, Linear)}
     if not layers:
-        raise ValueError(f"{type(model).__name__} has no Linear, so there is no step to account for")
+        raise ValueError(f"{type(model).__name__} has no Linear, so it has no layers to account for")
     return layers
 
 
 class Chain:
-    """The layers of one pass through a model and what lies between them, from the input side up.
+    """The chain of layers: the layers of one pass through a model and the units between them, in the order of calls.
 
     Attributes:
-        units: from the first layer to the last.
-        tail: what the model applies behind the last layer.
+        units: the layers and what lies between them, from the first layer to the last.
+        tail: the units after the last layer.
         members: (R,) for an ensemble of R networks, else ().
-        problem: why the layers do not stand in a row; None if they do.
+        problem: a message that says why the layers are not in a row; None if they are.
     """
 
     def __init__(self, layers: Mapping[Module, str], members: tuple[int, ...]) -> None:
@@ -91,13 +91,13 @@ class Chain:
         return [unit for unit in self.units if unit.name is not None]
 
     def steps(self) -> Iterator[tuple[Unit, list[Unit], Unit]]:
-        """From the input side up: a layer, what lies behind it, and the next layer."""
+        """(layer, the units between, next layer) for each layer but the last, the first layer first."""
         ends = [i for i, unit in enumerate(self.units) if unit.name is not None]
         for low, high in pairwise(ends):
             yield self.units[low], self.units[low + 1 : high], self.units[high]
 
     def add(self, module: Any, z: Tensor) -> bool:
-        """Take up a layer's call; False if it does not go on from here, and so begins another pass."""
+        """Append the call of a layer that returned z; return False if the call does not continue this pass."""
         assert z.node is not None
         sole = _sole_call(z)
         x = sole[1][0] if sole else next(call.inputs[0] for call in calls(z) if call.module is module)
@@ -112,24 +112,24 @@ class Chain:
         return True
 
     def add_unheard(self, module: Module, z: Any) -> None:
-        """Take up the call of a layer that no gradient will come to: it put out the array z."""
+        """Append the call of a layer that has no graph any more: only the array z that it returned is known."""
         unit = Unit(module, None, self._layers[module])
         unit.z = z
         self.units.append(unit)
 
     def end(self, output: Any) -> None:
-        """Take up what the model has put out in the end."""
+        """Set `tail` from the output of the model."""
         self.tail = (self._way(output, None) or []) if self.units else []
 
     def _way(self, x: Any, module: Module | None) -> list[Unit] | None:
-        """What lies between the last layer and x, the input of `module`; None if that begins another pass."""
+        """The units between the last layer and x, the input of `module`; None if the call begins another pass."""
         below = self.units[-1].output
         if not isinstance(x, Tensor) or x.node is None or below is None:
-            # Data, or a layer that asks for no gradients: there is no way to see.
+            # x is data, or the last layer requires no gradients: there is no graph between the two.
             return None if self._has(module) else []
         sole = _sole_call(x)
         if sole and _sole_call(below) and sole[1] and sole[1][0] is below:
-            return [Unit(sole[0], x)]  # one module, as nearly always: what `trace` would find
+            return [Unit(sole[0], x)]  # a single module, the most frequent case; `trace` would find the same
         way, end = trace(x, below, self._layers)
         if end is below:
             return _units(way)
@@ -141,13 +141,17 @@ class Chain:
             last = self.layers[-1].name
             what = "the model puts out" if module is None else f"{self._layers[module]!r} takes"
             self.problem = (
-                f"the layers do not stand in a row: what {what} goes around {last!r}; "
-                "a module that holds both ways, such as nn.Residual, is one unit of the chain"
+                f"the layers are not in a row: what {what} goes around {last!r}; "
+                "a module that contains both ways, such as nn.Residual, counts as one unit"
             )
         return []
 
     def _around(self, way: Way, end: Tensor) -> list[Unit] | None:
-        """The way past the last layers if they are parts of the module that has put out `end`: it is one unit then."""
+        """The units since the last layer that is not a part of the module which returned `end`.
+
+        If the last layers are parts of that module, as of a Residual, the module replaces them as one unit. None if
+        they are not.
+        """
         for call in calls(end):
             inside = {id(part) for _, part in call.module.named_modules()}
             if all(id(layer) in inside for layer in self._layers):
@@ -160,7 +164,7 @@ class Chain:
             del self.units[kept:]
             self.problem = None if kept else "the layers do not stand in a row: each is in a module with a way around"
             if not kept:
-                return []  # what stands before the first layer has no step
+                return []  # the module is before the first layer, where no gradient is accounted for
             return [*(self._way(source_of(call), None) or []), Unit(call.module, end), *_units(way)]
         return None
 
@@ -190,30 +194,33 @@ def _units(way: Way) -> list[Unit]:
 
 
 def recorded(model: Module, cost: Tensor, gradients: bool = True) -> Chain:
-    """The chain of a cost that was recorded, each unit with its output, and with ∂cost/∂output if asked for.
+    """The chain of a recorded cost. Each unit has its output and, with `gradients`, ∂cost/∂output in extended range.
 
-    No `.grad` is touched and no hook is called; gradients have extended range, so that none is lost below the floats.
+    No `.grad` is changed, and no hook is called.
 
     Raises:
-        ValueError: if the cost was not computed by one call of this model, or its layers do not stand in a row.
+        ValueError: if the cost was not computed by one call of this model, or the layers are not in a row.
     """
     layers = layers_of(model)
-    chain, used, outputs = Chain(layers, members_of(next(iter(layers)))), set(), []
+    parts = {module for _, module in model.named_modules()}
+    chain, used, output = Chain(layers, members_of(next(iter(layers)))), set(), None
     for tensor in sorted(ancestors([cost]), key=lambda tensor: tensor.node.order if tensor.node else -1):
         for call in calls(tensor):
             if call.module in layers:
                 used.add(call.module)
                 if not chain.add(call.module, tensor):
-                    raise ValueError("this cost comes from several calls of the model, which have a chain each")
-            if call.module is model:
-                outputs.append(tensor)
+                    raise ValueError(
+                        f"this cost comes from several calls of the model, or from a branch: {layers[call.module]!r} "
+                        f"is called a second time, and not on what follows {chain.layers[-1].name!r}"
+                    )
+            if call.module in parts:
+                output = tensor  # the last one is the end of the model, also where its parts are called one by one
     if len(used) < len(layers):
         raise ValueError(
             f"the recorded graph of this cost has {len(used)} of the model's {len(layers)} layers: it was computed by "
-            "another model, under no_grad, or with layers that ask for no gradients (requires_grad=False)"
+            "another model, under no_grad, or with layers that require no gradients (requires_grad=False)"
         )
-    for output in outputs:
-        chain.end(output)
+    chain.end(output)
     if chain.problem:
         raise ValueError(chain.problem)
     if gradients:
@@ -224,12 +231,12 @@ def recorded(model: Module, cost: Tensor, gradients: bool = True) -> Chain:
 
 
 def dry_run(model: Module, x: Any) -> tuple[Chain, Any]:
-    """The chain of a model's call on x, each unit with its output, and what the first layer was given.
+    """The chain of a call of a model on x, each unit with its output; and the input of the first layer.
 
-    The call is that of a copy, so nobody who listens to the model hears of it.
+    A copy of the model is called, so that hooks on the model are not.
 
     Raises:
-        ValueError: as `recorded` does.
+        ValueError: as `recorded` does; also if the output is not a Tensor, or does not depend on the parameters.
     """
     copied = copy.deepcopy(model)
     for parameter in copied.parameters():
@@ -237,7 +244,7 @@ def dry_run(model: Module, x: Any) -> tuple[Chain, Any]:
     with enable_grad():
         output = copied(x)
     if not isinstance(output, Tensor) or output.node is None:
-        raise ValueError("the model answers with what is no Tensor, or does not depend on its parameters")
+        raise ValueError("the output of the model is not a Tensor, or does not depend on the model's parameters")
     chain = recorded(copied, output, gradients=False)
     first = chain.units[0]
     assert first.output is not None
@@ -245,7 +252,7 @@ def dry_run(model: Module, x: Any) -> tuple[Chain, Any]:
 
 
 def outline(model: Module) -> Chain:
-    """The chain of a model that was not called yet, from a call on zeros: its layers have no z."""
+    """The chain of a model that has not been called, from a dry run on zeros; its layers have no z."""
     widths = list(dict.fromkeys(vars(layer)["in_features"] for layer in layers_of(model)))
     while len(widths) > 1:  # which layer is called first?
         try:

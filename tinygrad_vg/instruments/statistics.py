@@ -1,4 +1,4 @@
-"""Statistics of each layer beside its gradients: the samples' δ, saturation, and the optimizer's steps."""
+"""Statistics of each layer beside ∂C/∂b: ∂C/∂W, the δ of the samples, saturation, and the optimizer's steps."""
 
 import functools
 import math
@@ -18,30 +18,30 @@ NAMES = ("log10_weight_norm", "log10_rms", "saturation", "log10_update")
 
 
 class _Use:
-    """What is known of one pass of a batch through a layer."""
+    """One call of a layer on a batch."""
 
     __slots__ = ("is_saturated", "z")
 
     def __init__(self, z: Tensor) -> None:
-        self.z = weakref.ref(z)  # a reference that counted would keep the graph alive
-        self.is_saturated: Any = None  # of each output of the activation behind the layer
+        self.z = weakref.ref(z)  # weak, for a reference to z would keep the graph alive
+        self.is_saturated: Any = None  # for each output of the activation after the layer, whether it is saturated
 
 
 class Statistics:
-    """What the layers' outputs, their gradients and the optimizer's steps tell, row by row of the recorder's blocks."""
+    """Measures the statistics of a recorder: one row for each backward that has a row in the recorder's blocks."""
 
     def __init__(self, model: Module, layers: Sequence[Module], rows: int, members: tuple[int, ...]) -> None:
         self._layers = layers
         self._weights = [vars(layer).get("weight") for layer in layers]
         self._activations = [module for _, module in model.named_modules() if isinstance(module, Activation)]
         self._members = members
-        self._numbers = {name: np.full((rows, len(layers), *members), np.nan) for name in NAMES}
-        self._before: dict[int, Any] = {}  # weights before the step of the optimizer that is to come
-        self._uses: list[list[_Use]] = [[] for _ in layers]  # of each layer, in the forwards since the last backward
-        self._is_over = False  # whether a backward has come since
+        self._arrays = {name: np.full((rows, len(layers), *members), np.nan) for name in NAMES}
+        self._before: dict[int, Any] = {}  # by layer, the weights before the optimizer's next step
+        self._uses: list[list[_Use]] = [[] for _ in layers]  # for each layer, its calls since the last backward
+        self._is_over = False  # whether a backward has ended since these calls
 
     def register(self) -> list[HookHandle]:
-        """Put hooks on the layers and on the activations."""
+        """Register hooks on the layers and on the activations, and return their handles."""
         return [
             *(layer.register_forward_hook(partial(self._on_layer, i)) for i, layer in enumerate(self._layers)),
             *(module.register_forward_hook(self._on_activation) for module in self._activations),
@@ -52,7 +52,7 @@ class Statistics:
             if self._is_over:
                 self._is_over = False
                 self._uses = [[] for _ in self._layers]
-            self._uses[i] = [use for use in self._uses[i] if use.z() is not None]  # others were never walked back
+            self._uses[i] = [use for use in self._uses[i] if use.z() is not None]  # the graphs of others are gone
             self._uses[i].append(_Use(z))
 
     def _on_activation(self, module: Any, args: Any, y: Any) -> None:
@@ -61,11 +61,11 @@ class Statistics:
                 uses[-1].is_saturated = module.saturated(y.data)
 
     def begin_backward(self, walk: Walk) -> None:
-        """Ask for the gradients of what the layers have put out."""
+        """Ask for the gradients at the outputs of the layers."""
         walk.want(z for uses in self._uses for use in uses if (z := use.z()) is not None)
 
     def end_backward(self, walk: Walk, row: int | None) -> None:
-        """The backward is over: measure, if it has a row."""
+        """Measure, at the end of a backward; `row` is None if the backward has no row."""
         self._is_over = True
         for i in range(len(self._layers)) if row is not None else ():
             self._measure(walk, row, i)
@@ -73,10 +73,10 @@ class Statistics:
     def _measure(self, walk: Walk, row: Any, i: int) -> None:
         weight = self._weights[i]
         if isinstance(weight, Parameter):
-            self._before[i] = weight.data.copy()  # optimizers rebind the array, but others may write into it
+            self._before[i] = weight.data.copy()  # a copy: optimizers rebind the array, but users may write into it
             if (gradient := walk.gradients.get(weight)) is not None:
                 norms = log10_norms(array_of(gradient).reshape(*self._members, -1))
-                self._numbers["log10_weight_norm"][row, i] = norms + decades_beside(gradient)
+                self._arrays["log10_weight_norm"][row, i] = norms + decades_beside(gradient)
         uses = [use for use in self._uses[i] if use.z() in walk.gradients]
         deltas = [walk.gradients[use.z()] for use in uses]
         if not deltas or not array_of(deltas[0]).size or len({delta.shape for delta in deltas}) > 1:
@@ -85,30 +85,30 @@ class Statistics:
         array = array_of(delta)
         samples = array.size / (array.shape[-1] * math.prod(self._members))
         norms = log10_norms(by_member(array, self._members)) + decades_beside(delta)
-        self._numbers["log10_rms"][row, i] = norms + 0.5 * math.log10(samples)
+        self._arrays["log10_rms"][row, i] = norms + 0.5 * math.log10(samples)
         known = [use.is_saturated for use in uses if use.is_saturated is not None]
         if known:
-            self._numbers["saturation"][row, i] = sum(by_member(s, self._members).mean(axis=-1) for s in known) / len(
+            self._arrays["saturation"][row, i] = sum(by_member(s, self._members).mean(axis=-1) for s in known) / len(
                 known
             )
 
-    def end_step(self, row: int) -> None:
-        """The next step begins: the optimizer has moved the weights."""
-        with np.errstate(invalid="ignore", over="ignore"):  # weights that are not finite give NaN and inf
+    def end_row(self, row: int) -> None:
+        """Measure the change of the weights, when the next backward begins or the block ends."""
+        with np.errstate(invalid="ignore", over="ignore"):  # weights that are not finite give NaN or inf
             for i, old in self._before.items():
                 change = self._weights[i].data - old  # type: ignore[union-attr]
                 shape = (*self._members, -1)
                 moved = log10_norms(change.reshape(shape)) - log10_norms(old.reshape(shape))
-                self._numbers["log10_update"][row, i] = moved
+                self._arrays["log10_update"][row, i] = moved
         self._before.clear()
 
     def measured(self, rows: Any, norms: Any) -> dict[str, Any]:
-        """Some rows as arrays of a History, beside their log10_norm."""
-        numbers = {name: array[rows] for name, array in self._numbers.items()}
-        with np.errstate(invalid="ignore"):  # samples of 0 have no coherence: NaN
+        """The statistics of some rows, by their names in a History; `norms` is the log10_norm of these rows."""
+        numbers = {name: array[rows] for name, array in self._arrays.items()}
+        with np.errstate(invalid="ignore"):  # the coherence of samples that are all 0 is NaN
             return numbers | {"coherence": 10.0 ** (norms - numbers["log10_rms"])}
 
     def clear(self) -> None:
-        """Make all rows ready to be used again."""
-        for array in self._numbers.values():
+        """Clear all rows, so that they can be used again."""
+        for array in self._arrays.values():
             array.fill(np.nan)

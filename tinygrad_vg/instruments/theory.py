@@ -1,4 +1,4 @@
-"""What theory says of gradients at initialization, with no fit: the line to draw behind a measurement."""
+"""Mean-field theory of gradients at initialization: a prediction without a fit, to compare with a measurement."""
 
 import functools
 import math
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tinygrad_vg.engine import Tensor, grad
+from tinygrad_vg.engine import Tensor, cotangents
 from tinygrad_vg.instruments.signals import Unit, dry_run
 from tinygrad_vg.nn import Linear, Module
 
@@ -21,18 +21,18 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class MeanField:
-    """Lengths of pre-activations and gradients in random networks of L layers, as theory predicts them.
+    """The predicted lengths of pre-activations and gradients in random networks of L layers.
 
     For one sample, z^l are the pre-activations of layer l and δ^l = ∂C/∂z^l. Layers are numbered from the input
-    side, 1 first; step l leads from δ^{l+1} down to δ^l = φ′(z^l) ⊙ (W^{l+1})ᵀ δ^{l+1}. Slices choose layers, as
-    those of a history do: `prediction[:-1]` leaves out the output layer, and the one before it becomes the top.
+    side, 1 first; step l leads from δ^{l+1} to δ^l = φ′(z^l) ⊙ (W^{l+1})ᵀ δ^{l+1}. A slice selects layers, as with
+    a history: `prediction[:-1]` leaves out the output layer, and the layer before it becomes the top layer.
 
     Attributes:
-        layers: the L layers' numbers.
+        layers: the numbers of the L layers.
         width, weight_std, bias_std: (L,) n^l, σ_w^l and σ_b^l.
         q: (L,) the mean square of the elements of z^l.
-        chi: (L−1,) χ^l = E‖δ^l‖² / E‖δ^{l+1}‖² over seeds, of step l.
-        kappa: (L−1,) κ^l: step l adds κ^l/n^l to the variance of ln‖δ‖² over seeds.
+        chi: (L−1,) χ^l = E‖δ^l‖² / E‖δ^{l+1}‖², the expectation over random seeds.
+        kappa: (L−1,) κ^l: step l adds κ^l/n^l to the variance of ln‖δ‖² over random seeds.
     """
 
     layers: tuple[int, ...]
@@ -45,23 +45,23 @@ class MeanField:
 
     @property
     def active(self) -> Floats:
-        """(L−1,) E[φ′²]²/E[φ′⁴] = 3/(κ+1), the share of neurons that pass the gradient on: 1/2 for ReLU."""
+        """(L−1,) E[φ′²]²/E[φ′⁴] = 3/(κ+1), the share of neurons that pass the gradient on; 1/2 for ReLU."""
         return 3 / (self.kappa + 1)
 
     @property
     def decades_per_layer(self) -> Floats:
-        """(L−1,) log10 of √χ·exp(−κ/4n), the typical ‖δ^l‖ / ‖δ^{l+1}‖: its geometric mean over seeds."""
+        """(L−1,) log10 of √χ·exp(−κ/4n), the geometric mean of ‖δ^l‖ / ‖δ^{l+1}‖ over random seeds."""
         return 0.5 * np.log10(self.chi) - self.kappa / self.width[:-1] / 4 * math.log10(math.e)
 
     @property
     def log10_norm(self) -> Floats:
-        """(L,) log10 of the typical ‖δ^l‖ / ‖δ^L‖, in decades; 0 for the top layer."""
+        """(L,) log10 of the geometric mean of ‖δ^l‖ / ‖δ^L‖ over random seeds; 0 for the top layer."""
         return _from_the_top(self.decades_per_layer)
 
     def band(self, level: float = 0.9) -> tuple[Floats, Floats]:
-        """Where log10(‖δ^l‖ / ‖δ^L‖) of a seed lies with probability `level`: low and high, in decades, (L,) each.
+        """The interval in which log10(‖δ^l‖ / ‖δ^L‖) lies with probability `level`: low and high, (L,) each.
 
-        ln(‖δ^l‖ / ‖δ^L‖) is taken as a sum of independent Gaussian steps with variances κ/4n.
+        ln(‖δ^l‖ / ‖δ^L‖) is taken as a sum of independent Gaussian variables with variances κ/4n, one for each step.
 
         Raises:
             ValueError: if `level` is not between 0 and 1.
@@ -92,37 +92,37 @@ def mean_field(
         χ^l = σ_w² E[φ′(√q^l z)²]                                          of the gradient (Schoenholz et al. 2017)
         κ^l = 3 E[φ′(√q^l z)⁴] / E[φ′(√q^l z)²]² − 1                       of its spread over seeds
 
-    where q^{l+1} and χ^l have the σ_w of W^{l+1}. χ^l holds no widths, even if they differ: W^{l+1} has variance
-    σ_w²/n^l, and δ^l has n^l elements. κ is not from a paper. It is derived, to first order in 1/n, under gradient
-    independence, as if backward met other weights than forward: ‖δ^l‖²/‖δ^{l+1}‖² is then σ_w² times the mean of
-    n^l independent φ′²g², g Gaussian, and κ/n^l its relative variance. For ReLU it agrees with Hanin & Nica (2018);
-    else it is verified by measurement, typical ratios to 0.5 % in nets of width 30 and 100. It leaves out that q
-    too varies over seeds: at tanh's critical point the variance is measured 18-35 % larger, and the 90 % band
-    holds about 85 % of the seeds.
+    where q^{l+1} and χ^l contain the σ_w of W^{l+1}. χ^l does not depend on the widths: W^{l+1} has variance
+    σ_w²/n^l, and δ^l has n^l elements. κ is not from a paper. It is derived to first order in 1/n, under gradient
+    independence, as if backward used other weights than forward: ‖δ^l‖²/‖δ^{l+1}‖² is then σ_w² times the mean of
+    n^l independent φ′²g² with Gaussian g, and κ/n^l is its relative variance. For ReLU this agrees with Hanin & Nica
+    (2018). For others it was verified by measurement, geometric means to 0.5 % in networks of width 30 and 100. It
+    neglects that q varies over seeds: at tanh's critical point the measured variance is 18-35 % larger, and the 90 %
+    band contains about 85 % of the seeds.
 
-    This is about ‖δ^l‖ of *one* sample. A recorder sees the mean of δ^l over a batch. It has the same ratios where
-    layers answer nearly alike to all samples, as Nielsen's sigmoids do. Where samples keep apart, as in tanh or
-    ReLU nets at the critical point and all the more beyond it, their δ^l cancel, most in the lowest layers.
+    The theory is about ‖δ^l‖ of *one* sample. A recorder records the mean of δ^l over a batch. Both have the same
+    ratios in networks whose layers respond nearly alike to all samples, as Nielsen's do. In tanh or ReLU networks at
+    the critical point, and more so beyond it, the δ^l of different samples cancel, most of all in the lowest layers.
     Orthogonal weights have another theory (Pennington et al. 2017).
 
     Args:
         activation: φ, an elementwise module such as `nn.Tanh()`, or its class, or any function of Tensors such as
-            `np.sin`. Its derivative comes from the engine. A kink may be at 0; elsewhere it costs up to 1 % in χ.
-        weight_std, bias_std, width: σ_w, σ_b and n; each for all layers or, (L,), for each. Nielsen starts with
+            `np.sin`. The engine differentiates it. It may have a kink at 0; a kink elsewhere changes χ by up to 1 %.
+        weight_std, bias_std, width: σ_w, σ_b and n, each one number for all layers, or (L,). In Nielsen's networks
             σ_w = σ_b = 1. Weights N(0, 1) have σ_w = √n_in.
         depth: L, the number of layers with weights.
         input_q: the mean of x² over the inputs of a sample, and over samples.
 
     Raises:
         TypeError: if `activation` is not callable.
-        ValueError: if `activation` is not elementwise or passes no gradient, if a number is out of range or there
+        ValueError: if `activation` is not elementwise or passes no gradient, if a number is out of its range or there
             are not L of them, or if a length overflows.
 
     >>> from tinygrad_vg import nn
     >>> nielsen = mean_field(nn.Sigmoid, weight_std=1, bias_std=1, width=30, depth=4, input_q=0.1)
     >>> nielsen.q.round(3), nielsen.chi.round(4)
     (array([1.1  , 1.296, 1.302, 1.302]), array([0.0438, 0.042 , 0.042 ]))
-    >>> nielsen.decades_per_layer.round(3)  # to a fifth in each layer
+    >>> nielsen.decades_per_layer.round(3)  # the norm shrinks to a fifth in each layer
     array([-0.688, -0.698, -0.698])
     >>> low, high = nielsen.band(0.9)
     >>> low.round(2), high.round(2)
@@ -134,19 +134,19 @@ def mean_field(
 
 
 def mean_field_of(model: Module, images: Any) -> MeanField:
-    """The prediction for a network in its present state, or for an ensemble (`nn.stack`), its members pooled.
+    """The prediction for a network in its present state, or for all members of an ensemble (`nn.stack`) together.
 
-    σ_w and σ_b of each layer are the root mean squares of its weights, times √n_in, and of its biases; no mean is
-    subtracted, for a constant bias too adds to q. Of training the theory sees only that parameters grow or shrink.
+    σ_w of each layer is the root mean square of its weights times √n_in, and σ_b that of its biases. No mean is
+    subtracted, for a constant bias adds to q too. Training changes the prediction only by the size of parameters.
 
     Args:
-        model: Linears in a row with elementwise activations between them, whatever module holds them. Each Linear, the
-            output layer too, is one layer of the prediction, as it is one of a recorder's history.
-        images: (B, in); what stands before the first Linear is applied to them.
+        model: Linears in a row with elementwise activations between them; its class does not matter. Each Linear,
+            also the output layer, is one layer of the prediction, as it is one layer of a recorder's history.
+        images: (B, in); modules before the first Linear are applied to them.
 
     Raises:
-        TypeError: if there is no Linear, or something with parameters between two.
-        ValueError: if the images do not fit, the Linears do not stand in a row, or as from `mean_field`.
+        TypeError: if there is no Linear, or a module with parameters lies between two Linears.
+        ValueError: if the images have a wrong shape, the Linears are not in a row, or as from `mean_field`.
 
     >>> from tinygrad_vg import nn
     >>> net = nn.Sequential(nn.Linear(784, 300, rng=0), nn.Tanh(), nn.Linear(300, 10, rng=1))
@@ -172,10 +172,10 @@ def mean_field_of(model: Module, images: Any) -> MeanField:
 def critical_weight_std(activation: Activation, bias_std: float) -> float:
     """The σ_w at which gradients keep their length: χ = 1 at a stable fixed point q* of the length map.
 
-    Below it they vanish, above it they explode (Schoenholz et al. 2017). If there are several, it is that of the
-    smallest q*. ReLU has √2 whatever the biases, though with biases q* is infinite; so have activations that become
-    ReLU far out, such as softplus. A critical point need not be of use: that of the sigmoid lies near σ_w = 10,
-    where the neurons are saturated and only one in five passes the gradient on (`MeanField.active`).
+    Gradients vanish below it and explode above it (Schoenholz et al. 2017). If there are several, this returns the one
+    with the smallest q*. For ReLU it is √2 for all biases, though with biases q* is infinite; the same holds for
+    activations that approach ReLU for large |z|, such as softplus. A critical point may be useless: for the sigmoid it
+    is near σ_w = 10, where neurons saturate and only one in five passes the gradient on (`MeanField.active`).
 
     Raises:
         TypeError, ValueError: as from `mean_field`; ValueError also if there is no such σ_w.
@@ -189,16 +189,16 @@ def critical_weight_std(activation: Activation, bias_std: float) -> float:
     function = _function(activation)
     offset = float(_checked("bias_std", bias_std)[0]) ** 2
 
-    # A fixed point q* has one σ_w² = (q* − σ_b²)/E[φ²] by the length map. So nothing is iterated: all (σ_w², χ) lie
-    # on a curve over q* − σ_b², which is followed upwards from 0.
+    # By the length map a fixed point q* determines σ_w² = (q* − σ_b²)/E[φ²]. No iteration is needed: all (σ_w², χ) lie
+    # on a curve with the parameter q* − σ_b², which is followed upwards from 0.
     def point(excess: float) -> tuple[float, float]:
         second, slope, _ = _moments(function, offset + excess)
         return excess / second, excess / second * slope - 1
 
     grid = np.logspace(-14, 14, 281)
-    with np.errstate(over="ignore", invalid="ignore"):  # a function may overflow, far beyond its critical point
+    with np.errstate(over="ignore", invalid="ignore"):  # a function may overflow far beyond its critical point
         variances, gains = np.array([point(excess) for excess in grid]).T
-    # Where σ_w decreases along the curve, fixed points are unstable: no network settles there.
+    # Where σ_w decreases along the curve, fixed points are unstable, and lengths do not converge to them.
     turns = np.flatnonzero(~(variances[1:] >= variances[:-1] * (1 - 1e-6)))
     end = turns[0] if len(turns) else len(grid) - 1
     rising = np.flatnonzero((gains[:end] < 0) & (gains[1 : end + 1] >= 0))
@@ -222,7 +222,7 @@ def critical_weight_std(activation: Activation, bias_std: float) -> float:
 def _propagate(
     activations: Sequence[Function], weight_std: ArrayLike, bias_std: ArrayLike, width: ArrayLike, input_q: ArrayLike
 ) -> MeanField:
-    """The maps from layer 1 up; the activations stand between the layers."""
+    """Apply the maps of `mean_field` from layer 1 up; there is one activation between each two layers."""
     depth = len(activations) + 1
     if np.asarray(width).dtype.kind not in "iu" or np.any(np.less(width, 1)):
         raise ValueError(f"width is a number of neurons, 1 or more, or one such number for each layer, not {width!r}")
@@ -231,7 +231,7 @@ def _propagate(
     if not weight_stds.all():
         raise ValueError("weight_std is 0 in some layer: no gradient passes")
     q, chi, kappa = np.empty(depth), np.empty(depth - 1), np.empty(depth - 1)
-    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is raised below
+    with np.errstate(over="ignore", invalid="ignore"):  # numbers that are not finite raise ValueError below
         for i in range(depth):
             q[i] = weight_stds[i] ** 2 * square + bias_stds[i] ** 2
             if i < depth - 1:
@@ -243,7 +243,7 @@ def _propagate(
 
 
 def _checked(name: str, values: ArrayLike, depth: int = 1) -> Floats:
-    """Finite numbers of 0 or more, one for each layer."""
+    """The values as (depth,) floats. Raise ValueError unless they are finite and not negative."""
     array = np.asarray(values, np.float64)
     if array.shape not in ((), (depth,)) or not (np.isfinite(array) & (array >= 0)).all():
         per_layer = f", or {depth} of them, one for each layer" if depth > 1 else ""
@@ -256,7 +256,7 @@ def _moments(function: Function, q: float) -> tuple[float, float, float]:
     z, weights = _normal_rule()
     x = Tensor(math.sqrt(q) * z, requires_grad=True)
     y = function(x)
-    (slope,) = grad(y, x, np.ones(x.shape))
+    slope = np.asarray(cotangents(y, np.ones(x.shape), of=[x])[x])  # no listener is told
     if not slope.any():
         raise ValueError(f"the activation passes no gradient: it is constant where q = {q:.3g}")
     return float(weights @ y.data**2), float(weights @ slope**2), float(weights @ slope**4)
@@ -265,9 +265,9 @@ def _moments(function: Function, q: float) -> tuple[float, float, float]:
 @functools.cache
 def _normal_rule() -> tuple[Floats, Floats]:
     """Points and weights of quadrature over N(0, 1)."""
-    # Gauss-Hermite's points, 0.2 apart if there are 200, are too few for a tanh′ of width 1/√q: E[tanh′⁴] is 2 %
-    # wrong at q = 10, 64 % at q = 50. And a kink costs digits at every q. So each half line is cut into panels that
-    # halve towards 0, with Gauss-Legendre's points on each.
+    # 200 Gauss-Hermite points, 0.2 apart, are too few for a tanh′ of width 1/√q: the error of E[tanh′⁴] is 2 % at
+    # q = 10 and 64 % at q = 50; and a kink costs digits at every q. So each half line is divided into panels that
+    # become smaller towards 0, with Gauss-Legendre points on each.
     edges = np.concatenate([[0.0], 2.0 ** np.arange(-16, 0), np.arange(1, 13)])
     nodes, weights = np.polynomial.legendre.leggauss(64)
     half = np.diff(edges)[:, None] / 2
@@ -277,7 +277,7 @@ def _normal_rule() -> tuple[Floats, Floats]:
 
 
 def _function(activation: Activation) -> Function:
-    """The activation as a function of Tensors that has been tried."""
+    """The activation as a function of Tensors, after a check that it is elementwise and passes gradients."""
     function: Any = activation() if isinstance(activation, type) and issubclass(activation, Module) else activation
     if not callable(function):
         raise TypeError(f"an activation is a module or a function of Tensors, as nn.Tanh() or np.sin, not {function!r}")
@@ -291,10 +291,10 @@ def _function(activation: Activation) -> Function:
 
 
 def _composed(low: Unit, units: Sequence[Unit]) -> Function:
-    """What lies behind a layer as one function of z.
+    """All units between a layer and the next one as one function of z.
 
     Raises:
-        TypeError: if it has parameters, or is made of several operations outside of a module.
+        TypeError: if a unit has parameters, or is a part of a function of several operations outside of a module.
     """
     below = low.output
     for unit in units:
@@ -302,7 +302,7 @@ def _composed(low: Unit, units: Sequence[Unit]) -> Function:
             raise TypeError(f"the theory knows Linear and activations; this model has {unit.label} between them")
         if unit.module is None and any(source is not below for _, source, _ in unit.output.node.edges):  # type: ignore[union-attr]
             raise TypeError(
-                f"{unit.label} is part of an activation in several operations: write it as an nn.Activation"
+                f"{unit.label} is part of an activation of several operations: write it as an nn.Activation"
             )
         below = unit.output
 
@@ -325,5 +325,5 @@ def _mean_square(array: NDArray[Any]) -> float:
 
 
 def _from_the_top(steps: Floats) -> Floats:
-    """(L−1,) steps summed from the top layer, where there is 0, down to each layer: (L,)."""
+    """The sums of the steps (L−1,) from the top layer to each layer: (L,), with 0 for the top layer."""
     return np.concatenate([np.cumsum(steps[::-1])[::-1], [0.0]])

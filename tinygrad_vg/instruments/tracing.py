@@ -1,4 +1,7 @@
-"""Tracing: what a gradient meets between two layers, found in the recorded graph from the upper layer's input down."""
+"""Tracing: the modules and operations between two layers, found in the recorded graph.
+
+The search starts at the input of the upper layer and goes back to the output of the lower one.
+"""
 
 from collections.abc import Container, Iterator
 from typing import Any
@@ -6,20 +9,21 @@ from typing import Any
 from tinygrad_vg.engine import ModuleCall, Tensor, ancestors, calls
 from tinygrad_vg.nn import Module, Sequential
 
-Passed = Module | None  # what was passed: a module, or an operation outside of modules
-Way = list[tuple[Passed, Tensor]]  # from the top down, each with its output
+Passed = Module | None  # a module, or None for an operation outside of modules
+Way = list[tuple[Passed, Tensor]]  # modules and operations with their outputs, the one nearest to the cost first
 
 
 def trace(x: Tensor, z: Tensor, layers: Container[Module]) -> tuple[Way, Tensor]:
-    """Go back from x towards z: call by call, and operation by operation where no module was called.
+    """Go back from x to z, by the calls of modules, and by single operations where no module was called.
 
     Args:
         x: a recorded tensor.
-        z: what a layer put out, before x.
+        z: the output of a layer, computed before x.
         layers: the modules that are layers.
 
     Returns:
-        What was passed, and the tensor where the way ended: z, or one from which no single way leads to z.
+        The modules and operations passed, and the tensor at which the search ended: z, or a tensor from which no single
+        way leads to z.
 
     >>> from tinygrad_vg import nn
     >>> import numpy as np
@@ -32,20 +36,20 @@ def trace(x: Tensor, z: Tensor, layers: Container[Module]) -> tuple[Way, Tensor]
     way: Way = []
     tensor = x
     while True:
-        for call in reversed(calls(tensor)):  # modules that handed their input on as it was
+        for call in reversed(calls(tensor)):  # modules that returned their input unchanged
             if not call.inputs and not isinstance(call.module, Sequential):
                 way.append((call.module, tensor))
         if tensor is z:
             return way, tensor
-        step = _by_call(tensor, z) or _by_operation(tensor, z, layers)
-        if step is None:
+        passed = _by_call(tensor, z) or _by_operation(tensor, z, layers)
+        if passed is None:
             return way, tensor
-        way.append((step[0], tensor))
-        tensor = step[1]
+        way.append((passed[0], tensor))
+        tensor = passed[1]
 
 
 def source_of(call: ModuleCall) -> Tensor | None:
-    """The input that a module's gradient goes on to: the first that is recorded."""
+    """The input to which a module passes the gradient on: the first input that was recorded."""
     return next((given for given in call.inputs if isinstance(given, Tensor) and given.node is not None), None)
 
 
@@ -59,7 +63,7 @@ def _order(tensor: Tensor) -> int:
 
 
 def _by_call(tensor: Tensor, z: Tensor) -> tuple[Passed, Tensor] | None:
-    """Over the innermost call whose input is not older than z."""
+    """The module of the innermost call whose input is not older than z, and that input; None if there is no such."""
     oldest = _order(z)
     for call in calls(tensor):
         for given in call.inputs:
@@ -69,14 +73,14 @@ def _by_call(tensor: Tensor, z: Tensor) -> tuple[Passed, Tensor] | None:
 
 
 def _by_operation(tensor: Tensor, z: Tensor, layers: Container[Module]) -> tuple[Passed, Tensor] | None:
-    """Over one operation, or if the way forks and joins again, over all from z on."""
+    """None for one operation, and its input; or, where the way forks and joins again, None for all operations and z."""
     if tensor.node is None:
         return None
     oldest = _order(z)
     sources = dict.fromkeys(source for _, source, _ in tensor.node.edges)
     later = [source for source in sources if _order(source) >= oldest]
     if any(given is operand for call in calls(tensor) for given in call.inputs for operand in _data(tensor, sources)):
-        return None  # the module that put the tensor out adds its own input: a way around what is inside
+        return None  # the module that returned the tensor adds its own input: a way around the modules inside it
     if any(0 <= _order(source) < oldest and depends_on_layers(source, layers) for source in sources):
         return None  # a way around z
     if len(later) == 1:
@@ -85,13 +89,13 @@ def _by_operation(tensor: Tensor, z: Tensor, layers: Container[Module]) -> tuple
 
 
 def _data(tensor: Tensor, sources: Container[Tensor]) -> Iterator[Any]:
-    """The arguments of a tensor's operation that pass no gradient on."""
+    """The arguments of a tensor's operation that do not require gradients."""
     assert tensor.node is not None
     return (operand for operand in tensor.node.inputs if not (isinstance(operand, Tensor) and operand in sources))
 
 
 def _all_from(tensors: list[Tensor], z: Tensor, layers: Container[Module]) -> bool:
-    """Whether of all layers only z's is met on the ways down from these tensors, and z is met."""
+    """Whether all ways back from these tensors to a layer lead to z, and at least one does."""
     oldest, unseen, seen = _order(z), [*tensors], set()
     while unseen:
         tensor = unseen.pop()

@@ -1,7 +1,8 @@
-"""The verdict: whether a gradient vanishes or explodes on its way to the input, how fast, and what is to blame.
+"""The verdict: whether the gradient vanishes or explodes on its way to the input, how fast, and by which cause.
 
-It goes by the *rate*, decades a layer, and not by a magnitude: Nielsen's network of four hidden layers loses 0.7
-decades a layer, and a rule such as "vanishing if the mean gradient is below 1e-7" calls it healthy.
+The verdict depends on the *rate*, in decades per layer, and not on a magnitude: in Nielsen's network of four hidden
+layers the gradient shrinks by 0.7 decades per layer, but a rule such as "vanishing if the mean gradient is below 1e-7"
+calls this network healthy.
 """
 
 import math
@@ -14,21 +15,21 @@ from tinygrad_vg.instruments.history import History
 from tinygrad_vg.instruments.ledger import Ledger
 from tinygrad_vg.notation import decades, median
 
-# Decades a layer that count as keeping the gradient: a factor of 1.26. A network at criticality loses some by its
-# finite width (ReLU at width 10: 0.05), and ten layers at this rate lose one decade.
+# A rate of at most 0.1 decades per layer, a factor of 1.26, counts as stable. The gradient of a network at its critical
+# point shrinks a little by the finite width (ReLU at width 10: 0.05); ten layers at this rate lose one decade.
 STEADY = 0.1
-# Decades below the largest slope from which the activations of a layer count as saturated.
+# The activations of a layer count as saturated if their slopes are more than one decade below the largest slope.
 SATURATED = 1.0
 
 
 @dataclass(frozen=True)
 class LayerVerdict:
-    """What becomes of the gradient on its step to one layer.
+    """The verdict on the gradient's step to one layer.
 
     Attributes:
-        layer: the layer that it arrives at; 1 is the input side.
+        layer: the layer at which the gradient arrives; 1 is the layer at the input.
         state: "vanishing", "exploding", "stable", "saturated", "dead" or "not computed".
-        rate: decades of this step; the median for an ensemble.
+        rate: the change of the norm in this step, in decades; the median for an ensemble.
     """
 
     layer: int
@@ -38,19 +39,26 @@ class LayerVerdict:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What becomes of the gradient on its way to the input; `str` says it in a sentence.
+    """The verdict on the gradient's way to the input; `str(diagnosis)` says it in a sentence.
 
     Attributes:
-        state: of the whole network, one of the states of a layer.
-        rate: decades a layer, negative where the gradient shrinks towards the input: the median over members, or
-            over steps of a history.
-        interval: from 5 to 95 % of the members (or steps); for a single one ± 1.645 standard errors of its layers'
-            mean, NaN if it has only one.
-        cause: "activation" or "weights", whichever takes (or gives) more in the direction of the rate; None if the
-            rate is steady, or nobody kept accounts (a History knows no causes).
-        weights, activation: decades a layer that each takes, medians; NaN from a History.
-        layers: a verdict for each step, layer 1 first.
-        between: the modules between the layers, "Sigmoid".
+        state: the state of the whole network, one of the states in `LayerVerdict`.
+        rate: decades per layer, negative if the gradient shrinks towards the input; the median over the members, or
+            over the rows of a history.
+        interval: the range of the middle 90 % of the members (or rows). For a single one, rate ± 1.645 standard errors
+            of the mean over the layers; NaN if there is only one step.
+        cause: "activation" or "weights", whichever changes the norm more in the direction of the rate; None if the
+            state is stable, dead or not computed, and for a History, which has no accounts.
+        weights, activation: the change by each of the two, in decades per layer, medians; NaN for a History.
+        layers: the verdict on each step; the step to layer 1 comes first.
+        between: the names of the parts between the layers, "Sigmoid".
+
+    >>> from tinygrad_vg.instruments import History, diagnose
+    >>> history = History(np.arange(1), (1, 2, 3), ("0", "2", "4"), np.array([[-2.4, -1.7, -1.0]]))
+    >>> print(diagnose(history))
+    vanishing: −0.70 decades a layer (−0.70 to −0.70)
+    >>> [verdict.state for verdict in diagnose(history).layers]
+    ['vanishing', 'vanishing']
     """
 
     state: str
@@ -80,14 +88,16 @@ class Diagnosis:
 
 
 def diagnose(source: History | Ledger) -> Diagnosis:
-    """Judge a recorded history, or the last backward in a ledger, of one network or of an ensemble.
+    """Judge how the gradient changes on its way to the input, from a history or from the last backward of a ledger.
 
-    Slice a history first to choose its steps and layers: `diagnose(history[0, :-1])` is the start of training
-    without the output layer. Only a ledger can name the cause.
+    Both may be of one network or of an ensemble. Slice a history to choose backwards and layers:
+    `diagnose(history[0, :-1])` judges the first backward without the output layer. Only from a ledger is the cause
+    known.
 
     Raises:
-        TypeError: for anything else.
-        ValueError: with less than two layers, or a history without steps.
+        TypeError: if `source` is neither a History nor a Ledger.
+        ValueError: if there are less than two layers, or the history has no rows.
+        RuntimeError: if the ledger has heard no backward.
 
     >>> import numpy as np, tinygrad_vg as tg
     >>> from tinygrad_vg.instruments import Ledger, diagnose
@@ -108,7 +118,7 @@ def diagnose(source: History | Ledger) -> Diagnosis:
     if isinstance(source, Ledger):
         rows = source.rows
         if not rows:
-            raise ValueError("one layer has no step to judge; a verdict needs two")
+            raise ValueError("there is one layer and no step between layers; a verdict needs two layers")
         steps, weights = (
             np.array([np.atleast_1d(getattr(row, name)) for row in rows]) for name in ("total", "weights")
         )
@@ -120,15 +130,23 @@ def diagnose(source: History | Ledger) -> Diagnosis:
 
 
 def _differences(levels: Any) -> Any:
-    """From each layer's log10 norms (L, samples) the steps towards the input (L−1, samples)."""
+    """The totals (L−1, samples) of the steps towards the input, from the log10 norms (L, samples) of the layers."""
     if len(levels) < 2:
-        raise ValueError("one layer has no step to judge; a verdict needs two")
-    with np.errstate(invalid="ignore"):  # −inf − −inf: nothing arrived, nothing is known
+        raise ValueError("there is one layer and no step between layers; a verdict needs two layers")
+    with np.errstate(invalid="ignore"):  # −inf − −inf = NaN: a change from 0 to 0 has no rate
         return levels[:-1] - levels[1:]
 
 
 def _judge(layers: tuple[int, ...], steps: Any, weights: Any, dead: Any, saturation: Any, between: str) -> Diagnosis:
-    """The verdicts from each step's decades, the weights' part in them, and where δ is 0, all (L−1, samples)."""
+    """The diagnosis.
+
+    Args:
+        layers: the layer of each step.
+        steps, weights: `total` and `weights` of each step, in decades, (L−1, samples).
+        dead: where δ is 0, (L−1, samples).
+        saturation: how far the slopes of each step are from their cap, in decades, (L−1,); None if not known.
+        between: as in a Diagnosis.
+    """
     medians = [median(step) for step in steps]
     verdicts = tuple(
         LayerVerdict(layer, "dead", -math.inf)
@@ -154,7 +172,7 @@ def _judge(layers: tuple[int, ...], steps: Any, weights: Any, dead: Any, saturat
 
 
 def _state(rate: float, saturation: float) -> str:
-    """The state of a step, or of all of them, from its decades and how far its slopes lie below their largest."""
+    """The state of a step, or of the whole, from its rate and by how many decades its slopes are below the largest."""
     if math.isnan(rate):
         return "not computed"
     if rate > STEADY:

@@ -1,4 +1,4 @@
-"""What if: how the gradients would go with another activation, initializer or depth; predicted, then measured."""
+"""What if: the gradients of a network with another activation, initializer or depth, predicted and measured."""
 
 import copy
 from collections.abc import Callable
@@ -14,16 +14,18 @@ from tinygrad_vg.instruments.theory import mean_field_of
 from tinygrad_vg.nn import Linear, Module, Sequential, stack
 from tinygrad_vg.notation import decades
 
-_MEMBERS = 64  # seeds that a measurement takes; the geometric mean's standard error falls with their root
+_MEMBERS = 64  # the number of networks, with different random seeds, that a measurement averages over
 
 
 @dataclass(frozen=True)
 class WhatIf:
-    """Decades a layer, from the output to layer 1, negative where gradients shrink; means over layers and seeds.
+    """Rates before and after a change, in decades per layer, negative where gradients shrink towards the input.
+
+    A rate is the mean over layers and random seeds. The kind of a network is defined in `what_if`.
 
     Attributes:
-        predicted_before, predicted_after: mean-field theory, of the network's kind and of the changed one.
-        measured_before, measured_after: of fresh networks of both kinds.
+        predicted_before, predicted_after: by mean-field theory, for the kind of the network and for the changed kind.
+        measured_before, measured_after: measured on new random networks of both kinds.
     """
 
     predicted_before: float
@@ -33,12 +35,12 @@ class WhatIf:
 
     @property
     def predicted(self) -> float:
-        """The predicted change in decades a layer."""
+        """The predicted change of the rate, in decades per layer."""
         return self.predicted_after - self.predicted_before
 
     @property
     def measured(self) -> float:
-        """The measured change in decades a layer."""
+        """The measured change of the rate, in decades per layer."""
         return self.measured_after - self.measured_before
 
     def __str__(self) -> str:
@@ -57,22 +59,22 @@ def what_if(
     depth: int | None = None,
     rng: Any = None,
 ) -> WhatIf:
-    """Change one thing or several of a network's kind, and see what becomes of its gradients at the start.
+    """Predict and measure how the gradients at initialization change with another activation, initializer or depth.
 
-    A network's kind is what theory knows of it: the widths, the activation, and the spread of each layer's weights
-    and biases. The networks measured are drawn anew from the kind, before and after the change.
+    The kind of a network is what the theory uses: the widths, the activation, and the standard deviations of each
+    layer's weights and biases. New random networks of the kind are sampled and measured, before and after the change.
 
     Args:
-        model: Linears in a row with one activation between each two, whatever module holds them; of one network or an
-            ensemble.
-        images: (B, in) inputs, few are enough; the prediction is about single samples.
-        activation: the class of another activation, or a function without arguments that makes one.
-        initializer: another one for the weights, such as `nn.init.kaiming_normal_`: called as (weight, rng=...).
-        depth: another number of Linears: hidden layers like the last one are added, or left out from the top.
-        rng: a `np.random.Generator` to draw from, or a seed.
+        model: Linears in a row with one activation between each two; one network or an ensemble, of any class.
+        images: (B, in) inputs. A few are enough, for the prediction is about single samples.
+        activation: the class of another activation, or a function without arguments that makes a module.
+        initializer: another initializer of the weights, such as `nn.init.kaiming_normal_`; called as
+            `initializer(weight, rng=rng)`.
+        depth: another number of Linears. Hidden layers like the last one are added, or the last ones are removed.
+        rng: a `np.random.Generator` to sample from, or a random seed.
 
     Raises:
-        ValueError: if nothing is changed, the model is no such network, or `depth` is less than 2.
+        ValueError: if nothing is changed, the model is not such a network, or `depth` is less than 2.
 
     >>> from tinygrad_vg import nn
     >>> rng = np.random.default_rng(0)
@@ -101,15 +103,15 @@ def what_if(
     ]
     rng = np.random.default_rng(rng)
     own = between[0] if isinstance(between[0], type) else partial(copy.deepcopy, between[0])
-    before = _draw(kind, own, None, rng)
-    after = _draw(_of_depth(kind, depth or len(kind)), activation or own, initializer, rng)
+    before = _sample(kind, own, None, rng)
+    after = _sample(_of_depth(kind, depth or len(kind)), activation or own, initializer, rng)
     return WhatIf(
         _predict(before, images), _predict(after, images), _measure(before, images, rng), _measure(after, images, rng)
     )
 
 
 def _of_depth(kind: list[tuple[int, int, float, float]], depth: int) -> list[tuple[int, int, float, float]]:
-    """The layers' kinds, hidden ones added like the last or left out, for `depth` of them."""
+    """The kind with `depth` Linears: hidden layers like the last one are added, or the last ones removed."""
     *hidden, top = kind
     _, width, weight_std, bias_std = hidden[-1]
     more = [(width, width, weight_std, bias_std)] * (depth - len(kind))
@@ -117,16 +119,16 @@ def _of_depth(kind: list[tuple[int, int, float, float]], depth: int) -> list[tup
     return [*hidden, (hidden[-1][1], *top[1:])]
 
 
-def _draw(kind: Any, activation: Callable[[], Module], initializer: Any, rng: "np.random.Generator") -> Sequential:
-    """An ensemble of fresh networks of this kind."""
+def _sample(kind: Any, activation: Callable[[], Module], initializer: Any, rng: "np.random.Generator") -> Sequential:
+    """An ensemble of new random networks of this kind."""
 
     def network() -> Sequential:
         modules: list[Module] = []
         for n_in, n_out, weight_std, bias_std in kind:
             linear = Linear(n_in, n_out, rng=rng)
-            linear.weight.data = linear.weight.data * weight_std  # drawn with variance 1/n_in
+            linear.weight.data = linear.weight.data * weight_std  # Linear has sampled N(0, 1/n_in)
             if linear.bias is not None:
-                linear.bias.data = linear.bias.data * bias_std  # drawn with variance 1
+                linear.bias.data = linear.bias.data * bias_std  # Linear has sampled N(0, 1)
             if initializer is not None:
                 initializer(linear.weight, rng=rng)
             modules += [linear, activation()]
@@ -140,7 +142,7 @@ def _predict(nets: Sequential, images: Any) -> float:
 
 
 def _measure(nets: Sequential, images: Any, rng: "np.random.Generator") -> float:
-    """Decades a layer of one sample's gradient, from a random direction at the output."""
+    """The mean rate of the gradients of single samples, from a random cotangent at the output."""
     rates = []
     for image in images:
         with Ledger(nets) as ledger:

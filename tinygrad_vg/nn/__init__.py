@@ -10,28 +10,7 @@ from tinygrad_vg.nn.module import Buffer, Module, Parameter
 from tinygrad_vg.nn.normalization import LayerNorm
 
 __all__ = [
-    "Activation",
-    "BCEWithLogitsLoss",
-    "Buffer",
-    "CrossEntropyLoss",
-    "Identity",
-    "LayerNorm",
-    "Linear",
-    "MSELoss",
-    "Module",
-    "Parameter",
-    "ReLU",
-    "Residual",
-    "Sequential",
-    "Sigmoid",
-    "Softplus",
-    "Tanh",
-    "beside_batch",
-    "by_member",
-    "init",
-    "member_axis",
-    "members_of",
-    "mlp",
-    "stack",
-    "unstack",
-]
+    "Activation", "BCEWithLogitsLoss", "Buffer", "CrossEntropyLoss", "Identity", "LayerNorm", "Linear", "MSELoss",
+    "Module", "Parameter", "ReLU", "Residual", "Sequential", "Sigmoid", "Softplus", "Tanh", "beside_batch",
+    "by_member", "init", "member_axis", "members_of", "mlp", "stack", "unstack",
+]  # fmt: skip

@@ -1,6 +1,6 @@
-"""Activations: functions that work element by element, each with the facts that instruments ask for.
+"""Activations: elementwise functions, each with the facts that instruments use.
 
-An activation of your own is a subclass that gives `function`, or `forward` where it has options or several steps:
+An activation of your own is a subclass that defines `function`; or `forward`, if it has options or several operations:
 
 >>> import numpy as np
 >>> from tinygrad_vg import nn, ops
@@ -24,18 +24,18 @@ from typing import Any, ClassVar, Union
 
 import numpy as np
 
-from tinygrad_vg.engine import Tensor, calls, ops
+from tinygrad_vg.engine import ModuleCall, Tensor, calls, ops
 from tinygrad_vg.nn.module import Module
 
 
 class Activation(Module):
-    """Base of the activations: y = φ(z), elementwise, of any shape.
+    """Base of the activations: y = φ(z), elementwise, for z of any shape.
 
-    A subclass inherits all facts. One that computes something else than its base gives its own, or derives from
-    Activation.
+    The facts of an activation are `symbol`, `largest_slope` and `saturated`. A subclass inherits them. A subclass that
+    computes another function than its base must define its own facts, or derive from Activation.
 
     Attributes:
-        function: φ, a function of arrays and Tensors, given as a staticmethod; it becomes `forward`.
+        function: φ, a staticmethod that takes arrays and Tensors; it becomes `forward`.
         symbol: how pictures and factors write φ.
         largest_slope: max |φ′|; nan where it is not known.
 
@@ -54,11 +54,11 @@ class Activation(Module):
         if isinstance(function, staticmethod):
             _BY_FUNCTION.setdefault(function.__func__, cls)
             if "forward" not in vars(cls):
-                cls.forward = function  # type: ignore[method-assign]  # itself: a method around it would take time
+                cls.forward = function  # type: ignore[method-assign]  # a method that calls it would take more time
 
     @staticmethod
     def saturated(y: Any) -> Any:
-        """Of outputs y (an array), which have a slope below 6 % of the largest; None where that is not known.
+        """Which elements of an output y, an array, have a slope below 6 % of the largest slope; None if not known.
 
         >>> import numpy as np
         >>> from tinygrad_vg import nn
@@ -69,25 +69,43 @@ class Activation(Module):
 
     @staticmethod
     def of(tensor: Tensor) -> Union["Activation", type["Activation"], None]:
-        """The activation whose output a Tensor is: the module that was called, or else the class of the function.
+        """The activation whose output a Tensor is: the module that was called, or the class whose `function` was.
 
-        None if the Tensor is no activation's output, or was not recorded.
+        It is None if the Tensor is not the output of an activation, or was not recorded.
 
         >>> from tinygrad_vg import nn, ops, Tensor
         >>> nn.Activation.of(ops.sigmoid(Tensor(0.0, requires_grad=True)))
         <class 'tinygrad_vg.nn.activations.Sigmoid'>
         """
-        for call in calls(tensor):
-            if isinstance(call.module, Activation) and call.inputs:
-                return call.module
+        call = Activation.call_of(tensor)
+        if call is not None:
+            return call.module  # type: ignore[no-any-return]
         return _BY_FUNCTION.get(tensor.node.function) if tensor.node else None
+
+    @staticmethod
+    def call_of(tensor: Tensor) -> ModuleCall | None:
+        """The call of the activation that put a Tensor out, also inside of other modules; None if there was none.
+
+        >>> from tinygrad_vg import nn
+        >>> y = nn.Sequential(nn.Linear(1, 1), nn.Sequential(nn.Tanh()))([[0.0]])
+        >>> nn.Activation.call_of(y).module
+        Tanh()
+        """
+        of_activations = [call for call in calls(tensor) if isinstance(call.module, Activation)]
+        # Identity hands its input on, and has no inputs here: perhaps there is another.
+        return next((call for call in of_activations if call.inputs), next(iter(of_activations), None))
 
 
 _BY_FUNCTION: dict[Callable[..., Any], type[Activation]] = {}
 
 
 class Sigmoid(Activation):
-    """σ(z) = 1/(1 + exp(−z)), elementwise. |σ′| ≤ 1/4 is where the vanishing begins."""
+    """σ(z) = 1/(1 + exp(−z)), elementwise. Its slope is at most 1/4, so each layer of sigmoids can shrink a gradient.
+
+    >>> from tinygrad_vg import nn
+    >>> float(nn.Sigmoid()(0.0))
+    0.5
+    """
 
     function = staticmethod(ops.sigmoid)
     symbol = "σ"
@@ -99,7 +117,12 @@ class Sigmoid(Activation):
 
 
 class Tanh(Activation):
-    """tanh z, elementwise; |tanh′| ≤ 1."""
+    """tanh z, elementwise. Its slope is at most 1.
+
+    >>> from tinygrad_vg import nn
+    >>> float(nn.Tanh()(0.0))
+    0.0
+    """
 
     function = staticmethod(np.tanh)
     symbol = "tanh"
@@ -111,7 +134,13 @@ class Tanh(Activation):
 
 
 class ReLU(Activation):
-    """max(z, 0), elementwise; the slope at 0 is taken as 0."""
+    """max(z, 0), elementwise. The slope at 0 is taken as 0.
+
+    >>> import numpy as np
+    >>> from tinygrad_vg import nn
+    >>> nn.ReLU()(np.array([-1.0, 2.0]))
+    array([0., 2.])
+    """
 
     function = staticmethod(ops.relu)
     symbol = "relu"
@@ -140,13 +169,20 @@ class Softplus(Activation):
 
 
 class Identity(Activation):
-    """x itself: a network without activations is a product of matrices."""
+    """x itself. A network of Linears with Identity between them is a product of matrices.
+
+    >>> import numpy as np
+    >>> from tinygrad_vg import nn
+    >>> nn.Identity()(np.array([-1.0, 2.0]))
+    array([-1.,  2.])
+    """
 
     symbol = ""
     largest_slope = 1.0
 
     @staticmethod
     def function(x: Any) -> Any:
+        """x itself, not a copy."""
         return x
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Containers: modules made of other modules, and `mlp`, which makes the most frequent one."""
+"""Containers: modules made of other modules, and `mlp`, which makes a multilayer perceptron."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
@@ -14,7 +14,10 @@ from tinygrad_vg.nn.module import Module
 
 
 class Sequential(Module):
-    """Modules one after the other; `net[i]` is the i-th, `net[:i]` the Sequential of those before it.
+    """Modules applied one after the other; `net[i]` is module i, `net[:i]` the Sequential of those before it.
+
+    Raises:
+        TypeError: if an argument is not a module.
 
     >>> from tinygrad_vg import nn
     >>> nn.Sequential(nn.Linear(784, 30), nn.Sigmoid(), nn.Linear(30, 10))
@@ -46,17 +49,22 @@ class Sequential(Module):
         return Sequential(*modules[index]) if isinstance(index, slice) else modules[index]
 
     def forward(self, x: Any) -> Any:
-        for module in vars(self).values():  # as __iter__ does, whose generator would take longer than the modules
+        """The output of the last module, each module being applied to the output of the one before."""
+        for module in vars(self).values():  # not __iter__: its generator would take longer than the modules
             if isinstance(module, Module):
                 x = module(x)
         return x
 
 
 class Residual(Module):
-    """x + module(x): a path along which the gradient arrives as it is (He et al. 2015).
+    """x + module(x): the gradient also passes around the module, unchanged (He et al. 2015).
 
     Args:
-        module: keeps the shape of x; of an ensemble it may put a member axis in front.
+        module: a module that returns the shape of x; in an ensemble, that shape with a member axis in front.
+
+    Raises:
+        TypeError: if `module` is not a module.
+        ValueError: in a call, if the module returns another shape.
 
     >>> import numpy as np
     >>> from tinygrad_vg import nn
@@ -70,8 +78,9 @@ class Residual(Module):
         self.module = module
 
     def forward(self, x: Any) -> Any:
+        """x + module(x), of the shape of module(x)."""
         y = self.module(x)
-        if y.shape[-x.ndim :] != x.shape:  # (B, 1) would be stretched without a word
+        if y.shape[-x.ndim :] != x.shape:  # NumPy would broadcast (B, 1) silently
             raise ValueError(f"{type(self.module).__name__} made {y.shape} of {x.shape}; x + module(x) needs its shape")
         return x + y
 
@@ -84,20 +93,21 @@ def mlp(
     dtype: Any = np.float64,
     rng: Rng = None,
 ) -> Sequential:
-    """Linear, activation, Linear, ..., Linear: a multilayer perceptron. After the last Linear there is no activation.
+    """A multilayer perceptron: Linear, activation, Linear, ..., Linear. No activation follows the last Linear.
 
-    The network takes x of shape (..., B, sizes[0]) and gives (..., B, sizes[-1]). All layers draw from one generator,
-    the first layer first.
+    The network takes x of shape (..., B, sizes[0]) and returns (..., B, sizes[-1]). All layers sample their parameters
+    from one generator, the first layer first.
 
     Args:
-        sizes: numbers of neurons of the layers, the inputs' first: [784, 30, 10] has two Linears.
-        activation: a class of modules, or a function without arguments that makes one: each place gets a fresh module.
-        init: an initializer, called as `init(weight, rng=rng)` when its layer has been made; None leaves Linear's own.
-        dtype: of the parameters.
-        rng: a `np.random.Generator` to draw from, or a seed.
+        sizes: the number of inputs, then the number of neurons of each layer: [784, 30, 10] has two Linears.
+        activation: a class of modules, or a function without arguments that makes a module; it is called once for each
+            activation.
+        init: an initializer, called as `init(weight, rng=rng)` for each layer; by default the weights are Linear's own.
+        dtype: the dtype of the parameters.
+        rng: a `np.random.Generator` to sample from, or a random seed.
 
     Raises:
-        ValueError: if there are less than two sizes, or one is no whole number above 0.
+        ValueError: if there are less than two sizes, or one is not a whole number above 0.
         TypeError: if `activation` is a module and not its class.
 
     >>> import numpy as np
@@ -116,7 +126,7 @@ def mlp(
     if len(sizes) < 2 or not all(isinstance(size, Integral) and size > 0 for size in sizes):
         raise ValueError(f"mlp takes two or more whole numbers above 0, inputs first and outputs last, not {sizes}")
     if isinstance(activation, Module):
-        raise TypeError(f"mlp makes a fresh activation for each place: give the class, not the module {activation!r}")
+        raise TypeError(f"mlp makes a new activation for each place: give the class, not the module {activation!r}")
     rng = np.random.default_rng(rng)
     modules: list[Module] = []
     for n_in, n_out in pairwise(sizes):

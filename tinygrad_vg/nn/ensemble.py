@@ -1,4 +1,9 @@
-"""Ensembles: a question about gradients is a question about a distribution, and seeds are one more leading axis."""
+"""Ensembles: R networks that differ in their random seed, trained at once as one network with a member axis.
+
+The size of a gradient depends on the seed of the initial weights, so one network shows one sample of a distribution.
+`stack` puts R networks of the same form into one: each parameter has a leading axis of length R, the member axis, and
+each network is a member of the ensemble.
+"""
 
 import copy
 from collections.abc import Iterable
@@ -12,18 +17,18 @@ M = TypeVar("M", bound=Module)
 
 
 def stack(models: Iterable[M]) -> M:
-    """The same module with the parameters and buffers of all models stacked along a new first axis.
+    """An ensemble: the same module with the parameters and buffers of all models stacked along a new first axis.
 
-    A weight becomes (R, out, in), a bias (R, out). A batch (B, in) goes in, (R, B, out) comes out, and the
-    losses sum over the members: each member's gradient, and so its whole training, is its own, to rounding.
-    What a model keeps besides parameters and buffers is taken from the first.
+    A weight becomes (R, out, in), a bias (R, out). The ensemble takes a batch (B, in) and returns (R, B, out). The
+    losses sum over the members, so each member's gradient, and with it the member's whole training, equals that of the
+    network alone, to rounding. Attributes other than parameters and buffers are taken from the first model.
 
-    A layer of your own that has parameters or buffers must lay them beside a batch by `beside_batch`, and say so.
+    A layer of your own with parameters or buffers must apply them by `beside_batch` and set `takes_members = True`.
 
     Raises:
-        ValueError: if there is no model, or two differ in a module's type, or a parameter's or buffer's name, shape or
-            dtype.
-        TypeError: if a module has parameters or buffers of its own and does not say `takes_members = True`.
+        ValueError: if there is no model, or two models differ in the type of a module, or in the name, shape or dtype
+            of a parameter or buffer.
+        TypeError: if a module has parameters or buffers of its own and does not set `takes_members = True`.
 
     >>> import numpy as np
     >>> from tinygrad_vg import nn
@@ -70,11 +75,12 @@ def unstack(model: M, i: int) -> M:
 
 
 def beside_batch(parameter: Any, x: Any) -> Any:
-    """A parameter with an entry per feature, in the shape in which it goes with x of shape (..., B, n).
+    """A parameter with one entry per feature, in a shape that broadcasts correctly with x of shape (..., B, n).
 
-    Of an ensemble it is (R, n), which would go with the rows of a batch, sample i with member i, wherever B is R or 1.
-    It becomes (R, 1, n): each member's goes with its whole batch. Of a single network, (n,), and beside one sample
-    x (n,), it stays as it is. A layer with one number keeps it in the shape (1,).
+    In an ensemble the parameter is (R, n). NumPy would broadcast it against the rows of a batch, and combine sample i
+    with member i wherever B is R or 1. This function returns (R, 1, n), so that each member's row meets the member's
+    whole batch. The parameter (n,) of a single network is returned unchanged, and so is any parameter for a single
+    sample x (n,). A layer with one number keeps it in the shape (1,).
 
     >>> import numpy as np
     >>> from tinygrad_vg import nn
@@ -91,7 +97,7 @@ def beside_batch(parameter: Any, x: Any) -> Any:
 
 
 def members_of(layer: Module) -> tuple[int, ...]:
-    """(R,) for a layer of an ensemble of R networks, () for one of a single network.
+    """(R,) for a layer of an ensemble of R networks, () for a layer of a single network.
 
     >>> from tinygrad_vg import nn
     >>> nn.members_of(nn.stack([nn.Linear(3, 2) for _ in range(4)])), nn.members_of(nn.Linear(3, 2))
@@ -103,7 +109,7 @@ def members_of(layer: Module) -> tuple[int, ...]:
 
 
 def member_axis(axes: int) -> int:
-    """Which of the axes of what an ensemble's layer puts out, (..., R, B, n) or of one sample (R, n), counts members.
+    """The position of the member axis among the axes of an output of an ensemble: (..., R, B, n), or (R, n).
 
     >>> member_axis(3), member_axis(2), member_axis(4)
     (0, 0, 1)
@@ -112,7 +118,7 @@ def member_axis(axes: int) -> int:
 
 
 def by_member(array: Any, members: tuple[int, ...]) -> Any:
-    """What a layer puts out, (..., R, B, n), as (R, all the rest); of a single network, (..., n), as one row.
+    """An output of an ensemble, (..., R, B, n), as a matrix with a row for each member; of one network, as a vector.
 
     >>> import numpy as np
     >>> by_member(np.zeros((4, 5, 2)), (4,)).shape, by_member(np.zeros((5, 2)), ()).shape
@@ -124,14 +130,14 @@ def by_member(array: Any, members: tuple[int, ...]) -> Any:
 
 
 _REFUSAL = (
-    "{kind} ({name}) has parameters or buffers of its own and does not say that it takes stacked ones, (R, n): x * p "
-    "would mix members with samples. Write nn.beside_batch(p, x) for p in its forward, and takes_members = True in its "
-    "class"
+    "{kind} ({name}) has parameters or buffers of its own and does not set takes_members: with a stacked p of (R, n), "
+    "x * p would mix members with samples. Write nn.beside_batch(p, x) for p in its forward, and takes_members = True "
+    "in its class"
 )
 
 
 def takes_members(module: Module) -> bool:
-    """What the class that has the module's `forward` says, or one derived from it, of the module's taking members."""
+    """`takes_members` of the class that defines the module's `forward`, or of a subclass of it that sets it again."""
     for kind in type(module).__mro__:
         if "takes_members" in vars(kind):
             return bool(vars(kind)["takes_members"])

@@ -1,7 +1,8 @@
-"""Initializers: each gives a tensor new random data in place, keeps shape and dtype, and returns the tensor.
+"""Initializers. Each gives a tensor a new array of the same shape and dtype, and returns the tensor.
 
-`rng` is a `np.random.Generator` to draw from, or a seed; None draws a fresh one. A weight has shape
-(..., out, in): in = fan_in is the number of inputs of a neuron, out = fan_out the number of neurons it feeds.
+The name ends in an underscore because `tensor.data` is rebound; the old array is not written into. `rng` is a
+`np.random.Generator` to sample from, or a random seed; None takes a new generator with an unpredictable seed. A weight
+has the shape (..., out, in): fan_in = in is the number of inputs of a neuron, fan_out = out the number of neurons.
 
 >>> from tinygrad_vg import nn
 >>> layer = nn.Linear(100, 50)
@@ -20,66 +21,157 @@ T = TypeVar("T", bound=Tensor)
 
 
 def constant_(tensor: T, value: float) -> T:
-    """Every element is `value`."""
+    """Set every element to `value`.
+
+    >>> import numpy as np
+    >>> from tinygrad_vg import nn
+    >>> nn.init.constant_(nn.Parameter(np.zeros(2)), 0.5)
+    Parameter([0.5, 0.5], requires_grad=True)
+    """
     tensor.data = np.full(tensor.shape, value, tensor.dtype)
     return tensor
 
 
 def zeros_(tensor: T) -> T:
-    """Every element is 0."""
+    """Set every element to 0.
+
+    >>> import numpy as np
+    >>> from tinygrad_vg import nn
+    >>> nn.init.zeros_(nn.Parameter(np.ones(2)))
+    Parameter([0., 0.], requires_grad=True)
+    """
     return constant_(tensor, 0.0)
 
 
 def normal_(tensor: T, mean: float = 0.0, std: float = 1.0, rng: Rng = None) -> T:
-    """N(mean, std²)."""
+    """Sample every element from N(mean, std²).
+
+    >>> import numpy as np
+    >>> from tinygrad_vg import nn
+    >>> weight = nn.init.normal_(nn.Parameter(np.empty((100, 100))), std=0.1, rng=0)
+    >>> weight.data.std().round(2)
+    np.float64(0.1)
+    """
     tensor.data = np.random.default_rng(rng).normal(mean, std, tensor.shape).astype(tensor.dtype)
     return tensor
 
 
 def uniform_(tensor: T, low: float = 0.0, high: float = 1.0, rng: Rng = None) -> T:
-    """Uniform between `low` and `high`."""
+    """Sample every element uniformly between `low` and `high`.
+
+    >>> import numpy as np
+    >>> from tinygrad_vg import nn
+    >>> weight = nn.init.uniform_(nn.Parameter(np.empty((100, 100))), -1.0, 1.0, rng=0)
+    >>> bool(abs(weight.data).max() <= 1.0)
+    True
+    """
     tensor.data = np.random.default_rng(rng).uniform(low, high, tensor.shape).astype(tensor.dtype)
     return tensor
 
 
 def standard_normal_(tensor: T, rng: Rng = None) -> T:
-    """N(0, 1): Nielsen's biases, and in his "large" initializer the weights too (chapter 3)."""
+    """Sample from N(0, 1): Nielsen's biases, and the weights of his "large" initializer (chapter 3).
+
+    >>> import numpy as np
+    >>> from tinygrad_vg import nn
+    >>> nn.init.standard_normal_(nn.Parameter(np.empty((100, 100))), rng=0).data.std().round(1)
+    np.float64(1.0)
+    """
     return normal_(tensor, rng=rng)
 
 
 def scaled_normal_(tensor: T, gain: float = 1.0, rng: Rng = None) -> T:
-    """N(0, gain²/fan_in): Nielsen's default weights (chapter 3); LeCun's initializer."""
+    """Sample from N(0, gain²/fan_in): Nielsen's default weights (chapter 3), LeCun's initializer.
+
+    Raises:
+        ValueError: if the tensor has less than two axes.
+
+    >>> import numpy as np
+    >>> from tinygrad_vg import nn
+    >>> nn.init.scaled_normal_(nn.Parameter(np.empty((50, 400))), rng=0).data.std().round(2)  # 1/√400
+    np.float64(0.05)
+    """
     return normal_(tensor, std=gain / math.sqrt(fans(tensor)[0]), rng=rng)
 
 
 def xavier_normal_(tensor: T, gain: float = 1.0, rng: Rng = None) -> T:
-    """N(0, 2 gain²/(fan_in + fan_out)) (Glorot & Bengio 2010)."""
+    """Sample from N(0, 2 gain²/(fan_in + fan_out)) (Glorot & Bengio 2010).
+
+    Raises:
+        ValueError: if the tensor has less than two axes.
+
+    >>> import numpy as np
+    >>> from tinygrad_vg import nn
+    >>> nn.init.xavier_normal_(nn.Parameter(np.empty((200, 600))), rng=0).data.std().round(2)  # √(2/800)
+    np.float64(0.05)
+    """
     return normal_(tensor, std=gain * math.sqrt(2 / sum(fans(tensor))), rng=rng)
 
 
 def xavier_uniform_(tensor: T, gain: float = 1.0, rng: Rng = None) -> T:
-    """Uniform with the variance of `xavier_normal_` (Glorot & Bengio 2010)."""
+    """Sample uniformly, with mean 0 and the variance of `xavier_normal_` (Glorot & Bengio 2010).
+
+    Raises:
+        ValueError: if the tensor has less than two axes.
+
+    >>> import numpy as np
+    >>> from tinygrad_vg import nn
+    >>> nn.init.xavier_uniform_(nn.Parameter(np.empty((200, 600))), rng=0).data.std().round(2)
+    np.float64(0.05)
+    """
     bound = gain * math.sqrt(6 / sum(fans(tensor)))
     return uniform_(tensor, -bound, bound, rng)
 
 
 def kaiming_normal_(tensor: T, gain: float = math.sqrt(2), rng: Rng = None) -> T:
-    """N(0, gain²/fan_in); √2 makes up for the half that ReLU cuts off (He et al. 2015)."""
+    """Sample from N(0, gain²/fan_in). The gain √2 compensates for the half of the inputs that ReLU sets to 0.
+
+    Source: He et al. 2015.
+
+    Raises:
+        ValueError: if the tensor has less than two axes.
+
+    >>> import numpy as np
+    >>> from tinygrad_vg import nn
+    >>> nn.init.kaiming_normal_(nn.Parameter(np.empty((50, 800))), rng=0).data.std().round(2)  # √(2/800)
+    np.float64(0.05)
+    """
     return scaled_normal_(tensor, gain, rng)
 
 
 def kaiming_uniform_(tensor: T, gain: float = math.sqrt(2), rng: Rng = None) -> T:
-    """Uniform with the variance of `kaiming_normal_` (He et al. 2015)."""
+    """Sample uniformly, with mean 0 and the variance of `kaiming_normal_` (He et al. 2015).
+
+    Raises:
+        ValueError: if the tensor has less than two axes.
+
+    >>> import numpy as np
+    >>> from tinygrad_vg import nn
+    >>> nn.init.kaiming_uniform_(nn.Parameter(np.empty((50, 800))), rng=0).data.std().round(2)
+    np.float64(0.05)
+    """
     bound = gain * math.sqrt(3 / fans(tensor)[0])
     return uniform_(tensor, -bound, bound, rng)
 
 
 def orthogonal_(tensor: T, gain: float = 1.0, rng: Rng = None) -> T:
-    """gain times a matrix with orthonormal rows or columns, uniformly distributed (Saxe et al. 2014)."""
+    """Sample gain times a matrix with orthonormal rows or columns, uniformly distributed (Saxe et al. 2014).
+
+    A weight (R, out, in) gets R matrices.
+
+    Raises:
+        ValueError: if the tensor has less than two axes.
+
+    >>> import numpy as np
+    >>> from tinygrad_vg import nn
+    >>> q = nn.init.orthogonal_(nn.Parameter(np.empty((30, 30))), rng=0).data
+    >>> bool(np.allclose(q @ q.T, np.eye(30)))
+    True
+    """
     fan_in, fan_out = fans(tensor)
     tall = np.random.default_rng(rng).normal(size=(*tensor.shape[:-2], max(fan_in, fan_out), min(fan_in, fan_out)))
     q, r = np.linalg.qr(tall)
-    # QR leaves the columns' signs to the algorithm; the signs of R's diagonal make the distribution uniform.
+    # The signs of the columns depend on the algorithm; the signs of R's diagonal make the distribution uniform.
     q = q * np.sign(np.diagonal(r, axis1=-2, axis2=-1))[..., None, :]
     tensor.data = (gain * (q if fan_out >= fan_in else q.swapaxes(-1, -2))).astype(tensor.dtype)
     return tensor
@@ -90,6 +182,10 @@ def fans(tensor: Tensor) -> tuple[int, int]:
 
     Raises:
         ValueError: if the tensor has less than two axes.
+
+    >>> from tinygrad_vg import nn
+    >>> nn.init.fans(nn.Linear(784, 30).weight)
+    (784, 30)
     """
     if tensor.ndim < 2:
         raise ValueError(f"a weight (..., out, in) is needed to count a neuron's inputs, not shape {tensor.shape}")

@@ -12,16 +12,19 @@ from tinygrad_vg.nn.module import Module, Parameter
 
 
 class Linear(Module):
-    """x Wᵀ + b for x of shape (..., B, in): (..., B, out).
+    """x Wᵀ + b for x of shape (..., B, in); the output has shape (..., B, out).
 
-    It starts as in Nielsen's chapter 3: weights N(0, 1/in), biases N(0, 1); `nn.init` has other starts. As part of
-    an ensemble (`nn.stack`) its weight is (R, out, in), its bias (R, out), and its output (R, B, out).
+    The initial weights are N(0, 1/in) and the biases N(0, 1), as in Nielsen's chapter 3; `nn.init` has other
+    initializers. In an ensemble (`nn.stack`) the weight is (R, out, in), the bias (R, out), and the output (R, B, out).
 
     Args:
-        in_features, out_features: numbers of inputs and of neurons.
+        in_features, out_features: the numbers of inputs and of neurons.
         bias: whether there is a b.
-        dtype: of the parameters.
-        rng: a `np.random.Generator` to draw from, or a seed.
+        dtype: the dtype of the parameters.
+        rng: a `np.random.Generator` to sample from, or a random seed.
+
+    Raises:
+        ValueError: if there is no input or no neuron; in a call, if the last axis of x has another length.
 
     >>> import numpy as np
     >>> from tinygrad_vg import nn
@@ -38,15 +41,16 @@ class Linear(Module):
             raise ValueError(f"a layer has at least one input and one neuron, not {in_features} and {out_features}")
         self.in_features = in_features
         self.out_features = out_features
-        rng = np.random.default_rng(rng)  # one generator, or weight and bias would be drawn from the same seed
+        rng = np.random.default_rng(rng)  # one generator: weight and bias must not be sampled from the same seed
         self.weight = scaled_normal_(Parameter(np.empty((out_features, in_features), dtype)), rng=rng)
         self.bias = standard_normal_(Parameter(np.empty(out_features, dtype)), rng=rng) if bias else None
 
     def forward(self, x: Any) -> Any:
+        """x Wᵀ + b: (..., B, in) → (..., B, out); in an ensemble (B, in) or (R, B, in) → (R, B, out)."""
         if not isinstance(x, Tensor):
             x = as_array(x)
         if x.ndim == 1 and members_of(self):
-            raise ValueError("an ensemble takes batches: x[None] is a batch of this one sample")
+            raise ValueError("an ensemble takes a batch, not a single sample: x[None] is a batch of one sample")
         try:
             return ops.linear(x, self.weight, self.bias)
         except ValueError as error:

@@ -1,10 +1,14 @@
-"""Losses: Modules of (input, target) with PyTorch's `reduction=`.
+"""Losses: modules that are called as `loss(input, target)`, with PyTorch's `reduction=`.
 
-"none" keeps one value per element (per sample for CrossEntropyLoss), "sum" adds them all, "mean" divides the
-sum by their number, "batchmean" by the number of samples: Nielsen's cost, summed over the output neurons and
-averaged over the mini-batch. The number is counted in the *target*. So an input with leading axes that the
-target does not have, as an ensemble's, is summed over them, and each member's gradient is its own. Where each
-member has targets of its own, (R, B, out), take "none" or "sum" and divide yourself: shapes cannot tell R from B.
+* "none" returns one value per element, or per sample for CrossEntropyLoss.
+* "sum" returns the sum of these values.
+* "mean" returns the sum divided by the number of values of the target.
+* "batchmean" returns the sum divided by the number of samples of the target. This is Nielsen's cost: a sum over the
+  output neurons and a mean over the mini-batch.
+
+Because the numbers are counted in the *target*, an input with a member axis that the target does not have is summed
+over the members, and the gradient of each member is that of the member's own cost. If each member has its own targets,
+(R, B, out), use "none" or "sum" and divide the result: the loss cannot tell R from B by the shape.
 """
 
 from math import prod
@@ -14,14 +18,30 @@ import numpy as np
 
 from tinygrad_vg.engine import Tensor, differentiable, ops
 from tinygrad_vg.engine.arrays import as_array
-from tinygrad_vg.engine.kernels import number
+from tinygrad_vg.engine.kernels import scalar
 from tinygrad_vg.nn.module import Module
 
 _REDUCTIONS = ("none", "sum", "mean", "batchmean")
 
 
 class Loss(Module):
-    """Base of the losses: checks shapes, and reduces."""
+    """Base of the losses. A subclass defines `forward` and ends it with `reduce`.
+
+    Args:
+        reduction: "none", "sum", "mean" or "batchmean"; see the module's docstring.
+
+    Raises:
+        ValueError: for another reduction.
+
+    >>> import numpy as np, tinygrad_vg as tg
+    >>> from tinygrad_vg.nn.losses import Loss, like
+    >>> class L1Loss(Loss):
+    ...     def forward(self, input, target):
+    ...         target = like(target, input)
+    ...         return self.reduce(np.abs(input - target), target.shape)
+    >>> L1Loss("sum")(tg.Tensor([1.0, 2.0]), np.array([1.0, 4.0])).item()
+    2.0
+    """
 
     def __init__(self, reduction: str = "mean") -> None:
         if reduction not in _REDUCTIONS:
@@ -29,13 +49,13 @@ class Loss(Module):
         self.reduction = reduction
 
     def divisor(self, counted: tuple[int, ...]) -> int:
-        """What the sum of all values is divided by, where `counted` is the shape that one target has."""
+        """The number by which the sum of all values is divided; `counted` is the target's shape."""
         if self.reduction == "sum":
             return 1
         return prod(counted) if self.reduction == "mean" else counted[0] if counted else 1
 
     def reduce(self, values: Any, counted: tuple[int, ...]) -> Any:
-        """Reduce values of shape (..., *counted)."""
+        """Reduce values of shape (..., *counted), where `counted` is the target's shape."""
         return values if self.reduction == "none" else divided_sum(values, self.divisor(counted))
 
     def extra_repr(self) -> str:
@@ -43,11 +63,14 @@ class Loss(Module):
 
 
 def like(target: Any, input: Any) -> Any:
-    """The target in the input's dtype, after a check that its shape is the input's, with or without leading axes.
+    """The target in the input's dtype, after a check of its shape.
+
+    The target must have the input's shape, or the input's shape without leading axes such as the member axis.
 
     Raises:
-        ValueError: if it is not. Labels (10,) do not pass for a row of (10, 10), though they would broadcast.
-        TypeError: if it holds complex numbers.
+        ValueError: if the shapes do not match. Labels (10,) are refused for an input (10, 10), though they would
+            broadcast.
+        TypeError: if the target holds complex numbers.
     """
     dtype = input.dtype if input.dtype.kind == "f" else None
     if not isinstance(target, Tensor):
@@ -58,8 +81,8 @@ def like(target: Any, input: Any) -> Any:
         raise TypeError(f"a target holds real numbers, not {target.dtype}; write .real or abs()")
     if target.shape != input.shape and not ops.goes_with(target.shape, input.shape):
         raise ValueError(
-            f"a target of shape {target.shape} does not go with an input of shape {input.shape}; "
-            "class indices (integers) become rows by np.eye(classes)[indices]; an ensemble's output keeps its last axis"
+            f"a target of shape {target.shape} does not match an input of shape {input.shape}; "
+            "np.eye(classes)[indices] makes rows of class indices; an ensemble's output keeps its last axis"
         )
     return target
 
@@ -74,6 +97,11 @@ class MSELoss(Loss):
     """
 
     def forward(self, input: Any, target: Any) -> Any:
+        """The loss of an input (..., B, out) for a target of the same shape, or of that shape without leading axes.
+
+        Raises:
+            ValueError: if the shapes do not match.
+        """
         target = like(target, input)
         return self.reduce(np.square(input - target), target.shape)
 
@@ -88,6 +116,11 @@ class BCEWithLogitsLoss(Loss):
     """
 
     def forward(self, input: Any, target: Any) -> Any:
+        """The loss of logits (..., B, out) for a target of the same shape, or of that shape without leading axes.
+
+        Raises:
+            ValueError: if the shapes do not match.
+        """
         target = like(target, input)
         if self.reduction == "none":
             return ops.binary_cross_entropy_with_logits(input, target)
@@ -95,7 +128,7 @@ class BCEWithLogitsLoss(Loss):
 
 
 class CrossEntropyLoss(Loss):
-    """−ln softmax(input)[target], one value a sample, then reduced.
+    """−ln softmax(input)[target], one value per sample, then reduced.
 
     `input` is (B, C), of an ensemble (R, B, C); `target` class indices (B,), integers, or probabilities (B, C). The
     classes stand on the last axis. PyTorch has them on axis 1, and where all axes are of one length no shape tells
@@ -108,6 +141,15 @@ class CrossEntropyLoss(Loss):
     """
 
     def forward(self, input: Any, target: Any) -> Any:
+        """The loss of logits (..., B, C).
+
+        Args:
+            input: the logits.
+            target: class indices (B,), which are integers, or probabilities (B, C).
+
+        Raises:
+            ValueError: if the shapes do not match, or a class index is not between 0 and C − 1.
+        """
         if not isinstance(target, Tensor):
             target = as_array(target)
         if input.shape[-1:] == (1,):
@@ -120,8 +162,8 @@ class CrossEntropyLoss(Loss):
             return self.reduce(ops.cross_entropy(input, target), target.shape[:-1])
         if target.shape != input.shape[input.ndim - 1 - target.ndim : -1]:
             raise ValueError(
-                f"class indices of shape {target.shape} do not go with an input of shape {input.shape}; "
-                "probabilities, also rows of zeros and ones, are given as floats"
+                f"class indices of shape {target.shape} do not match an input of shape {input.shape}; "
+                "an integer target holds class indices: pass probabilities, also rows of zeros and ones, as floats"
             )
         self._flat(target, 1)
         return self.reduce(ops.cross_entropy(input, target), target.shape)
@@ -138,12 +180,12 @@ class CrossEntropyLoss(Loss):
 
 def by_count(g: Any, n: int) -> Any:
     """g / n. Numbers above 65,504 are no float16; their inverses are."""
-    return g / number(n, g.dtype) if n < 65_504 else g * (1 / n)
+    return g / scalar(n, g.dtype) if n < 65_504 else g * (1 / n)
 
 
 @differentiable(lambda g, y, a, n: np.zeros(np.shape(a), g.dtype) + by_count(g, n), None)
 def divided_sum(a: Any, n: int) -> Any:
-    """Σa / n over all elements: n need not be their number."""
+    """Σa / n over all elements of a, where n need not be their number."""
     if a.dtype.char == "e":  # float16 ends at 65,504
         return np.asarray(np.add.reduce(a, axis=None, dtype=np.float32) / n, a.dtype)
     return np.add.reduce(a, axis=None) / n
@@ -155,5 +197,5 @@ def divided_sum(a: Any, n: int) -> Any:
     None,
 )
 def divided_binary_cross_entropy(z: Any, target: Any, n: int) -> Any:
-    """`divided_sum` of the binary cross-entropy as one operation: two would take longer on a small layer."""
+    """`divided_sum` of the binary cross-entropy, as one operation: two would take longer on a small layer."""
     return divided_sum(ops.binary_cross_entropy(z, target), n)

@@ -24,9 +24,9 @@ class Parameter(Tensor):
 
 
 class Buffer(Tensor):
-    """A Tensor that belongs to a module, and is saved, loaded and stacked with it, but not trained: a running mean.
+    """A Tensor that belongs to a module and is saved, loaded and stacked with it, but not trained: a running mean.
 
-    It may hold numbers of any type. A module gives it new numbers by `buffer.data = ...`.
+    Its array may have any dtype. A module updates it by `buffer.data = ...`.
 
     >>> from tinygrad_vg import nn
     >>> nn.Buffer([0.0, 1.0])
@@ -52,18 +52,18 @@ ForwardHook = Callable[["Module", tuple[Any, ...], Any], Any]
 
 
 class Module:
-    """Base of all layers and networks: write `forward`, and keep Parameters, Buffers and Modules as attributes.
+    """Base of all layers and networks. A subclass defines `forward` and keeps Parameters, Buffers and Modules.
 
-    They are found in the attributes, also in lists, tuples and dicts there; their names are the attributes' names
-    joined by dots. There is nothing to register and no `super().__init__()` to forget.
+    A module finds its parts in its attributes, and in lists, tuples and dicts there; the names of parts are the
+    attributes' names joined by dots. Parts need not be registered, and a subclass need not call `super().__init__()`.
 
     Modules may be nested as deep as one likes, but for two things that recurse: a call raises RecursionError from some
     300 on, pickle from some 200; `state_dict` holds the numbers of any.
 
     Attributes:
         training: whether the module is being trained; `train` and `eval` set it.
-        takes_members: whether `forward` works with an ensemble's parameters, (R, ...), which `nn.stack` asks. It holds
-            for the `forward` of the class that sets it: a class with another `forward` has to say so again.
+        takes_members: whether `forward` accepts the parameters of an ensemble, (R, ...); `nn.stack` reads it. It holds
+            for the `forward` of the class that sets it: a subclass that defines `forward` again must set it again.
 
     >>> import numpy as np
     >>> from tinygrad_vg import nn
@@ -81,6 +81,11 @@ class Module:
     _forward_hooks: dict[int, ForwardHook] | None = None
 
     def forward(self, *args: Any) -> Any:
+        """What the module computes; `module(...)` calls it. Every subclass defines its own.
+
+        Raises:
+            TypeError: if the class does not define it.
+        """
         raise TypeError(f"{type(self).__name__} has no forward(): define what the module computes")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -97,8 +102,8 @@ class Module:
                     continue
                 replacement = hook(self, arguments, output)
                 output = output if replacement is None else replacement
-        if isinstance(output, Tensor) and output.node is not None:  # the output knows what has put it out
-            # A call that held its own output, as Identity's would, were a cycle.
+        if isinstance(output, Tensor) and output.node is not None:
+            # The output remembers this call. The call must not hold the output, as Identity's would: that is a cycle.
             if kwargs or len(args) != 1:
                 args = tuple([given for given in (*args, *kwargs.values()) if given is not output])
             elif args[0] is output:
@@ -107,14 +112,24 @@ class Module:
         return output
 
     def register_forward_hook(self, hook: ForwardHook) -> HookHandle:
-        """Call `hook(module, args, output)` after every forward; it returns None or another output.
+        """Call `hook(module, args, output)` after every forward. The hook returns None, or a new output.
 
-        The arguments given by keyword stand behind the others, in the order of the call.
+        Arguments given by keyword come after the others, in the order of the call.
 
-        A hook that wants the gradient of the output puts a tensor hook on it: `output.register_hook(...)`.
+        A hook that needs the gradient of the output registers a hook on that tensor: `output.register_hook(...)`.
 
         Returns:
             A handle: `handle.remove()`, or use it as a context manager.
+
+        Raises:
+            TypeError: if `hook` is not callable.
+
+        >>> import numpy as np
+        >>> from tinygrad_vg import nn
+        >>> layer = nn.Linear(3, 2, rng=0)
+        >>> with layer.register_forward_hook(lambda module, args, output: print(module, output.shape)):
+        ...     _ = layer(np.zeros((5, 3)))
+        Linear(3, 2) (5, 2)
         """
         if self._forward_hooks is None:
             self._forward_hooks = {}
@@ -125,7 +140,7 @@ class Module:
         return ((name, value) for name, value in self._parts() if isinstance(value, Module))
 
     def _parts(self) -> Iterator[tuple[str, Any]]:
-        """All attributes, with lists, tuples and dicts taken apart, each once: one may contain itself."""
+        """All attributes by name, and the elements of lists, tuples and dicts among them. Each container comes once."""
         unseen = [*vars(self).items()][::-1]
         seen: set[int] = set()
         while unseen:
@@ -140,7 +155,12 @@ class Module:
                 yield name, value
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, "Module"]]:
-        """This module (named "") and all below it, each once, from the outside in."""
+        """This module (named "") and all modules below it, each once and before its own parts.
+
+        >>> from tinygrad_vg import nn
+        >>> [name for name, module in nn.Sequential(nn.Linear(2, 1), nn.Residual(nn.Tanh())).named_modules()]
+        ['', '0', '1', '1.module']
+        """
         seen: set[int] = set()
         unseen = [(prefix, self)]
         while unseen:
@@ -152,11 +172,11 @@ class Module:
                 unseen += below[::-1]
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """All parameters below this module with their dotted names; a shared one comes once."""
+        """All parameters of this module and of those below it, with their dotted names. A shared one comes once."""
         return self._named(Parameter)
 
     def named_buffers(self) -> Iterator[tuple[str, Buffer]]:
-        """All buffers below this module with their dotted names; a shared one comes once."""
+        """All buffers of this module and of those below it, with their dotted names. A shared one comes once."""
         return self._named(Buffer)
 
     def _named(self, *kinds: type[T]) -> Iterator[tuple[str, T]]:
@@ -168,20 +188,20 @@ class Module:
                     yield f"{prefix}.{name}" if prefix else name, value
 
     def parameters(self) -> Iterator[Parameter]:
-        """All parameters below this module, each once."""
+        """All parameters of this module and of those below it, each once."""
         return (parameter for _, parameter in self.named_parameters())
 
     def buffers(self) -> Iterator[Buffer]:
-        """All buffers below this module, each once."""
+        """All buffers of this module and of those below it, each once."""
         return (buffer for _, buffer in self.named_buffers())
 
     def zero_grad(self) -> None:
-        """Forget all gradients: every parameter's `.grad` becomes None."""
+        """Set the `.grad` of every parameter to None."""
         for parameter in self.parameters():
             parameter.grad = None
 
     def train(self, mode: bool = True) -> Self:
-        """Set `training` on this module and all below it, for modules that behave differently then."""
+        """Set `training` on this module and all below it, and return this module."""
         for _, module in self.named_modules():
             module.training = mode
         return self
@@ -194,7 +214,7 @@ class Module:
         """A copy of the array of every parameter and buffer, by name.
 
         Raises:
-            ValueError: if two of them have one name.
+            ValueError: if two of them have the same name.
 
         >>> from tinygrad_vg import nn
         >>> nn.LayerNorm(2).state_dict()
@@ -203,11 +223,17 @@ class Module:
         return {name: tensor.data.copy() for name, tensor in state_of(self).items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Give every parameter and buffer the array of its name in `state`, cast to the dtype that it has here.
+        """Set every parameter and buffer to a copy of the array of its name in `state`. Each keeps its own dtype.
 
         Raises:
             KeyError: if a name is missing in `state` or unknown here.
-            ValueError: if a shape differs. In both cases nothing has been changed.
+            ValueError: if a shape differs. In both cases the module is unchanged.
+
+        >>> from tinygrad_vg import nn
+        >>> layer, other = nn.Linear(3, 2, rng=0), nn.Linear(3, 2, rng=1)
+        >>> layer.load_state_dict(other.state_dict())
+        >>> bool((layer.weight.data == other.weight.data).all())
+        True
         """
         tensors = state_of(self)
         missing, unknown = sorted(tensors.keys() - state.keys()), sorted(state.keys() - tensors.keys())
@@ -221,7 +247,7 @@ class Module:
             tensors[name].data = array
 
     def __getstate__(self) -> dict[str, Any]:
-        """Copying and pickling carry everything but hooks."""
+        """Copy or pickle everything but the hooks."""
         return {name: value for name, value in vars(self).items() if name != "_forward_hooks"}
 
     def __deepcopy__(self, memo: dict[Any, Any]) -> Self:
@@ -238,7 +264,7 @@ class Module:
         return twin
 
     def extra_repr(self) -> str:
-        """What stands in the brackets of the module's repr."""
+        """The text between the brackets of the module's repr."""
         return ""
 
     def __repr__(self) -> str:
@@ -251,10 +277,10 @@ class Module:
 
 
 def state_of(module: Module) -> dict[str, Tensor]:
-    """The parameters and buffers below a module, by their dotted names: all that its state is made of.
+    """The parameters and buffers of a module and of those below it, by their dotted names: its state.
 
     Raises:
-        ValueError: if two have one name, as in an attribute {1: p, "1": q}, of which one would be lost.
+        ValueError: if two have the same name, as in an attribute {1: p, "1": q}.
     """
     state: dict[str, Tensor] = {}
     for name, tensor in module._named(Parameter, Buffer):

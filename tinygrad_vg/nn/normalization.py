@@ -1,4 +1,4 @@
-"""Normalization: layers that give what passes between layers a fixed mean and spread."""
+"""Normalization: layers whose output has a fixed mean and variance."""
 
 from typing import Any
 
@@ -11,13 +11,17 @@ from tinygrad_vg.nn.module import Module, Parameter
 class LayerNorm(Module):
     """(x − mean) / √(variance + eps) · weight + bias, over the last axis of x (Ba, Kiros & Hinton 2016).
 
-    The variance is that of the sample, divided by the number of features, as in PyTorch. Weights start as 1, biases
-    as 0. In an ensemble both are (R, features), and (B, features) or (R, B, features) becomes (R, B, features).
+    Mean and variance are taken over the features of each sample; the sum of squares is divided by the number of
+    features, as in PyTorch. The initial weights are 1, the biases 0. In an ensemble both are (R, features), and x of
+    shape (B, features) or (R, B, features) gives (R, B, features).
 
     Args:
-        features: length of the last axis.
-        eps: added to the variance, so that a row of equal values gives 0.
-        dtype: of the parameters.
+        features: the length of the last axis of x.
+        eps: a number added to the variance, so that a row of equal values gives 0.
+        dtype: the dtype of the parameters.
+
+    Raises:
+        ValueError: if there is no feature; in a call, if the last axis of x has another length.
 
     >>> import numpy as np
     >>> from tinygrad_vg import nn
@@ -38,6 +42,7 @@ class LayerNorm(Module):
         self.bias = Parameter(np.zeros(features, dtype))
 
     def forward(self, x: Any) -> Any:
+        """The normalized x, of the shape of x; in an ensemble with a member axis, (R, B, features)."""
         if x.shape[-1] != self.features:
             raise ValueError(f"{self!r} takes arrays of shape (..., {self.features}), not {x.shape}")
         centred = x - np.mean(x, axis=-1, keepdims=True)

@@ -1,4 +1,4 @@
-"""Adam: steps whose length does not depend on the gradient's magnitude."""
+"""Adam: an optimizer whose steps do not depend on the gradient's magnitude."""
 
 import math
 from numbers import Real
@@ -10,17 +10,20 @@ from tinygrad_vg.optim.optimizer import Optimizer, Params
 
 
 class Adam(Optimizer):
-    """Adam (Kingma & Ba 2015): steps of about lr, whatever the gradient's magnitude, as long as it is far above eps.
+    """Adam (Kingma & Ba 2015): a step is about lr long for every gradient whose magnitude is far above eps.
 
-    The root of the running mean of g² is kept, not the mean itself: where |g| is near the end of its type's
-    range, g² would underflow.
+    The state holds the root of the running mean v of g², not v itself: for |g| near the smallest number of its type, g²
+    would underflow.
 
     Args:
-        params: parameters, or groups of them as dicts.
-        lr: step length.
-        betas: shares kept of the running means of g and g².
-        eps: added to √v, against division by 0.
-        weight_decay: added to the gradient as weight_decay·p.
+        params: parameters, or groups of them as dicts; see `Optimizer`.
+        lr: the length of a step.
+        betas: the decay rates β₁ and β₂ of the running means of g and g².
+        eps: a number added to √v, against division by 0.
+        weight_decay: weight_decay·p is added to the gradient.
+
+    Raises:
+        ValueError: for an option out of its range.
 
     >>> from tinygrad_vg import nn, optim
     >>> p = nn.Parameter(1.0)
@@ -43,17 +46,19 @@ class Adam(Optimizer):
         super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay))
 
     def check(self, options: dict[str, Any]) -> None:
+        """Raise ValueError for options out of their range."""
         super().check(options)
         betas = options["betas"]
         if len(betas) != 2 or not all(isinstance(beta, Real) and 0 <= float(beta) < 1 for beta in betas):
             raise ValueError(f"betas must be two numbers from 0 to below 1, not {betas}")
 
     def numbers(self, options: dict[str, Any], dtype: Any) -> dict[str, Any]:
-        """Python's numbers, which leave float32 what it is; as float32 they would not do for 1 − β₂ᵗ."""
+        """The options as Python floats: they do not change the dtype float32, and 1 − β₂ᵗ needs float64."""
         betas = tuple(float(beta) for beta in options["betas"])
         return {"betas": betas, **{name: float(options[name]) for name in self.not_negative}}
 
     def update(self, p: Any, g: Any, state: dict[str, Any], options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """One step; see `Optimizer.update`. The state is {"t": step count, "mean": of g, "root": √v}."""
         (beta1, beta2), decay = options["betas"], options["weight_decay"]
         if decay:
             g = g + decay * p

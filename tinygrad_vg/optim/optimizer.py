@@ -1,7 +1,8 @@
 """The base of all optimizers: parameter groups, steps, and state dicts.
 
-An optimizer never writes into an array: a step gives each parameter a new one, and a graph that still holds the old one
-stays right. What a step computes is `update`, a pure function; `step` only loops over the parameters.
+An optimizer writes into no array. A step gives each parameter a new array, so a graph that holds the old one still
+computes the right gradients. `update` is a pure function that computes the new array; `step` calls it for each
+parameter.
 """
 
 import copy
@@ -20,19 +21,40 @@ Params = Iterable[Parameter] | Iterable[dict[str, Any]]
 
 
 class Optimizer:
-    """Base of the optimizers: parameter groups, each with its own options. A subclass gives `update` and `numbers`.
+    """Base of the optimizers. A subclass defines `update` and `numbers`.
+
+    Parameters are in groups, and each group has its own options.
 
     A step belongs to one thread. It gives each parameter its new array at once, one parameter after the other: another
     thread never sees half an array, but may see new weights in one layer and old ones in the next.
 
     Attributes:
         param_groups: dicts {"params": list of parameters, option: value, ...}; options may be changed between steps.
-        state: what is kept of each parameter from step to step.
+        state: by parameter, the dict that `update` returned in the last step.
 
     Args:
-        params: parameters, or dicts {"params": parameters, option: value, ...}; what a dict leaves out is
-            taken from the defaults.
-        defaults: the options and their values.
+        params: parameters, or dicts {"params": parameters, option: value, ...}. An option that a dict leaves out has
+            its default value.
+        defaults: the options and their default values.
+
+    Raises:
+        TypeError: if `params` holds something else than Parameters or dicts, or both.
+        ValueError: if there is no parameter, one occurs twice, or an option is unknown or out of its range.
+
+    >>> from tinygrad_vg import nn, optim
+    >>> class SignDescent(optim.Optimizer):
+    ...     not_negative = ("lr",)
+    ...     def __init__(self, params, lr):
+    ...         super().__init__(params, dict(lr=lr))
+    ...     def numbers(self, options, dtype):
+    ...         return {"lr": dtype.type(options["lr"])}
+    ...     def update(self, p, g, state, options):
+    ...         return p - options["lr"] * np.sign(g), state
+    >>> p = nn.Parameter(1.0)
+    >>> (p * p).backward()
+    >>> SignDescent([p], lr=0.25).step()
+    >>> p.item()
+    0.75
     """
 
     not_negative: ClassVar[tuple[str, ...]] = ("lr", "weight_decay")
@@ -67,38 +89,41 @@ class Optimizer:
             self.param_groups.append({"params": group["params"], **options})
         self.state: dict[Parameter, dict[str, Any]] = {}
         self._values = itemgetter(*defaults)
-        self._ready: dict[int, tuple[Any, Any, dict[str, Any]]] = {}  # a group's options, dtype, numbers
+        self._ready: dict[int, tuple[Any, Any, dict[str, Any]]] = {}  # by group: its options, dtype and numbers
 
     def check(self, options: dict[str, Any]) -> None:
-        """Raise ValueError for options that cannot be meant."""
+        """Raise ValueError for options out of their range."""
         for name in self.not_negative:
             if not (isinstance(options[name], Real) and 0 <= options[name] < math.inf):
                 raise ValueError(f"{name} must be a number ≥ 0, not {options[name]!r}")
 
     def numbers(self, options: dict[str, Any], dtype: Any) -> dict[str, Any]:
-        """What `update` takes of a group's options, for parameters of this dtype. It is called when these change."""
+        """The options that `update` is given, made of a group's options for parameters of this dtype.
+
+        It is called when the options or the dtype have changed since the last step, and not in every step.
+        """
         raise TypeError(f"{type(self).__name__} has no numbers(): define what update() takes of the options")
 
     def update(self, p: Any, g: Any, state: dict[str, Any], options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """What one step makes of a parameter; a pure function, which changes nothing that it is given.
+        """One step of one parameter. This is a pure function: it changes none of its arguments.
 
         Args:
-            p, g: the parameter and its gradient, arrays or Tensors of one shape and dtype.
-            state: what the last step's `update` returned for this parameter; {} in the first step.
-            options: what `numbers` makes of the options.
+            p, g: the parameter and its gradient, arrays or Tensors of the same shape and dtype.
+            state: the state that the last step's `update` returned for this parameter; {} in the first step.
+            options: the dict that `numbers` returned for the options of the parameter's group.
 
         Returns:
             The new p and the new state, in arrays that share no memory with p and g.
         """
-        raise TypeError(f"{type(self).__name__} has no update(): define what a step makes of a parameter")
+        raise TypeError(f"{type(self).__name__} has no update(): define the new value of a parameter in a step")
 
     def step(self) -> None:
         """Move every parameter that has a gradient.
 
         Raises:
-            ValueError: for options that have been set since the last step and cannot be meant, or a `.grad` that has
-                been set to another shape.
-            TypeError: if a parameter has been given other numbers than floats.
+            ValueError: for an option that was set out of its range since the last step, or a `.grad` that was set to
+                another shape.
+            TypeError: if a parameter was given other numbers than floats.
         """
         for i, group in enumerate(self.param_groups):
             dtype = None
@@ -113,23 +138,23 @@ class Optimizer:
                 if not isinstance(g, np.ndarray) or g.dtype is not dtype or g.shape != p.shape:
                     g = array_of(g, parameter)
                 new, state = self.update(p, g, self.state.get(parameter, {}), options)
-                parameter.data = np.asarray(new)  # NumPy makes numbers of arrays without axes
+                parameter.data = np.asarray(new)  # NumPy returns a scalar for 0-d arrays
                 if state:
                     self.state[parameter] = state
 
     def _numbers_of(self, i: int, dtype: Any) -> dict[str, Any]:
-        """The numbers of group i, checked and made anew only where its options are others than in the last step."""
+        """The result of `numbers` for group i, computed again only if the options have changed since the last step."""
         values = self._values(self.param_groups[i])
         known, known_dtype, numbers = self._ready.get(i, (None, None, {}))
         if values != known or dtype is not known_dtype:
             group = self.param_groups[i]
             self.check(group)
             numbers = self.numbers(group, dtype)
-            self._ready[i] = copy.deepcopy(values), dtype, numbers  # betas may be a list, which may change
+            self._ready[i] = copy.deepcopy(values), dtype, numbers  # a copy: betas may be a list that the user changes
         return numbers
 
     def state_dict(self) -> dict[str, Any]:
-        """All that is needed to go on later, in copies of arrays and in numbers.
+        """The state and the options, with copies of the arrays: all that is needed to continue the training later.
 
         Returns:
             {"state": {i: {name: array or number}}, "param_groups": [{"params": [i, ...], option: value}]}, where i
@@ -150,25 +175,35 @@ class Optimizer:
         }  # fmt: skip
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on from a `state_dict()` of an optimizer of the same kind, with parameters in the same order.
+        """Set state and options to those of a `state_dict()` of an optimizer of the same class.
 
-        The options become those of the state dict, also where they are arrays of one number, as after `tg.load`.
+        The parameters are matched by their order. Options may be arrays of one number, as `tg.load` returns them.
 
         Raises:
-            ValueError: if groups, options or shapes are others than here. Nothing has been changed then.
+            ValueError: if groups, options or shapes differ from those here. The optimizer is unchanged then.
+
+        >>> from tinygrad_vg import nn, optim
+        >>> p = nn.Parameter(1.0)
+        >>> optimizer = optim.SGD([p], lr=0.1)
+        >>> optimizer.load_state_dict(optim.SGD([p], lr=0.5).state_dict())
+        >>> optimizer.param_groups[0]["lr"]
+        0.5
         """
         saved = state_dict["param_groups"]
         shapes, saved_shapes = (
             [(len(g["params"]), sorted(g)) for g in groups] for groups in (self.param_groups, saved)
         )
         if shapes != saved_shapes:
-            raise ValueError(f"the state has groups (parameters, names) {saved_shapes}, this optimizer {shapes}")
+            raise ValueError(
+                f"the groups of the state (number of parameters, names) are {saved_shapes}, those of this optimizer "
+                f"{shapes}"
+            )
         options = [{name: plain(value) for name, value in group.items() if name != "params"} for group in saved]
         for of_group in options:
             self.check(of_group)
         parameters = dict(zip((i for group in saved for i in group["params"]), self._parameters(), strict=True))
         if unknown := state_dict["state"].keys() - parameters.keys():
-            raise ValueError(f"the state is of parameters {sorted(unknown)}, which are in none of its groups")
+            raise ValueError(f"the state has arrays for parameters {sorted(unknown)}, which are in none of its groups")
         state = {
             parameters[i]: {name: restored(value, parameters[i], name) for name, value in of_one.items()}
             for i, of_one in state_dict["state"].items()
@@ -181,14 +216,14 @@ class Optimizer:
         return (parameter for group in self.param_groups for parameter in group["params"])
 
     def zero_grad(self) -> None:
-        """Forget all gradients: every parameter's `.grad` becomes None."""
+        """Set the `.grad` of every parameter to None."""
         for group in self.param_groups:
             for parameter in group["params"]:
                 parameter.grad = None
 
 
 def array_of(g: Any, parameter: Parameter) -> Any:
-    """The array of a gradient, which may be a Tensor or an ExtendedArray too, in the parameter's dtype.
+    """The array of a gradient, which may also be a Tensor or an ExtendedArray, in the parameter's dtype.
 
     Raises:
         ValueError: if somebody has set `.grad` to another shape: the parameter would take it.
@@ -203,16 +238,16 @@ def array_of(g: Any, parameter: Parameter) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """An option as Python's number, or a tuple of them."""
+    """An option as a Python number, or as a tuple of Python numbers."""
     value = np.asarray(value).tolist()
     return tuple(value) if isinstance(value, list) else value
 
 
 def restored(value: Any, parameter: Parameter, name: str) -> Any:
-    """A value of a saved state: a count as Python's int, else an array of the parameter's shape and dtype.
+    """A value of a saved state: a Python int for a count, else an array of the parameter's shape and dtype.
 
     Raises:
-        ValueError: if the shape is another.
+        ValueError: if an array has another shape than the parameter.
     """
     array = np.asarray(value)
     if array.dtype.kind in "iu" and not array.ndim:

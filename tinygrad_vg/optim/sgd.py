@@ -1,4 +1,4 @@
-"""Stochastic gradient descent, with momentum, Nesterov's look ahead, and weight decay."""
+"""Stochastic gradient descent with momentum, Nesterov momentum, and weight decay."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from tinygrad_vg.optim.optimizer import Optimizer, Params
 
-_BLOCK = 1 << 16  # elements that are updated at a time: they stay in the processor's cache between two operations
+_BLOCK = 1 << 16  # elements updated at a time: they stay in the processor's cache from one operation to the next
 _LARGE = 2 * _BLOCK
 
 
@@ -15,17 +15,17 @@ class SGD(Optimizer):
 
     Nielsen's regularization parameter λ on n training samples is weight_decay = λ/n.
 
+    Without momentum a step is p ← (1 − lr·weight_decay)·p − lr·g, and there is no state.
+
     Args:
-        params: parameters, or groups of them as dicts.
-        lr: step length η.
-        momentum: share of the last step's direction that is kept; the first v is g itself.
-        weight_decay: see above.
-        nesterov: look ahead: p ← p − lr·(g + weight_decay·p + momentum·v).
+        params: parameters, or groups of them as dicts; see `Optimizer`.
+        lr: the learning rate η.
+        momentum: the factor of the last v; the first v is g + weight_decay·p.
+        weight_decay: the factor of p in the formula above.
+        nesterov: whether to use Nesterov momentum: p ← p − lr·(g + weight_decay·p + momentum·v).
 
     Raises:
-        ValueError: for a negative option, an unknown one, or Nesterov without momentum.
-
-    Without momentum a step is p ← (1 − lr·weight_decay)·p − lr·g, and nothing is kept between two.
+        ValueError: for an option out of its range, an unknown one, or Nesterov momentum without momentum.
 
     >>> from tinygrad_vg import nn, optim
     >>> p = nn.Parameter(1.0)
@@ -48,12 +48,13 @@ class SGD(Optimizer):
         super().__init__(params, dict(lr=lr, momentum=momentum, weight_decay=weight_decay, nesterov=nesterov))
 
     def check(self, options: dict[str, Any]) -> None:
+        """Raise ValueError for options out of their range, and for Nesterov momentum without momentum."""
         super().check(options)
         if options["nesterov"] and not options["momentum"]:
-            raise ValueError("nesterov looks ahead along the momentum: give momentum= too")
+            raise ValueError("nesterov=True needs momentum: pass momentum= too")
 
     def numbers(self, options: dict[str, Any], dtype: Any) -> dict[str, Any]:
-        """Arrays without axes: NumPy would make one of a Python number in every operation. What is 0 is left out."""
+        """The options as 0-d arrays, which spare NumPy a conversion in every operation. Options of 0 are left out."""
         lr, decay, momentum = (float(options[name]) for name in ("lr", "weight_decay", "momentum"))
         used = {"lr": lr, "kept": 1 - lr * decay}
         if decay:
@@ -63,6 +64,7 @@ class SGD(Optimizer):
         return {"nesterov": options["nesterov"], **{name: np.asarray(value, dtype) for name, value in used.items()}}
 
     def update(self, p: Any, g: Any, state: dict[str, Any], options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """One step; see `Optimizer.update`. The state is {"velocity": v}, or {} without momentum."""
         lr = options["lr"]
         if "momentum" not in options:
             if isinstance(p, np.ndarray) and p.size > _LARGE:
@@ -70,17 +72,17 @@ class SGD(Optimizer):
             if "weight_decay" not in options:
                 return p - lr * g, state
             new = options["kept"] * p
-            new -= lr * g  # of arrays into the new one: a third would push others out of the cache
+            new -= lr * g  # in place: another new array would push the others out of the cache
             return new, state
         if "weight_decay" in options:
             g = g + options["weight_decay"] * p
         momentum = options["momentum"]
-        v = momentum * state["velocity"] + g if "velocity" in state else +g  # a copy: g belongs to somebody else
+        v = momentum * state["velocity"] + g if "velocity" in state else +g  # +g is a copy: others hold g too
         return p - lr * (g + momentum * v if options["nesterov"] else v), {"velocity": v}
 
 
 def descended_in_blocks(p: Any, g: Any, kept: Any, lr: Any) -> Any:
-    """kept·p − lr·g, block by block: three arrays as large as an ensemble's weights would not fit into the cache."""
+    """kept·p − lr·g, computed block by block: three arrays of an ensemble's weights do not fit into the cache."""
     new = np.empty(p.shape, p.dtype)
     p, g, out = p.reshape(-1), g.reshape(-1), new.reshape(-1)
     for start in range(0, p.size, _BLOCK):

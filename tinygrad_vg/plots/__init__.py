@@ -1,7 +1,7 @@
-"""Pictures of gradients, with Matplotlib: axes in (`ax=`), axes out.
+"""Pictures of gradients with Matplotlib. Each function takes axes (`ax=`) and returns them.
 
-Without `ax` a picture gets a figure of its own, 7 × 4.5 inches. Legends and some labels stand beside the data, never
-on it; figures made with `layout="constrained"` keep room for them.
+Without `ax` a function makes a new figure of 7 × 4.5 inches. Legends and some labels are beside the axes and not on the
+data; a figure made with `layout="constrained"` has room for them.
 """
 
 from tinygrad_vg.plots.layers import blame, ladder

@@ -1,4 +1,4 @@
-"""What the pictures share: their axes, legends and ticks, and the numbers of a history that they draw."""
+"""Functions that the pictures share: new axes, legends, ticks, and the norms of a history."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ def new_axes() -> "Axes":
     """Axes of a new figure.
 
     Raises:
-        ModuleNotFoundError: if Matplotlib is not installed, with the name of the extra that brings it.
+        ModuleNotFoundError: if Matplotlib is missing; the message names the extra that installs it.
     """
     try:
         from matplotlib import pyplot
@@ -30,10 +30,10 @@ def new_axes() -> "Axes":
 
 
 def norms_of(history: History) -> Floats:
-    """The history's log10‖∂C/∂b‖, (S, L, R) with R = 1 for a single network.
+    """log10‖∂C/∂b‖ of a history, (S, L, R) with R = 1 for a single network.
 
     Raises:
-        ValueError: if there is nothing to draw.
+        ValueError: if the history is empty.
     """
     norms: Floats = np.asarray(history.log10_norm, np.float64)
     if not norms.size:
@@ -42,24 +42,24 @@ def norms_of(history: History) -> Floats:
 
 
 def finite(values: Floats) -> Floats:
-    """NaN in place of infinities: Matplotlib leaves a gap there."""
+    """The values with NaN in place of infinities, where Matplotlib then leaves a gap."""
     return np.where(np.isfinite(values), values, np.nan)
 
 
-def mark_lost(ax: "Axes", x: Iterable[float], values: Iterable[Floats]) -> None:
-    """Mark on the lower edge, for each x, whether some of its values are no finite numbers; say in the legend why."""
+def mark_edge(ax: "Axes", x: Iterable[float], values: Iterable[Floats]) -> None:
+    """Mark each x where some values are −∞ (a norm of 0), NaN or ∞ on the lower edge; the legend names the marks."""
     places: Floats = np.array([*x], np.float64)
     zero, broken = np.array([(np.isneginf(v).any(), (np.isnan(v) | np.isposinf(v)).any()) for v in values]).T
-    lost = {"exactly 0 for some": (zero, "v", "black"), "NaN or inf for some": (broken, "X", BROKEN)}
+    marks = {"exactly 0 for some": (zero, "v", "black"), "NaN or inf for some": (broken, "X", BROKEN)}
     named = ax.get_legend_handles_labels()[1]
-    for label, (where, marker, color) in lost.items():
+    for label, (where, marker, color) in marks.items():
         if where.any():
             ax.plot(places[where], np.zeros(where.sum()), marker, ms=5, color=color, zorder=3, clip_on=False,
                     transform=ax.get_xaxis_transform(), label=None if label in named else label)  # fmt: skip
 
 
 def legend_below(ax: "Axes", title: str | None = None, handles: Sequence[Any] | None = None) -> None:
-    """A legend under the x-axis's label: of `handles`, or of what has a label; none if there is nothing."""
+    """Add a legend below the label of the x-axis, of `handles` or of all artists with a label, if there are any."""
     handles = ax.get_legend_handles_labels()[0] if handles is None else handles
     if handles:
         ax.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0), borderaxespad=4.1, frameon=False,
@@ -67,7 +67,7 @@ def legend_below(ax: "Axes", title: str | None = None, handles: Sequence[Any] | 
 
 
 def beside(ax: "Axes", words: str, y: float) -> None:
-    """Words at the height of y, to the right of the axes, where no data are."""
+    """Write words to the right of the axes, at the height of y."""
     ax.annotate(words, (1, y), (4, 0), ("axes fraction", "data"), "offset points", va="center", size="small",
                 annotation_clip=True)  # fmt: skip
 

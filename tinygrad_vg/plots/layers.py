@@ -1,4 +1,4 @@
-"""Pictures layer by layer: the ladder, and what is to blame for each of its steps."""
+"""Pictures layer by layer: the gradient against the layer, and the causes of its change in each step."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -11,13 +11,13 @@ from tinygrad_vg.instruments.accounts import Row
 from tinygrad_vg.instruments.history import History
 from tinygrad_vg.instruments.theory import MeanField
 from tinygrad_vg.notation import Floats, decades, quantiles
-from tinygrad_vg.plots.axes import DECADES, beside, finite, layer_ticks, legend_below, mark_lost, new_axes, norms_of
+from tinygrad_vg.plots.axes import DECADES, beside, finite, layer_ticks, legend_below, mark_edge, new_axes, norms_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _FLOATS = (np.float16, np.float32, np.float64)
-_ROWS_WITH_LABELS = 20  # more bars are too thin for a word each
+_ROWS_WITH_LABELS = 20  # with more bars, each is too thin for a label
 
 
 def ladder(
@@ -27,27 +27,27 @@ def ladder(
     color: Any = None,
     theory: MeanField | None = None,
 ) -> "Axes":
-    """Draw log10‖∂C/∂b‖ against the layer: the median, and the band from 5 to 95 %, of all steps and members.
+    """Draw log10‖∂C/∂b‖ against the layer: the median and the band from 5 to 95 % over all rows and members.
 
-    Slice the history first to choose: `ladder(history[0, :-1])` is the start of training without the output layer.
-    Several ladders may be drawn on the same axes. The smallest normal numbers of float16, float32 and float64 are
-    thin lines where they are in range. A layer is marked on the lower edge if some of its gradients are exactly 0,
+    Slice the history to choose rows and layers: `ladder(history[0, :-1])` draws the first backward without the output
+    layer. Several ladders may be drawn on the same axes. Thin lines show the smallest normal numbers of float16,
+    float32 and float64 that are in range. A layer is marked on the lower edge if some of its gradients are exactly 0,
     NaN or infinite; NaN is left out of median and band.
 
     Args:
-        history: of a network or an ensemble.
+        history: the history of a network or an ensemble.
         ax: Matplotlib axes to draw on; new ones by default.
-        label: names the line in the legend.
-        color: of line and band.
-        theory: a prediction, drawn dashed through the median of the highest layer shown, its 90 % band dotted. It
-            may have more layers than the history.
+        label: the name of the line in the legend.
+        color: the colour of line and band.
+        theory: a prediction. It is drawn dashed through the median of the highest layer shown, with a dotted 90 % band.
+            It may have more layers than the history.
 
     Returns:
-        The axes. Their title is the slope of the last ladder drawn, in decades a layer, from the median of its
-        lowest to that of its highest layer.
+        The axes. The title is the slope of the last ladder drawn, in decades per layer, from the median of its first
+        layer to the median of its last layer.
 
     Raises:
-        ValueError: if the history is empty, or the theory lacks layers of it.
+        ValueError: if the history is empty, or the theory lacks some of its layers.
         ModuleNotFoundError: if there is no `ax` and no Matplotlib.
 
     >>> from matplotlib.figure import Figure
@@ -69,10 +69,10 @@ def ladder(
     ax.fill_between(layers, low, high, alpha=0.2, lw=0, color=line.get_color())
     if theory is not None and len(known):
         _draw_theory(ax, theory, median[known[-1]])
-    mark_lost(ax, layers, per_layer)
+    mark_edge(ax, layers, per_layer)
     bottom, top = (np.nanmin([low, median]), np.nanmax([median, high])) if len(known) else (-1.0, 0.0)
     if np.floor(top) - np.ceil(bottom) < 1 or not len(known):
-        # Up to whole decades: a flat ladder looks flat, and two gridlines have numbers.
+        # Show at least one whole decade, so that a flat ladder looks flat and two gridlines have numbers.
         ax.update_datalim([(layers[0], np.floor(bottom)), (layers[-1], max(np.ceil(top), np.floor(bottom) + 1))])
     _decade_grid(ax)
     _draw_floors(ax)
@@ -90,7 +90,7 @@ def ladder(
 
 
 def _between(theory: MeanField, first: int, last: int) -> MeanField:
-    """The prediction for these layers alone."""
+    """The part of a prediction from layer `first` to layer `last`."""
     if not {first, last} <= set(theory.layers):
         raise ValueError(
             f"the theory is of layers {theory.layers[0]} to {theory.layers[-1]}, the history of {first} to {last}: "
@@ -109,7 +109,7 @@ def _draw_theory(ax: "Axes", theory: MeanField, anchor: float) -> None:
 
 
 def _decade_grid(ax: "Axes") -> None:
-    """A gridline for each decade, if there are not too many, and for each layer that has its number on the axis."""
+    """Draw a gridline for each decade, if there are not too many, and for each layer with a tick."""
     from matplotlib.ticker import MaxNLocator
 
     ax.yaxis.set_major_locator(MaxNLocator(8, integer=True, steps=[1, 2, 5, 10]))
@@ -123,7 +123,7 @@ def _decade_grid(ax: "Axes") -> None:
 
 
 def _draw_floors(ax: "Axes") -> None:
-    """The smallest normal number of each float type, once, if it is in range."""
+    """Draw a line at the smallest normal number of each float type that is in range, if there is none yet."""
     bottom, top = ax.get_ylim()
     for kind in _FLOATS:
         floor = float(np.log10(np.finfo(kind).tiny.astype(np.float64)))
@@ -134,24 +134,24 @@ def _draw_floors(ax: "Axes") -> None:
 
 
 def _statistic(steps: int, members: int) -> str | None:
-    """Of how much the median is."""
+    """What median and band are taken over, in words; None if there is only one row and member."""
     counts = [f"{n} {unit}" for n, unit in ((steps, "steps"), (members, "members")) if n > 1]
     return f"median and 5-95 % of {' × '.join(counts)}" if counts else None
 
 
 def blame(ledger: Iterable[Row], ax: "Axes | None" = None) -> "Axes":
-    """Draw what the weights and the activation take from the gradient in each step towards the input, as bars.
+    """Draw as bars by how many decades weights and activations change the gradient in each step towards the input.
 
-    The upper bar is the last step, that to layer 1. Where both parts have the same sign, that of the activation
-    begins where that of the weights ends; a dot is their sum. For an ensemble bars are means over the members whose
-    step is a number; a step without one has a word ("dead", "underflow", "not finite", "not computed") and no bar.
+    The uppermost bar is the step to layer 1. If both changes have the same sign, the bar of the activation begins where
+    that of the weights ends; a dot shows their sum. For an ensemble the bars are means over the members whose step has
+    no cause (see `Row.cause`). A step with a cause in all members has that word and no bar.
 
     Args:
-        ledger: a ledger that has heard a backward, or rows of one.
+        ledger: a ledger that has heard a backward, or rows of a ledger.
         ax: Matplotlib axes to draw on; new ones by default.
 
     Returns:
-        The axes. If each step has a bar, the title is what the bars sum to.
+        The axes. If every step has a bar, the title has the sums of the bars.
 
     Raises:
         ValueError: if there is no step: the network has one layer.
@@ -165,7 +165,7 @@ def blame(ledger: Iterable[Row], ax: "Axes | None" = None) -> "Axes":
     """
     rows = list(ledger)
     if not rows:
-        raise ValueError("the ledger has no step: it takes two layers at least")
+        raise ValueError("the ledger has no step: a step needs two layers")
     causes = [row.cause if isinstance(row.cause, tuple) else (row.cause,) for row in rows]
     weights, activation = np.array([_means(row, cause) for row, cause in zip(rows, causes, strict=True)]).T
     ax = new_axes() if ax is None else ax
@@ -196,7 +196,7 @@ def blame(ledger: Iterable[Row], ax: "Axes | None" = None) -> "Axes":
 
 
 def _means(row: Row, causes: tuple[str | None, ...]) -> tuple[float, float]:
-    """The row's weights and activation, mean of the members whose step is a number; NaN if none is."""
+    """`weights` and `activation` of a row, as means over the members without a cause; NaN if there are none."""
     sound = np.array([cause is None for cause in causes])
     if not sound.any():
         return np.nan, np.nan
@@ -205,11 +205,11 @@ def _means(row: Row, causes: tuple[str | None, ...]) -> tuple[float, float]:
 
 
 def _write_causes(ax: "Axes", layers: Sequence[int], causes: list[tuple[str | None, ...]]) -> None:
-    """Beside the bars, why a step is no number; many thin neighbouring bars share their words."""
+    """Write the causes beside the bars. If the bars are thin, neighbouring bars share one label."""
     counts = [Counter(cause for cause in row if cause) for row in causes]
     runs: list[list[int]] = [[place] for place, count in enumerate(counts) if count]
     if len(causes) > _ROWS_WITH_LABELS:
-        runs = [list(run) for lost, run in groupby(range(len(counts)), lambda place: bool(counts[place])) if lost]
+        runs = [list(run) for marked, run in groupby(range(len(counts)), lambda place: bool(counts[place])) if marked]
     for run in runs:
         words = [f"layers {layers[run[0]]}-{layers[run[-1]]}:"] if len(run) > 1 else []
         for cause in dict.fromkeys(cause for place in run for cause in counts[place]):

@@ -1,4 +1,4 @@
-"""Pictures of neurons: a bar for each one's gradient, and the slope of an activation."""
+"""Pictures of neurons: a bar for the gradient of each neuron, and the slope of an activation."""
 
 from collections.abc import Iterable
 from fractions import Fraction
@@ -6,34 +6,34 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_vg.engine import Tensor, grad
+from tinygrad_vg import nn
+from tinygrad_vg.engine import Tensor, cotangents
 from tinygrad_vg.instruments.theory import Activation
-from tinygrad_vg.nn import Module
 from tinygrad_vg.notation import BROKEN
 from tinygrad_vg.plots.axes import beside, layer_ticks, legend_below, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_LONGEST = 0.5  # the longest bar, of the distance between neurons
-_COLUMNS_WITH_CIRCLES = 14  # more are too narrow for circles that bars fit into
+_LONGEST = 0.5  # the length of the longest bar, as a share of the distance between neurons
+_COLUMNS_WITH_CIRCLES = 14  # with more columns, circles would be too small for the bars
 _REACH = 8.0  # slopes are drawn for z from −8 to 8
 
 
 def neuron_bars(gradients: Iterable[Any], ax: "Axes | None" = None, top: int = 6) -> "Axes":
-    """Draw Nielsen's diagram: a column of neurons for each layer, on each neuron a bar as long as its |∂C/∂b|.
+    """Draw Nielsen's diagram: a column of neurons for each layer, with a bar of length |∂C/∂b| on each neuron.
 
-    All bars have one linear scale, as in the book: what is short here learns slowly. A bar too short to be seen is
-    a line at the neuron's place; NaN and inf are magenta crosses.
+    All bars have the same linear scale, as in the book; a neuron with a short bar learns slowly. A bar that is too
+    short to be seen is a line at the neuron's place. NaN and inf are magenta crosses.
 
     Args:
-        gradients: ∂C/∂b of one step, a vector (n,) for each layer, that of layer 1 first. Of a history with values:
-            `[of_layer[0] for of_layer in history.values]`.
+        gradients: ∂C/∂b of one backward, a vector (n,) for each layer, layer 1 first. From a history with values they
+            are `[of_layer[0] for of_layer in history.values]`.
         ax: Matplotlib axes to draw on; new ones by default.
-        top: how many neurons of each layer are shown, the first ones.
+        top: the number of neurons to show of each layer, from the first one on.
 
     Returns:
-        The axes. The title says how much the longest bar is.
+        The axes. The title has the value of the longest bar.
 
     Raises:
         ValueError: if there is no layer, a gradient is not a vector, or `top` is less than 1.
@@ -48,7 +48,9 @@ def neuron_bars(gradients: Iterable[Any], ax: "Axes | None" = None, top: int = 6
     vectors = [np.asarray(gradient, np.float64) for gradient in gradients]
     shapes = [vector.shape for vector in vectors]
     if not vectors or any(len(shape) != 1 for shape in shapes):
-        raise ValueError(f"neuron_bars takes a vector of ∂C/∂b for each layer, of one step and member, not {shapes}")
+        raise ValueError(
+            f"neuron_bars takes a vector of ∂C/∂b for each layer, of one backward and one member, not {shapes}"
+        )
     numbers = [
         (layer, i, abs(value)) for layer, vector in enumerate(vectors, 1) for i, value in enumerate(vector[:top])
     ]
@@ -79,20 +81,20 @@ def neuron_bars(gradients: Iterable[Any], ax: "Axes | None" = None, top: int = 6
 
 
 def slope_curve(activation: Activation, ax: "Axes | None" = None) -> "Axes":
-    """Draw the slope of an activation, σ′(z), for z from −8 to 8, its maximum marked: 1/4 for the sigmoid.
+    """Draw the slope of an activation, σ′(z), for z from −8 to 8, and mark its maximum, 1/4 for the sigmoid.
 
     Several curves may be drawn on the same axes.
 
     Args:
         activation: an elementwise module such as `nn.Sigmoid()`, or its class, or any function of Tensors such as
-            `np.sin`. Its slope comes from the engine.
+            `np.sin`. The engine computes the slope.
         ax: Matplotlib axes to draw on; new ones by default.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: if the activation is not elementwise, or has no finite slope there.
+        ValueError: if the activation is not elementwise, or has no finite slope between −8 and 8.
         ModuleNotFoundError: if there is no `ax` and no Matplotlib.
 
     >>> from matplotlib.figure import Figure
@@ -106,8 +108,8 @@ def slope_curve(activation: Activation, ax: "Axes | None" = None) -> "Axes":
     with np.errstate(all="ignore"):  # a function may not be defined everywhere
         y = function(x)
         if not isinstance(y, Tensor) or y.shape != z.shape:
-            raise ValueError(f"{function!r} is not elementwise: it makes {getattr(y, 'shape', y)!r} of {z.shape}")
-        (slope,) = grad(y, x, np.ones(z.shape))
+            raise ValueError(f"{function!r} is not elementwise: it returns {getattr(y, 'shape', y)!r} for {z.shape}")
+        slope = np.asarray(cotangents(y, np.ones(z.shape), of=[x])[x])
     slope = np.where(np.isfinite(y.data), slope, np.nan)
     known = np.where(np.isfinite(slope), slope, -np.inf)
     largest = float(known.max())
@@ -115,11 +117,11 @@ def slope_curve(activation: Activation, ax: "Axes | None" = None) -> "Axes":
         raise ValueError(f"{function!r} has no finite slope between {-_REACH:g} and {_REACH:g}")
     ax = new_axes() if ax is None else ax
 
-    name = type(function).__name__.lower() if isinstance(function, Module) else getattr(function, "__name__", "φ")
-    (line,) = ax.plot(z, slope, label=f"{'σ' if name == 'sigmoid' else name}′(z)")
+    found = nn.Activation.of(y)  # also of a function such as ops.sigmoid
+    (line,) = ax.plot(z, slope, label=f"{found.symbol if found else getattr(function, '__name__', 'φ')}′(z)")
     ax.axhline(largest, ls="--", lw=0.8, color=line.get_color())
     peaks = np.flatnonzero(known == largest)
-    if len(peaks) == 1 and 0 < peaks[0] < len(z) - 1:  # neither a whole range, as ReLU's, nor where the drawing ends
+    if len(peaks) == 1 and 0 < peaks[0] < len(z) - 1:  # mark a single maximum that is not at an end of the curve
         ax.plot(z[peaks], [largest], "o", ms=5, color=line.get_color())
     fraction = Fraction(largest).limit_denominator(9)
     note = f"largest: {fraction}" if abs(fraction - largest) < 1e-9 else f"largest: {largest:.3g}"

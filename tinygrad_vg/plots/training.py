@@ -1,4 +1,4 @@
-"""Pictures of a whole training: how fast each layer learns, as lines and as a map of colours."""
+"""Pictures of a whole training: the gradient of each layer over time, as lines and as a heat map."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -8,30 +8,30 @@ from numpy.typing import NDArray
 
 from tinygrad_vg.instruments.history import History
 from tinygrad_vg.notation import BROKEN, Floats, quantiles
-from tinygrad_vg.plots.axes import DECADES, layer_ticks, legend_below, mark_lost, new_axes, norms_of
+from tinygrad_vg.plots.axes import DECADES, layer_ticks, legend_below, mark_edge, new_axes, norms_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
 
-_POINTS, _COLUMNS = 60, 200  # that a long history is drawn in
-_NAMED = 12  # lines that a legend can name
+_POINTS, _COLUMNS = 60, 200  # the largest numbers of points of a line and of columns of a heat map
+_NAMED = 12  # the largest number of lines that a legend names
 
 
 def learning_speed(history: History, ax: "Axes | None" = None, steps_per_epoch: int = 1) -> "Axes":
-    """Draw log10‖∂C/∂b‖ of each layer over time, one line a layer.
+    """Draw log10‖∂C/∂b‖ of each layer over time, with one line for each layer.
 
-    A long history is drawn in at most 60 points, each the mean over neighbouring steps: single mini-batches are
-    noisy. Members are averaged in the same way (a mean of decades is a geometric mean of norms). What is exactly 0,
-    NaN or infinite is left out of the means, and its time is marked on the lower edge.
+    A history of more than 60 rows is drawn with 60 points, each the mean over neighbouring rows, because single
+    mini-batches are noisy. Members are averaged too; a mean of decades is a geometric mean of norms. Gradients that are
+    exactly 0, NaN or infinite are left out of the means, and their times are marked on the lower edge.
 
     Args:
-        history: of a network or an ensemble.
+        history: the history of a network or an ensemble.
         ax: Matplotlib axes to draw on; new ones by default.
-        steps_per_epoch: backwards in an epoch; with 1, as in full-batch descent, time is counted in steps.
+        steps_per_epoch: the number of backwards in an epoch. With 1, as in full-batch descent, time is in steps.
 
     Returns:
-        The axes. The lines of more than 12 layers have a colour bar in place of names in a legend.
+        The axes. With more than 12 layers a colour bar replaces the legend.
 
     Raises:
         ValueError: if the history is empty, or `steps_per_epoch` less than 1.
@@ -53,9 +53,9 @@ def learning_speed(history: History, ax: "Axes | None" = None, steps_per_epoch: 
     shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(history.layers)))
     few = len(history.layers) <= _NAMED
     marker = "o" if len(times) == 1 else None  # one point makes no line
-    for i, layer in reversed([*enumerate(history.layers)]):  # the last layer on top in the legend, as in the plot
+    for i, layer in reversed([*enumerate(history.layers)]):  # the last layer first: at the top of the legend
         ax.plot(times, means[:, i], marker=marker, color=shades[i], label=f"layer {layer}" if few else None)
-    mark_lost(ax, times, [norms[group] for group in groups])
+    mark_edge(ax, times, [norms[group] for group in groups])
     _name_time(ax, steps_per_epoch)
     ax.set_ylabel(DECADES)
     ax.ticklabel_format(axis="y", useOffset=False)
@@ -69,19 +69,19 @@ def learning_speed(history: History, ax: "Axes | None" = None, steps_per_epoch: 
 
 
 def heat_map(history: History, ax: "Axes | None" = None, steps_per_epoch: int = 1) -> "Axes":
-    """Draw log10‖∂C/∂b‖ as a map of colours, time to the right and layers upwards.
+    """Draw log10‖∂C/∂b‖ as a heat map, with time to the right and layers upwards.
 
-    A cell is the median over the members, and over neighbouring steps of a history of more than 200. NaN is left
-    out; a cell where nothing else is, or where the median is infinite, is magenta, and white where the median
-    gradient is exactly 0. The title says when the first NaN or inf was seen, in whatever member.
+    A cell is the median over the members; for a history of more than 200 rows it is also the median over neighbouring
+    rows. NaN is left out of the median. A cell with only NaN, or with an infinite median, is magenta; a cell whose
+    median gradient is exactly 0 is white. The title has the time of the first NaN or inf in any member.
 
     Args:
-        history: of a network or an ensemble.
+        history: the history of a network or an ensemble.
         ax: Matplotlib axes to draw on; new ones by default.
-        steps_per_epoch: backwards in an epoch; with 1, as in full-batch descent, time is counted in steps.
+        steps_per_epoch: the number of backwards in an epoch. With 1, as in full-batch descent, time is in steps.
 
     Returns:
-        The axes; the colour bar beside them counts in decades.
+        The axes. The colour bar beside them is in decades.
 
     Raises:
         ValueError: if the history is empty, or `steps_per_epoch` less than 1.
@@ -116,9 +116,9 @@ def heat_map(history: History, ax: "Axes | None" = None, steps_per_epoch: int = 
     _number_layers(ax.yaxis, history.layers)
     _name_time(ax, steps_per_epoch)
     ax.set_ylabel("layer (1 = input side)")
-    lost = np.isnan(norms) | np.isposinf(norms)
-    if lost.any():
-        first = steps[np.argmax(lost.any(axis=(1, 2)))]
+    nonfinite = np.isnan(norms) | np.isposinf(norms)
+    if nonfinite.any():
+        first = steps[np.argmax(nonfinite.any(axis=(1, 2)))]
         ax.set_title(f"the first NaN or inf at {_unit(steps_per_epoch)} {first:.4g}")
     states = {("exactly 0", "white"): zero.any(), ("NaN or inf", BROKEN): not np.isfinite(cells.T[~zero]).all()}
     patches = [Patch(facecolor=color, edgecolor="black", lw=0.8, label=label)
@@ -128,7 +128,7 @@ def heat_map(history: History, ax: "Axes | None" = None, steps_per_epoch: int = 
 
 
 def _epochs(history: History, steps_per_epoch: int) -> Floats:
-    """The time of each step."""
+    """The time of each row, in steps or epochs."""
     if not steps_per_epoch >= 1:
         raise ValueError(f"steps_per_epoch counts backwards, 1 or more, not {steps_per_epoch!r}")
     times: Floats = np.asarray(history.steps) / steps_per_epoch
@@ -145,26 +145,26 @@ def _unit(steps_per_epoch: int) -> str:
 
 
 def _groups(steps: int, most: int) -> list[NDArray[np.intp]]:
-    """The positions of neighbouring steps that are drawn as one."""
+    """The positions of neighbouring rows that are drawn as one."""
     return np.array_split(np.arange(steps), min(most, steps))
 
 
 def _edges(times: Floats, groups: list[NDArray[np.intp]]) -> Floats:
-    """Where the groups meet on the axis of time, and the two ends."""
+    """The times at which neighbouring groups meet, with the two ends of the axis."""
     half = (times[1] - times[0]) / 2 if len(times) > 1 else 0.5
     inner = [(times[group[0] - 1] + times[group[0]]) / 2 for group in groups[1:]]
     return np.array([times[0] - half, *inner, times[-1] + half])
 
 
 def _finite_mean(norms: Floats) -> Floats:
-    """The mean of each layer's finite numbers in (steps, L, R); NaN where there is none."""
+    """The mean of the finite numbers of each layer, (rows, L, R) → (L,); NaN where there are none."""
     sound = np.isfinite(norms)
     sums, counts = np.where(sound, norms, 0.0).sum(axis=(0, 2)), sound.sum(axis=(0, 2))
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
 def _layer_bar(ax: "Axes", layers: Sequence[int], shades: Any) -> None:
-    """A colour bar that numbers the lines' colours."""
+    """Draw a colour bar that gives the layer of each line's colour."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import ListedColormap, Normalize
 
@@ -173,6 +173,6 @@ def _layer_bar(ax: "Axes", layers: Sequence[int], shades: Any) -> None:
 
 
 def _number_layers(axis: "Axis", layers: Sequence[int]) -> None:
-    """Numbers of layers, at their positions from 0."""
+    """Label an axis with layer numbers, at the layers' positions from 0."""
     numbers = layer_ticks(layers)
     axis.set_ticks([layers.index(layer) for layer in numbers], [str(layer) for layer in numbers])

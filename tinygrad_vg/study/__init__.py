@@ -1,4 +1,4 @@
-"""Studies: many trainings at once, over the cores of a machine."""
+"""Studies: many trainings at once, on all cores of a machine."""
 
 from tinygrad_vg.study.tasks import Report, run_tasks
 

@@ -1,4 +1,4 @@
-"""Tasks in processes, with a progress bar and the time left for each, and nothing lost when Ctrl-C comes."""
+"""Tasks in processes, each with a progress bar and its remaining time. Ctrl-C loses no results."""
 
 import multiprocessing
 import queue
@@ -7,35 +7,36 @@ from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
-Report = Callable[[float], bool]  # takes the share that is done, and says whether to end
+Report = Callable[[float], bool]  # takes the share of the work that is done, and returns whether to end
 Task = tuple[Callable[..., Any], tuple[Any, ...]]
 
-_channel: tuple[Any, Any] | None = None  # in a worker: the queue of reports, and the event that says stop
+_channel: tuple[Any, Any] | None = None  # in a worker: the queue of reports, and the event that asks to stop
 
 
 def run_tasks(
     tasks: Mapping[Hashable, Task], workers: int, on_result: Callable[[dict[Hashable, Any]], None]
 ) -> tuple[dict[Hashable, Any], bool]:
-    """Run tasks in processes of their own and show how far they are.
+    """Run tasks in worker processes and show their progress.
 
-    A task is (function, args); the function is called as `function(*args, report=report)` and now and then calls
-    `report(share)` with the share of its work that is done. Where that returns True, the user has asked for an end:
-    the function then returns what it has. Functions, arguments and results must be picklable.
+    A task is (function, args). The function is called as `function(*args, report=report)`, and calls `report(share)`
+    from time to time with the share of its work that is done. When `report` returns True, the user has pressed Ctrl-C,
+    and the function returns the results that it has. Functions, arguments and results must be picklable.
 
     Args:
-        tasks: by a key that names the task; a tuple is shown with commas.
-        workers: the number of processes. Give NumPy one thread in each (`OMP_NUM_THREADS=1`).
-        on_result: called with all results so far when another one has come, to save them.
+        tasks: the tasks by key. The key names the task on the screen; a tuple is shown with commas.
+        workers: the number of processes. NumPy should use one thread in each (`OMP_NUM_THREADS=1`).
+        on_result: called with all results so far after each new result, to save them.
 
     Returns:
-        The results by key, and whether Ctrl-C cut them short: then those of the tasks that had begun.
+        The results by key, and whether Ctrl-C has interrupted the tasks. In that case there are results only of the
+        tasks that had begun.
 
     Raises:
-        ModuleNotFoundError: without Rich, with the name of the extra that brings it.
-        Exception: whatever a task raises; the other tasks are asked to end.
+        ModuleNotFoundError: if Rich is missing; the message names the extra that installs it.
+        Exception: any exception that a task raises; the other tasks are asked to end.
     """
     bars = _progress()
-    # Started afresh, workers are the same on every system, and no lock is copied while a thread holds it.
+    # Spawned workers are the same on every system, and no lock is copied while a thread holds it.
     context = multiprocessing.get_context("spawn")
     reports, stop = context.Queue(), context.Event()
     results: dict[Hashable, Any] = {}
@@ -85,14 +86,14 @@ def _label(key: Hashable) -> str:
 
 
 def _start(reports: Any, stop: Any) -> None:
-    """Ctrl-C reaches every process; only the main one answers it, and tells the workers by `stop`."""
+    """Initialize a worker. Ctrl-C reaches every process; workers ignore it, and the main process sets `stop`."""
     global _channel
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _channel = reports, stop
 
 
 def _run(key: Hashable, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-    """A task, in a worker."""
+    """Run a task in a worker."""
     assert _channel is not None
     reports, stop = _channel
 
