@@ -57,6 +57,13 @@ def test_a_power_of_zero_falls_without_end_in_its_negative_exponent():
     assert b.grad.tolist() == [-np.inf, 0, 0]
 
 
+def test_an_exponent_may_be_a_list():
+    t = leaf([2.0, 3.0])
+    np.sum(t ** [2, 3]).backward(create_graph=True)
+    assert t.grad.data.tolist() == [4, 27]
+    np.testing.assert_allclose(tg.grad([2.0, 3.0] ** t, t, np.ones(2))[0], np.log([2, 3]) * [4, 27])
+
+
 # Matrices and masks.
 
 NOT_PLAIN = {

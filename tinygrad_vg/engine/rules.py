@@ -106,8 +106,14 @@ def std_vjp(g: Any, y: Any, a: Any, axis: Any = None, *, ddof: float = 0, keepdi
     return var_vjp(0.5 * g / np.where(y == 0, math.inf, y), y, a, axis, ddof=ddof, keepdims=keepdims)
 
 
+def of_list(a: Any) -> Any:
+    """The array of a list, which has no arithmetic; all else as it is."""
+    return np.asarray(a) if isinstance(a, list) else a
+
+
 def power_base_vjp(g: Any, y: Any, a: Any, b: Any) -> Any:
     """g · b aᵇ⁻¹, the derivative with respect to the base."""
+    b = of_list(b)
     origin = np.logical_and(a == 0, b == 0)
     return g * b * (a + origin) ** (b - 1)  # at a = b = 0 it computes 0 · 1⁻¹ = 0 in place of 0 · 0⁻¹ = NaN
 
@@ -132,7 +138,8 @@ def clip_max_vjp(g: Any, y: Any, a: Any, a_min: Any, a_max: Any, *, min: Any = N
 
 def power_exponent_vjp(g: Any, y: Any, a: Any, b: Any) -> Any:
     """g · aᵇ log a, the derivative with respect to the exponent."""
-    origin = np.logical_and(a == 0, b >= 0)  # where y keeps its value when b moves: 0 · log 1; 0⁻¹ falls without end
+    a = of_list(a)
+    origin = np.logical_and(a == 0, b >= 0)  # there y is 0 or 1 and b moves nothing; 0⁻¹ falls without end
     # The product with ones gives a Python number the dtype of y; np.log of a Python number would be float64.
     return g * y * np.log(a * np.ones_like(y) + origin)
 

@@ -12,6 +12,9 @@ from tinygrad_vg.engine import HookHandle, Tensor
 class Parameter(Tensor):
     """A Tensor that belongs to a module and is trained: it requires gradients.
 
+    Two parameters that begin with one array do not stay equal: a step gives each of them an array of its own. Weights
+    are tied by one Parameter at both places.
+
     >>> from tinygrad_vg import nn
     >>> nn.Parameter([0.0, 1.0])
     Parameter([0., 1.], requires_grad=True)
