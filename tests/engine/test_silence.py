@@ -165,6 +165,13 @@ def test_the_variance_of_one_number_with_one_degree_taken_has_no_slope():
     assert np.isnan(t.grad)
 
 
+@pytest.mark.parametrize("shape", [(0,), (0, 3), (3, 0)], ids=str)
+def test_a_softmax_of_nothing_is_nothing(shape):
+    t = leaf(np.zeros(shape))
+    ops.log_softmax(t).backward(np.zeros(shape))
+    assert t.grad.shape == shape
+
+
 def test_an_empty_batch_passes_a_normalization():
     norm, x = nn.LayerNorm(3), leaf(np.zeros((0, 3)))
     np.sum(norm(x)).backward()

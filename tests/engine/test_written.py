@@ -8,13 +8,14 @@ import pytest
 
 import tinygrad_vg as tg
 from tinygrad_vg import nn, optim
-from tinygrad_vg.engine.written import WRITTEN
+from tinygrad_vg.engine import graph
+from tinygrad_vg.engine.written import writes
 
 
 @pytest.fixture(autouse=True)
 def _no_writes_of_others():
     gc.collect()
-    WRITTEN.clear()
+    writes.arrays.clear()
 
 
 def leaf(*numbers):
@@ -65,13 +66,32 @@ def test_descent_by_hand_is_not_disturbed():
         y.backward()
 
 
+def test_rows_of_one_array_are_written_into_alone():
+    rows = np.ones((2, 3))
+    w, u = tg.Tensor(rows[0], requires_grad=True), tg.Tensor(rows[1], requires_grad=True)
+    y, z = w * w, u * u
+    w.data *= 2
+    z.backward(np.ones(3))
+    assert u.grad.tolist() == [2, 2, 2]
+    with pytest.raises(RuntimeError, match="written"):
+        y.backward(np.ones(3))
+
+
+def test_descent_by_hand_costs_no_look_at_every_node(monkeypatch):
+    """The graph of a step is younger than the writes of the last."""
+    w = leaf(1.0)
+    w.data *= 2
+    monkeypatch.setattr(graph, "check", None)
+    np.sum(w * w).backward()
+
+
 def test_what_was_written_is_forgotten_with_its_array():
     w = leaf(1.0)
     w.data *= 2
-    assert len(WRITTEN) == 1
+    assert len(writes.arrays) == 1
     del w
     gc.collect()
-    assert not WRITTEN
+    assert not writes.arrays
 
 
 def test_other_tensors_and_rebound_data_are_right():
@@ -92,7 +112,7 @@ def test_an_optimizer_leaves_no_trace():
     for _ in range(2):
         nn.MSELoss()(net(np.ones((4, 3))), np.ones((4, 1))).backward()
         descent.step()
-    assert not WRITTEN
+    assert not writes.arrays
 
 
 WRITES = {

@@ -18,7 +18,7 @@ from tinygrad_vg.engine.arrays import as_array, check_floats
 from tinygrad_vg.engine.hooks import LISTENERS, Gradient, Hook, Walk, call_hooks
 from tinygrad_vg.engine.operations import Operation, Recordable, Rule
 from tinygrad_vg.engine.recording import recording
-from tinygrad_vg.engine.written import WRITTEN, check, checksums, orders
+from tinygrad_vg.engine.written import check, checksums, orders, writes
 
 Edge = tuple[int, Any, Rule]  # the argument's index, the argument (a vertex), its rule
 
@@ -205,7 +205,7 @@ def _visit(
             g = call_hooks(vertex, g, mode)
         if vertex in wanted:
             kept[vertex] = g
-        if WRITTEN or node.checksums is not None:
+        if writes.latest > node.order or node.checksums is not None:
             check(node)
         values, kwargs = node.values, node.kwargs
         arguments = (g, node.output, *values) if seen is None else (g, *seen(vertex, node))

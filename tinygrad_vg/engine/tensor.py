@@ -22,7 +22,7 @@ from tinygrad_vg.engine.graph import PLAIN, Call, Edge, Node, Plain, added, owne
 from tinygrad_vg.engine.hooks import Hook, HookHandle
 from tinygrad_vg.engine.operations import OPERATIONS, undefined, why_no_gradient
 from tinygrad_vg.engine.recording import recording
-from tinygrad_vg.engine.written import note
+from tinygrad_vg.engine.written import writes
 
 ACCUMULATING = threading.RLock()  # held while a backward adds to the `.grad` of its leaves
 
@@ -140,7 +140,7 @@ class Tensor(Arithmetic["Tensor"]):
 
     def _assign(self, array: Any) -> None:
         if array is self._data:  # `t.data *= 2` has written into it
-            note(array)
+            writes.add(array)
         self._data = array
 
     data = property(attrgetter("_data"), _assign)

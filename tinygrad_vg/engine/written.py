@@ -17,8 +17,49 @@ from tinygrad_vg.engine.recording import Switch
 
 orders = itertools.count()  # numbers nodes, and the writes between them
 
-# The arrays that were written into, by id: the array, which forgets its entry when it dies, and when it happened.
-WRITTEN: dict[int, tuple["weakref.ref[Any]", int]] = {}
+
+class Writes:
+    """The writes that were noticed.
+
+    Attributes:
+        latest: when the last one happened; no younger node needs to be looked at.
+        arrays: the arrays by the id of the array that owns the memory, and their own: a reference to each, which
+            removes the entry when the array dies, and when it was written into.
+    """
+
+    def __init__(self) -> None:
+        self.latest = -1
+        self.arrays: dict[int, dict[int, tuple[weakref.ref[Any], int]]] = {}
+
+    def add(self, array: Any) -> None:
+        """Remember that somebody has just written into this array."""
+        if not isinstance(array, np.ndarray):
+            return
+        owner, key = owner_of(array), id(array)
+        of_owner = self.arrays.setdefault(owner, {})
+
+        def forget(_: Any) -> None:
+            of_owner.pop(key, None)
+            if not of_owner:
+                self.arrays.pop(owner, None)
+
+        self.latest = next(orders)
+        of_owner[key] = weakref.ref(array, forget), self.latest
+
+    def since(self, order: int, array: Any) -> bool:
+        """Whether somebody has written into this array's memory after that time."""
+        for ref, when in [*self.arrays.get(owner_of(array), {}).values()]:
+            if when > order and (other := ref()) is not None and np.may_share_memory(array, other):
+                return True
+        return False
+
+
+def owner_of(array: Any) -> int:
+    """The id of what owns the memory that an array looks at."""
+    return id(array if array.base is None else array.base)
+
+
+writes = Writes()
 
 
 def checked() -> Switch:
@@ -44,13 +85,6 @@ gradient needs what it held; give the forward a copy, or write after the backwar
     return Switch("checked", True)
 
 
-def note(array: Any) -> None:
-    """Remember that somebody has just written into this array."""
-    if isinstance(array, np.ndarray):
-        key = id(array)
-        WRITTEN[key] = weakref.ref(array, lambda _: WRITTEN.pop(key, None)), next(orders)
-
-
 def checksums(node: Any) -> list[int]:
     """A checksum for each array that a node holds."""
     return [zlib.crc32(np.ascontiguousarray(array).ravel().view(np.uint8).data) for _, array in _arrays(node)]
@@ -58,9 +92,8 @@ def checksums(node: Any) -> list[int]:
 
 def check(node: Any) -> None:
     """Raise RuntimeError if an array that the node holds was written into after its forward."""
-    after = [array for ref, order in tuple(WRITTEN.values()) if order > node.order and (array := ref()) is not None]
-    for place, array in _arrays(node) if after else ():
-        if any(array is other or (array.base is not None and np.may_share_memory(array, other)) for other in after):
+    for place, array in _arrays(node) if writes.latest > node.order else ():
+        if writes.since(node.order, array):
             raise RuntimeError(_why(node, place, array))
     if node.checksums is not None:
         for (place, array), then, now in zip(_arrays(node), node.checksums, checksums(node), strict=True):
