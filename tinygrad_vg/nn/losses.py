@@ -8,7 +8,8 @@
 
 Because the numbers are counted in the *target*, an input with a member axis that the target does not have is summed
 over the members, and the gradient of each member is that of the member's own cost. If each member has its own targets,
-(R, B, out), use "none" or "sum" and divide the result: the loss cannot tell R from B by the shape.
+(R, B, out), use "none" or "sum" and divide the result: the loss cannot tell R from B by the shape. CrossEntropyLoss
+refuses such targets, for there it cannot tell R from the classes either.
 """
 
 from math import prod
@@ -130,9 +131,9 @@ class BCEWithLogitsLoss(Loss):
 class CrossEntropyLoss(Loss):
     """−ln softmax(input)[target], one value per sample, then reduced.
 
-    `input` is (B, C), of an ensemble (R, B, C); `target` class indices (B,), integers, or probabilities (B, C). The
-    classes stand on the last axis. PyTorch has them on axis 1, and where all axes are of one length no shape tells
-    which was meant: so a target with more axes is refused, and `ops.cross_entropy` takes it.
+    `input` is (B, C), or (R, B, C) from an ensemble. `target` holds class indices (B,), as integers, or probabilities
+    (B, C). The classes are on the last axis. PyTorch has them on axis 1; if all axes have one length, the shapes do
+    not tell which was meant. Therefore a target with more axes is refused here, and `ops.cross_entropy` takes it.
 
     >>> import numpy as np
     >>> from tinygrad_vg import nn, Tensor
@@ -148,7 +149,8 @@ class CrossEntropyLoss(Loss):
             target: class indices (B,), which are integers, or probabilities (B, C).
 
         Raises:
-            ValueError: if the shapes do not match, or a class index is not between 0 and C − 1.
+            ValueError: if the shapes do not match, a target has more axes than one batch, there is only one class, or a
+                class index is not between 0 and C − 1.
         """
         if not isinstance(target, Tensor):
             target = as_array(target)
