@@ -156,7 +156,7 @@ def unknown(why: str, before: str = "") -> dict[str, str]:
 
 
 def has_gradient(leaves: Iterable[Tensor]) -> bool:
-    """Whether there has been a backward. Before the first one, pictures show "–" in place of gradients."""
+    """Whether a leaf has a `.grad` now. As long as none has, pictures show "–" in place of gradients."""
     return any(leaf.grad is not None for leaf in leaves)
 
 

@@ -14,8 +14,8 @@ Result = TypeVar("Result")
 class Arithmetic(Recordable, Generic[Result]):
     """The operators, methods and protocols of a Tensor; all of them call `record`.
 
-    The methods have the names and arguments of those of an array, and raise TypeError as `record` does. There are no
-    in-place operators, so Python reads `t += 1` as `t = t + 1`.
+    The methods have the names and the usual arguments of those of an array; for other options call the NumPy function.
+    They raise TypeError as `record` does. There are no in-place operators, so Python reads `t += 1` as `t = t + 1`.
     """
 
     __slots__ = ()

@@ -20,14 +20,15 @@ Kind = Literal["differentiable", "constant", "plain", "composite"]
 
 
 class Recordable:
-    """Base of the arguments that cause a call to be recorded; `Tensor` is the only subclass."""
+    """Base of the arguments that cause a call to be recorded: of Tensor, so that this module need not know Tensor."""
 
     __slots__ = ()
     data: Any  # the array
 
     @staticmethod
     def record(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run a call that has this argument, and keep a `Node` for it if gradients are asked for."""
+        """Run a call that has this argument. `Tensor.record` is `engine.tensor.record`."""
+        raise TypeError(f"{name_of(function)} was called on an argument that records nothing")
 
 
 class ForEach:
@@ -66,12 +67,14 @@ class Operation:
     Attributes:
         function: what users call: a NumPy function, a ufunc, or one that `@differentiable` has decorated.
         kernel: the function that runs on arrays. The kernel of a composite runs on Tensors.
-        rules: one entry for each array argument, in order: its rule, or None if the argument has no derivative.
+        rules: one entry for each positional argument up to the last that has a derivative: its rule, or None if the
+            argument has none.
         kind: one of four.
             "differentiable": calls are recorded, and there are rules.
             "constant": the value has no derivative, as that of a comparison; calls are recorded only inside
             `record_everything`.
-            "plain": the function returns shapes, types or text; calls are never recorded.
+            "plain": the function returns shapes, types or text, arrays that depend on these alone, or a tuple;
+            calls are never recorded.
             "composite": the function is written in terms of other operations, and only their calls are recorded.
         name: the name in messages and pictures: "np.sum", "np.linalg.norm", "sigmoid".
     """
@@ -154,7 +157,7 @@ def enter(
 
 
 def defvjp(function: Function, *rules: Rule | None) -> None:
-    """Define the derivative of `function`: one rule for each array argument, in order.
+    """Define the derivative of `function`: one rule for each positional argument, up to the last that has a derivative.
 
     `function` must pass Tensors on to NumPy's protocols: a NumPy function does, and so does any ufunc, SciPy's too.
     For a plain Python function use `@differentiable`.
@@ -180,7 +183,7 @@ def differentiable(*rules: Rule | None) -> Callable[[Function], Function]:
     """Make a function of arrays an operation: a call on Tensors is recorded, a call on arrays just runs.
 
     Args:
-        rules: one rule `rule(g, y, *args, **kwargs)` for each array argument, in order, or None; see `defvjp`.
+        rules: one rule `rule(g, y, *args, **kwargs)` for each positional argument, or None; see `defvjp`.
 
     Raises:
         TypeError: if a rule is not callable, or the decorator is used without its rules.
@@ -239,7 +242,7 @@ def undefined(function: Function) -> NoReturn:
     name = name_of(function)
     raise TypeError(
         f"the gradient of {name} is not defined; add it with "
-        f"tinygrad_vg.defvjp({name}, lambda g, y, a: ...), one rule for each array argument, "
+        f"tinygrad_vg.defvjp({name}, lambda g, y, a: ...), one rule for each positional argument, "
         "or pass .data if it is a constant"
     )
 

@@ -296,7 +296,7 @@ CONSTANT = (
     np.floor_divide, np.spacing,
     np.argmax, np.argmin, np.argsort, np.argwhere, np.flatnonzero, np.searchsorted,
 )  # fmt: skip
-# Functions that return shapes, types or text, and np.nonzero, which returns a tuple.
+# Functions whose value depends on shapes and types alone, or is text, and np.nonzero, which returns a tuple.
 PLAIN = (
     np.shape, np.ndim, np.size, np.result_type, np.can_cast, np.min_scalar_type, np.common_type,
     np.iscomplexobj, np.isrealobj, np.shares_memory, np.may_share_memory,

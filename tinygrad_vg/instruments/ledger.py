@@ -1,6 +1,6 @@
 """The ledger: by how many decades the weights of each layer and each activation change the gradient's norm.
 
-The formula of a step is in `accounts.py`; `signals.py` observes the layers.
+The formula of a step is in `accounts.py`; `signals.py` puts the layers in a chain, `listener.py` observes them in use.
 """
 
 import weakref

@@ -142,7 +142,7 @@ class Chain:
             what = "the model puts out" if module is None else f"{self._layers[module]!r} takes"
             self.problem = (
                 f"the layers are not in a row: what {what} goes around {last!r}; "
-                "a module that contains both ways, such as nn.Residual, counts as one unit"
+                "put both ways into one module and call that: it counts as one unit, as nn.Residual does"
             )
         return []
 
@@ -199,7 +199,8 @@ def recorded(model: Module, cost: Tensor, gradients: bool = True) -> Chain:
     No `.grad` is changed, and no hook is called.
 
     Raises:
-        ValueError: if the cost was not computed by one call of this model, or the layers are not in a row.
+        ValueError: if the cost was not computed by one pass through all layers of this model, or the layers are not in
+            a row.
     """
     layers = layers_of(model)
     parts = {module for _, module in model.named_modules()}
@@ -215,10 +216,11 @@ def recorded(model: Module, cost: Tensor, gradients: bool = True) -> Chain:
                     )
             if call.module in parts:
                 output = tensor  # the last one is the end of the model, also where its parts are called one by one
-    if len(used) < len(layers):
+    if unused := [name for layer, name in layers.items() if layer not in used]:
         raise ValueError(
-            f"the recorded graph of this cost has {len(used)} of the model's {len(layers)} layers: it was computed by "
-            "another model, under no_grad, or with layers that require no gradients (requires_grad=False)"
+            f"the recorded graph of this cost has {len(used)} of the model's {len(layers)} layers, not "
+            f"{', '.join(map(repr, unused))}: they were not called, or require no gradients (requires_grad=False), or "
+            "the cost was computed by another model or under no_grad"
         )
     chain.end(output)
     if chain.problem:
