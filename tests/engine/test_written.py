@@ -66,6 +66,28 @@ def test_descent_by_hand_is_not_disturbed():
         y.backward()
 
 
+NOT_NEEDED = {
+    "a summand": lambda w, x: w + x,
+    "a factor whose partner is a number": lambda w, x: w * x,
+    "a bias": lambda w, x: tg.ops.linear(x, tg.Tensor(np.eye(2), requires_grad=True), w),
+    "a weight of the first layer": lambda w, x: tg.ops.linear(x, w),
+}
+
+
+@pytest.mark.parametrize("function", NOT_NEEDED.values(), ids=NOT_NEEDED)
+def test_what_no_rule_reads_may_be_written_into(function):
+    w, x = leaf(1.0, 2.0), np.array([3.0, 4.0])
+    if function is NOT_NEEDED["a weight of the first layer"]:
+        w = leaf([1.0, 2.0])
+    with tg.checked():
+        y = function(w, x)
+    y.backward(np.ones(y.shape))
+    right = w.grad
+    w.data *= 2
+    y.backward(np.ones(y.shape))
+    assert np.array_equal(w.grad, 2 * right)
+
+
 def test_rows_of_one_array_are_written_into_alone():
     rows = np.ones((2, 3))
     w, u = tg.Tensor(rows[0], requires_grad=True), tg.Tensor(rows[1], requires_grad=True)
@@ -132,7 +154,7 @@ WRITES = {
 def test_every_other_write_is_noticed_inside_checked(code, what):
     w, x, order, mask = leaf(1.0, 2.0), np.array([3.0, 4.0]), np.array([1, 0]), np.array([True, False])
     with tg.checked():
-        h = np.exp(w * x)
+        h = np.exp(w * w * x)
         y = np.where(mask, h[order], 0)
     exec(code, dict(w=w, x=x, h=h, order=order, mask=mask, np=np))
     with pytest.raises(RuntimeError, match="was written into after the forward") as caught:

@@ -4,7 +4,9 @@ import functools
 import inspect
 import threading
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import Any, TypeVar, cast
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Recording(threading.local):
@@ -51,7 +53,7 @@ class Switch:
         values = [switch.value for switch in entered if switch.attribute == self.attribute]
         setattr(recording, self.attribute, values[-1] if values else getattr(Recording, self.attribute))
 
-    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def __call__(self, function: F) -> F:
         """The function with its whole body in this context; of a generator or coroutine each step from yield to yield.
 
         Raises:
@@ -79,8 +81,8 @@ class Switch:
             return await Steps(function(*args, **kwargs), self)
 
         if inspect.isgeneratorfunction(function):
-            return generator
-        return coroutine if inspect.iscoroutinefunction(function) else plain
+            return cast(F, generator)
+        return cast(F, coroutine if inspect.iscoroutinefunction(function) else plain)
 
 
 class Steps(Generator[Any, Any, Any]):

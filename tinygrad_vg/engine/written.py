@@ -5,6 +5,8 @@ setter costs a training step almost nothing. All other writes leave no trace, an
 hundredth: so inside `checked()` alone every array that a graph holds is kept with a checksum.
 """
 
+import dis
+import inspect
 import itertools
 import weakref
 import zlib
@@ -69,7 +71,7 @@ def checked() -> Switch:
     `np.add(..., out=w.data)`, a batch buffer that is filled again, an index array that is shuffled. It is meant for
     finding an error, as it reads every array once more; the forward has to be inside, the backward need not.
 
-    Without it `t.data *= 2` is noticed, and nothing else.
+    Without it `t.data *= 2` is noticed, and nothing else. What no rule reads, such as a summand, may be written into.
 
     >>> import numpy as np, tinygrad_vg as tg
     >>> w, x = tg.Tensor([1.0, 2.0], requires_grad=True, name="w"), np.array([3.0, 4.0])
@@ -93,11 +95,11 @@ def checksums(node: Any) -> list[int]:
 def check(node: Any) -> None:
     """Raise RuntimeError if an array that the node holds was written into after its forward."""
     for place, array in _arrays(node) if writes.latest > node.order else ():
-        if writes.since(node.order, array):
+        if writes.since(node.order, array) and _read(node, place):
             raise RuntimeError(_why(node, place, array))
     if node.checksums is not None:
         for (place, array), then, now in zip(_arrays(node), node.checksums, checksums(node), strict=True):
-            if then != now:
+            if then != now and _read(node, place):
                 raise RuntimeError(_why(node, place, array))
 
 
@@ -107,6 +109,19 @@ def _arrays(node: Any) -> Iterator[tuple[int, Any]]:
         for array in value if isinstance(value, tuple | list) else (value,):  # an index may hold several
             if isinstance(array, np.ndarray) and array.dtype != object:
                 yield place, array
+
+
+def _read(node: Any, place: int) -> bool:
+    """Whether a rule of the node's edges uses the argument at this place, or the output: a sum needs no summand."""
+    for _, _, rule in node.edges:
+        code = getattr(rule, "__code__", None)
+        if code is None or code.co_flags & inspect.CO_VARARGS or code.co_argcount < place + 3:
+            return True  # of such a rule nobody can tell
+        name = code.co_varnames[place + 2]  # behind g and y
+        used = [i.argval for i in dis.get_instructions(code) if i.opname.startswith("LOAD")]
+        if any(name == names or (isinstance(names, tuple) and name in names) for names in used):
+            return True
+    return False
 
 
 def _why(node: Any, place: int, array: Any) -> str:
