@@ -10,6 +10,7 @@ The pictures are written to runs/gradient_graph/ as SVG; --out names another fol
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,8 @@ def main():
     parser.add_argument("--out", type=Path, default=OUT, help=f"folder for the pictures, {OUT} by default")
     parser.add_argument("--format", choices=["svg", "png", "pdf", "dot"], default="svg")
     options = parser.parse_args()
+    if sys.stdout:  # None where it is closed
+        sys.stdout.reconfigure(errors="replace")  # not every terminal can show σ
     options.out.mkdir(parents=True, exist_ok=True)
     for name, picture in pictures():
         path = options.out / f"{name}.{options.format}"

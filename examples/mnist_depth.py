@@ -16,8 +16,9 @@ os.environ |= dict.fromkeys(["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM
 import argparse
 import csv
 import sys
+from contextlib import ExitStack
 from datetime import datetime
-from functools import cache, partial
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -28,6 +29,11 @@ from tinygrad_vg import plots
 from tinygrad_vg.instruments import GradientRecorder, Ledger, diagnose, mean_field_of
 from tinygrad_vg.storage import replacing
 from tinygrad_vg.study import run_tasks
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows, which does not rename a folder with open files
+    fcntl = None
 
 OUT = Path("runs/mnist_depth")
 ETA, LAMBDA, BATCH, HIDDEN = 0.1, 5.0, 10, 30
@@ -153,7 +159,8 @@ def draw(results):
             ax.set_title(f"{name}, {key[1]} hidden layers")
     for name, figure in {"ladder": ladders, "learning_speed": speeds}.items():
         for suffix in ("png", "svg"):
-            figure.savefig(OUT / f"{name}.{suffix}", dpi=150)
+            with replacing(OUT / f"{name}.{suffix}") as temporary:
+                figure.savefig(temporary, dpi=150)
 
 
 def report(results, args):
@@ -205,7 +212,7 @@ def positive(text):
 
 
 def parse():
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])  # -OO: none
     parser.error = lambda message: parser.exit(2, f"{parser.prog}: {message} (--help lists the options)\n")
     if missing := [name for name in ("matplotlib", "rich") if find_spec(name) is None]:
         parser.error(f"{' and '.join(missing)} missing: pip install -e '.[examples]' brings what the examples need")
@@ -223,22 +230,66 @@ def parse():
     args.epochs = args.epochs or (3 if args.quick else 30)
     try:
         tg.datasets.mnist("validation", args.data)  # from the same files as "train"
-        if (OUT / "results.csv").exists():
-            OUT.rename(f"{OUT}-before-{datetime.now():%Y%m%d-%H%M%S}")  # keep the results of an earlier run
+        return args, take_folder()
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    return args
+
+
+def take_folder():
+    """Make OUT an empty folder that only this run uses, until the returned lock is closed.
+
+    The system releases the lock at the end of the process, also if that is killed.
+    """
+    OUT.parent.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        lock = stack.enter_context(open(f"{OUT}.lock", "w"))  # beside the folder, which is renamed
+        try:
+            if fcntl is not None:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OSError(f"another run writes to {OUT}/: wait for its end, or start this one elsewhere") from None
+        except OSError:
+            pass  # a file system without locks
+        if OUT.is_dir() and any(OUT.iterdir()):
+            earlier = f"{OUT}-before-{datetime.now():%Y%m%d-%H%M%S}"
+            while Path(earlier).exists():  # clocks may be set back
+                earlier += "-again"
+            OUT.rename(earlier)  # keep the results of an earlier run
+        OUT.mkdir(exist_ok=True)
+        (OUT / "results.csv").touch()  # if this fails, it fails before the first training
+        (OUT / "results.csv").unlink()
+        return stack.pop_all()
+
+
+def show(results, args):
+    """Draw the pictures and print the tables, for all results that there are."""
+    try:
+        draw(results)
+        report(results, args)
+    except KeyboardInterrupt:
+        print(f"Interrupted while pictures and tables were made. All results are kept in {OUT}/.", file=sys.stderr)
+        sys.exit(130)
+    print(f"results.csv, history.npz, ladder and learning_speed (.png, .svg) are in {OUT}/.")
 
 
 def main():
-    args = parse()
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # None if it is closed
+        stream.reconfigure(errors="replace")  # not every terminal can show ∂
+    args, lock = parse()
     # The short tasks come first, then the others from the longest on, so that none runs alone at the end.
     tasks = {(run.__name__, depth): (run, (depth, args)) for run in (descent, training) for depth in args.depths[::-1]}
-    results, interrupted = run_tasks(tasks, args.workers, partial(save, args))
-    if results:
-        draw(results)
-        report(results, args)
-        print(f"results.csv, history.npz, ladder and learning_speed (.png, .svg) are in {OUT}/.")
+    kept = {}
+
+    def keep(results):
+        kept.update(results)
+        save(args, kept)
+
+    with lock:
+        try:
+            results, interrupted = run_tasks(tasks, args.workers, keep)
+        finally:  # also after an error
+            if kept:
+                show(kept, args)
     if interrupted:
         done = [f"{name}, {depth} hidden" for name, depth in sorted(results)]
         for i, (_, result) in enumerate(sorted(results.items())):
@@ -251,5 +302,6 @@ def main():
 if __name__ == "__main__":
     try:
         main()
-    except KeyboardInterrupt:
-        sys.exit("Interrupted before the first result.")
+    except KeyboardInterrupt:  # before the tasks: run_tasks handles Ctrl-C itself
+        print("Interrupted before the first result.", file=sys.stderr)
+        sys.exit(130)

@@ -205,6 +205,15 @@ def test_required_dependencies():
     assert {re.match(r"[\w-]+", need).group() for need in project["dependencies"]} == REQUIRED
 
 
+def test_a_package_says_its_licences_and_brings_what_its_tests_read():
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert pyproject["project"]["license"] == "MIT AND CC-BY-SA-3.0"  # the code, the data
+    assert all((ROOT / name).is_file() for name in pyproject["project"]["license-files"])
+    assert {".ci", "README.md", "docs", "examples", "tests"} <= {
+        *pyproject["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
+    }
+
+
 def commands():
     """The README's commands: the lines of its `sh` blocks."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,27 @@ def test_a_symbolic_link_stays_one(tmp_path: Path, dangling: bool) -> None:
     assert link.is_symlink()
     assert tg.load(target)["a"] == 1
     assert files(tmp_path / "folder") == ["target.npz"]
+
+
+def test_what_a_killed_process_has_left_is_removed_an_hour_later(tmp_path: Path) -> None:
+    path, hour = tmp_path / "a[1].npz", 3600
+    code = (
+        "import os, sys; from tinygrad_vg import storage\n"
+        "with storage.replacing(sys.argv[1]) as temporary: temporary.write_text('half'); os.kill(os.getpid(), 9)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(path)]).returncode != 0
+    (left,) = files(tmp_path)
+    others = {".b.0123456789abcdef.npz", ".a[1].0123456789ABCDEF.npz", ".a[1].0123.npz", ".a[1].0123456789abcdef.csv",
+              "a[1].0123456789abcdef.npz", ".a1.0123456789abcdef.npz"}  # fmt: skip
+    for name in others:
+        (tmp_path / name).write_text("of somebody else")
+    (tmp_path / ".a[1].fedcba9876543210.npz").mkdir()
+    mine = {left, *others, ".a[1].fedcba9876543210.npz"}
+    for age, there in ((hour - 60, mine), (hour + 60, mine - {left})):
+        for name in files(tmp_path):
+            os.utime(tmp_path / name, (time.time() - age,) * 2)
+        tg.save({"a": np.ones(1)}, path)
+        assert {*files(tmp_path)} == {*there, "a[1].npz"}
 
 
 def test_the_file_is_on_the_disk_before_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,19 +2,24 @@
 
 `replacing` writes a temporary file beside the old one, flushes it to the disk and renames it. If the program is killed
 or the power fails, the old file or the new one is there, never a part of one. A process that is killed while it writes
-leaves its temporary file, `.name.TOKEN.suffix`, behind.
+leaves its temporary file, `.name.TOKEN.suffix`, behind; a later write of the same file removes it after an hour.
 """
 
 import contextlib
 import os
+import re
 import secrets
 import stat
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+ABANDONED = 3600.0  # seconds since the last write, after which a temporary file has no writer
+MOST_UNPACKED = 1 << 30  # bytes that a compressed file may unpack to by default
 
 
 @contextmanager
@@ -23,7 +28,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     File systems rename atomically: readers find the old file or the new one, never a part of one, also after a power
     failure. Each writer has its own temporary file: if two threads or processes write at once, the file of the last one
-    remains. An existing file keeps its mode. If `path` is a symbolic link, its target is replaced.
+    remains. An existing file keeps its mode. If `path` is a symbolic link, its target is replaced. Temporary files of
+    killed processes are removed when an hour old.
 
     Raises:
         OSError: if the file cannot be written. An existing file is unchanged then.
@@ -39,6 +45,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     if path.is_symlink():
         path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path)
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(8)}{path.suffix}")
     mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
     # The temporary file is readable by the same users as the old one, and writable.
@@ -53,6 +60,20 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         temporary.unlink(missing_ok=True)
     flush_names(path.parent)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove temporary files of `path` that killed processes have left.
+
+    They are known by name and age. A process number in the name would not help: numbers are used again, and have no
+    meaning on another machine or in another container that shares the folder.
+    """
+    ours = re.compile(rf"\.{re.escape(path.stem)}\.[0-9a-f]{{16}}{re.escape(path.suffix)}")
+    with contextlib.suppress(OSError):  # another process was faster, or the rights are missing
+        for name in filter(ours.fullmatch, os.listdir(path.parent)):
+            status = os.lstat(path.parent / name)
+            if stat.S_ISREG(status.st_mode) and time.time() - status.st_mtime > ABANDONED:
+                os.unlink(path.parent / name)
 
 
 def flush_names(folder: Path) -> None:
@@ -71,7 +92,7 @@ def save(arrays: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
     """Write named arrays, such as a `state_dict()`, to an `.npz` file; missing folders are made.
 
     Raises:
-        TypeError: if a name is not a string, or `arrays` is not a mapping.
+        TypeError: if a name is not a string, an array has a mask, or `arrays` is not a mapping.
         ValueError: if the path does not end in .npz, a name holds a NUL, or an array holds Python objects.
         OSError: if the file cannot be written.
 
@@ -90,6 +111,8 @@ def save(arrays: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
             raise TypeError(f"names of arrays must be strings, not {name!r}: load could not return another name")
         if "\0" in name:
             raise ValueError(f"the name {name!r} holds a NUL, and zip archives cut names off there")
+        if isinstance(arrays[name], np.ma.MaskedArray):
+            raise TypeError(f"{name!r} is a masked array, and .npz files hold no masks; save its .filled(value)")
     plain = {name: np.asarray(array) for name, array in arrays.items()}
     for name, array in plain.items():
         if array.dtype.hasobject:
@@ -103,12 +126,18 @@ def save(arrays: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
                 np.lib.format.write_array(file, array, allow_pickle=False)
 
 
-def load(path: str | os.PathLike[str]) -> dict[str, Any]:
+def load(path: str | os.PathLike[str], max_bytes: int = MOST_UNPACKED) -> dict[str, Any]:
     """The arrays of an `.npz` file, by name. All checksums are compared.
+
+    Args:
+        path: the file.
+        max_bytes: the largest size of all arrays together if the file is compressed, as `np.savez_compressed` does it;
+            1 GiB by default. Three megabytes can unpack to three gigabytes. A file that is not compressed has no limit.
 
     Raises:
         OSError: if the file cannot be read; FileNotFoundError if it does not exist.
-        ValueError: if it is not an .npz file, is damaged, or holds Python objects or anything else but arrays.
+        ValueError: if it is not an .npz file, is damaged, holds Python objects or anything else but arrays, or unpacks
+            to more than `max_bytes`.
 
     >>> import tempfile, numpy as np, tinygrad_vg as tg
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -125,9 +154,15 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
             with zipfile.ZipFile(file) as archive:
                 members = archive.infolist()
                 check_members(members, file)
-                return {member.filename.removesuffix(".npy"): read(archive, member) for member in members}
+                unpacked = sum(member.file_size for member in members)  # no entry unpacks to more than this says
+                if unpacked <= max(max_bytes, file.seek(0, os.SEEK_END)):
+                    return {member.filename.removesuffix(".npy"): read(archive, member) for member in members}
         except Exception as error:  # NumPy and zipfile raise five kinds of exceptions for a damaged file
             raise ValueError(f"{os.fspath(path)} is not a whole .npz file of plain arrays: {error}") from error
+    raise ValueError(
+        f"{os.fspath(path)} unpacks to {unpacked:,} bytes, more than max_bytes={max_bytes}; "
+        f"if that is right, load it with max_bytes={unpacked}"
+    )
 
 
 def check_members(members: list[Any], file: Any) -> None:
@@ -139,6 +174,8 @@ def check_members(members: list[Any], file: Any) -> None:
         raise ValueError("a name is there twice")
     if any(not member.orig_filename.isascii() and not member.flag_bits & 0x800 for member in members):
         raise ValueError("a name is not marked as UTF-8")
+    if any(member.compress_type not in (0, 8) for member in members):  # others unpack without a bound on the memory
+        raise ValueError("an entry is neither stored nor deflated, as NumPy's are")
     file.seek(-22, os.SEEK_END)  # the record that ends an archive without a comment
     end = file.read()
     if end.startswith(b"PK\5\6") and int.from_bytes(end[10:12], "little") != min(len(names), 0xFFFF):

@@ -1,6 +1,7 @@
 """load_idx reads back every IDX file that can be written, and says what is wrong with the others."""
 
 import gzip
+import io
 import lzma
 import struct
 import tracemalloc
@@ -168,7 +169,7 @@ def test_wrong_number_of_bytes(tmp_path: Path, suffix: str) -> None:
         f"found 1,234; the file is truncated" in message(path, PACKERS[suffix](content))
     )
     text = message(path, PACKERS[suffix](idx_bytes(COUNT) + b"x"))
-    assert "expected 12 bytes of data for shape (2, 3) of int16, found 13; the file is too long" in text
+    assert "expected 12 bytes of data for shape (2, 3) of int16, found more; the file is too long" in text
     text = message(path, PACKERS[suffix](idx_bytes(COUNT)[:9]))
     assert "expected 8 bytes for the sizes of 2 dimensions, found 5; the file is truncated" in text
 
@@ -212,9 +213,16 @@ def test_absurd_sizes_take_no_memory(tmp_path: Path, suffix: str) -> None:
     tracemalloc.start()
     try:
         text = message(tmp_path / "x", announces_much)
-        assert f"expected {8 * (2**32 - 1) ** 3:,} bytes of data" in text
-        assert "found 100; the file is truncated" in text
-        assert "found 33,554,432; the file is too long" in message(tmp_path / "x", holds_much)
+        size = 8 * (2**32 - 1) ** 3
+        if suffix:
+            assert "expected at most 1,073,741,824 bytes of data from a compressed file, found a header that " in text
+            assert text.endswith(f"load it with max_bytes={size}")
+        else:
+            assert f"expected {size:,} bytes of data" in text
+            assert "found 100; the file is truncated" in text
+        assert "expected 10 bytes of data for shape (10,) of uint8, found more; the file is too long" in message(
+            tmp_path / "x", holds_much
+        )
         assert tracemalloc.get_traced_memory()[1] < 8 << 20
     finally:
         tracemalloc.stop()
@@ -224,3 +232,38 @@ def test_absurd_sizes_take_no_memory(tmp_path: Path, suffix: str) -> None:
 def test_shapes_beyond_numpy(tmp_path: Path, shape: tuple[int, ...]) -> None:
     content = header(0x08, *shape) + bytes(0 if 0 in shape else 1)
     assert f"expected a shape that NumPy can hold, found {shape} (" in message(tmp_path / "x", content)
+
+
+class Counted(io.BytesIO):
+    """A file that knows how far it has been read."""
+
+    furthest = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        content = super().read(size)
+        self.furthest = max(self.furthest, self.tell())
+        return content
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".xz"])
+def test_a_bomb_is_not_unpacked_to_its_end(tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It claims ten bytes and holds 64 million: the eleventh is one too many."""
+    bomb = Counted(PACKERS[suffix](header(0x08, 10) + bytes(1 << 26)))
+    (tmp_path / "x").write_bytes(bomb.getvalue())
+    monkeypatch.setattr(Path, "open", lambda *_: bomb)
+    with pytest.raises(ValueError, match=r"expected 10 bytes .* found more; the file is too long"):
+        datasets.load_idx(tmp_path / "x")
+    size = (tmp_path / "x").stat().st_size
+    assert size < 1 << 16 or bomb.furthest <= size // 3
+
+
+@pytest.mark.parametrize("suffix", PACKERS)
+def test_what_unpacks_to_more_than_allowed_is_refused_by_its_header(tmp_path: Path, suffix: str) -> None:
+    (tmp_path / "a-idx1-ubyte").write_bytes(PACKERS[suffix](idx_bytes(np.arange(100, dtype=np.uint8))))
+    for path in (tmp_path, tmp_path / "a-idx1-ubyte"):
+        assert len(datasets.load_idx(path, max_bytes=100)) in (1, 100)
+        if suffix:
+            with pytest.raises(ValueError, match=r"at most 99 bytes .* announces 100, .* with max_bytes=100$"):
+                datasets.load_idx(path, max_bytes=99)
+        else:  # as large as it is
+            assert len(datasets.load_idx(path, max_bytes=99)) in (1, 100)

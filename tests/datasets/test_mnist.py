@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import importlib
 import lzma
 import struct
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from tinygrad_vg import datasets
 
+mnist_module = importlib.import_module("tinygrad_vg.datasets.mnist")
 Split = tuple[NDArray[np.floating[Any]], NDArray[np.int64]]
 
 SHIPPED = Path(datasets.__file__).parent / "files"
@@ -56,9 +58,30 @@ def test_shipped_files_are_the_originals(files: dict[str, bytes]) -> None:
     assert {name: hashlib.sha256(content).hexdigest() for name, content in files.items()} == SHA256
 
 
+@pytest.mark.parametrize("name", ["t10k-images-idx3-ubyte.xz", "t10k-labels-idx1-ubyte.xz"])
+def test_shipped_files_are_compared_with_their_checksum(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A file that is whole and another: no checksum inside it can tell."""
+    for file in SHIPPED.glob("t10k-*"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    monkeypatch.setattr(mnist_module, "_SHIPPED", tmp_path)
+    mnist_module._check_shipped.cache_clear()
+    assert len(datasets.mnist("test")[0]) == 10000
+    array = np.array(datasets.load_idx(tmp_path / name))
+    array.flat[5000] += 1
+    content = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.tobytes()
+    (tmp_path / name).write_bytes(lzma.compress(content, preset=0))
+    mnist_module._check_shipped.cache_clear()
+    with pytest.raises(ValueError, match=f"{name}: expected the file shipped with .* install tinygrad_vg again"):
+        datasets.mnist("test")
+    assert len(datasets.mnist("test", tmp_path)[0]) == 10000  # a directory of one's own may hold what it likes
+
+
 def test_the_licence_notice_is_shipped() -> None:
     notice = (SHIPPED / "README.md").read_text(encoding="utf-8")
-    assert "Creative Commons Attribution-ShareAlike 3.0" in notice
+    uri = "https://creativecommons.org/licenses/by-sa/3.0/"  # which the licence itself asks for
+    assert f"Creative Commons Attribution-ShareAlike 3.0, {uri}" in notice
     for name, digest in SHA256.items():
         assert f"{digest}  {name}" in notice
 

@@ -192,6 +192,18 @@ def test_a_number_in_front_of_an_array_has_a_gain_and_the_numbers_after_it_facto
     assert spread.lines == ["gain 1.73"]  # of one number's three copies
 
 
+def test_of_what_is_used_twice_each_edge_has_the_gain_of_its_own_share():
+    x = tg.Tensor([1.0, 2.0], requires_grad=True, name="x")
+    h = x * np.array([5.0, 5.0])
+    h.name = "h"
+    y = h * np.array([2.0, 2.0]) + h * np.array([-3.0, -3.0])
+    y.backward(np.ones(2))
+    picture = read(draw.graph(y, gradient=np.ones(2)))
+    gains = [edge.lines for edge in picture.edges if edge.tail == picture.key("h")]
+    assert sorted(gains) == [["gain 2"], ["gain 3"]]  # of their sum it would be 1
+    assert [edge.lines for edge in picture.edges if edge.tail == picture.key("x")] == [["gain 5"]]
+
+
 def test_a_cotangent_of_several_elements():
     x = tg.Tensor([1.0, 2.0], requires_grad=True, name="x")
     y = x * np.array([3.0, 4.0])

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -128,6 +129,8 @@ BROKEN = {
     "is killed": (f"echo '{WHOLE}'; kill -9 $$", ""),
     "says nothing": ("exit 0", ""),
     "stops early": (f"echo '{WHOLE[:40]}'", "its SVG is broken"),
+    "fails without a word": ("exit 7", "it said nothing, and ended with status 7"),
+    "floods": ("yes complaint | head -c 10000000 >&2; exit 1", "(complaint\n){199}complaint$"),
 }
 
 
@@ -145,6 +148,50 @@ def test_a_program_that_breaks_down(digraph, how, is_there, tmp_path, monkeypatc
         draw.save(digraph, folder / "picture.svg")
     assert os.listdir(folder) == (["picture.svg"] if is_there else [])
     assert not is_there or (folder / "picture.svg").read_text() == "as it was"
+
+
+@pytest.mark.parametrize("suffix", ["png", "pdf"])
+@pytest.mark.parametrize("what", ["text", "the first half"])
+def test_what_is_no_picture_is_not_written_as_one(digraph, suffix, what, tmp_path, monkeypatch):
+    (tmp_path / "bin").mkdir()
+    written = {"text": b"this is no picture", "the first half": STARTS[suffix] + b"\x1a\n-1.4 and so on"}[what]
+    (tmp_path / "bin" / "written").write_bytes(written)
+    program = executable(tmp_path / "bin" / "dot", f"cat '{tmp_path}/bin/written'")
+    monkeypatch.setattr(SAVE, "find_engine", lambda: str(program))
+    with pytest.raises(
+        RuntimeError, match=f"dot could not draw this graph: what it wrote is not a complete {suffix.upper()}"
+    ):
+        draw.save(digraph, tmp_path / f"picture.{suffix}")
+    assert os.listdir(tmp_path) == ["bin"]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"#!/nonexistent\n"], ids=["a folder", "nothing", "of no interpreter"])
+def test_a_program_that_cannot_be_started(digraph, content, tmp_path, monkeypatch):
+    path = tmp_path / "dot"
+    path.mkdir() if content is None else path.write_bytes(content)
+    path.chmod(0o755)
+    monkeypatch.setattr(SAVE, "find_engine", lambda: str(path))
+    with pytest.raises(RuntimeError, match=r"dot could not draw this graph: it cannot be started, \[Errno"):
+        draw.save(digraph, tmp_path / "picture.svg")
+    assert os.listdir(tmp_path) == ["dot"]
+
+
+@pytest.mark.parametrize("how", ["hangs", "hangs in a child", "leaves a child behind", "floods without end"])
+def test_a_program_that_does_not_end_is_ended(digraph, how, tmp_path, monkeypatch):
+    """With what it has started: a child that lives on would hold its pipes open."""
+    script = {"hangs": "exec sleep 1000", "hangs in a child": "sleep 1000; exit 0",
+              "leaves a child behind": "sleep 1000 & exit 0",
+              "floods without end": "yes picture & exec yes complaint >&2"}[how]  # fmt: skip
+    program = executable(tmp_path / "bin" / "dot", f"echo thinking >&2; {script}")
+    monkeypatch.setattr(SAVE, "find_engine", lambda: str(program))
+    (tmp_path / "out").mkdir()
+    start = time.monotonic()
+    with pytest.raises(
+        RuntimeError, match=r"dot could not draw this graph within 0\.3 seconds, and was killed; .*think"
+    ):
+        draw.save(digraph, tmp_path / "out" / "picture.svg", timeout=0.3)
+    assert time.monotonic() - start < 10
+    assert os.listdir(tmp_path / "out") == []
 
 
 # Which program.

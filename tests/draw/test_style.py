@@ -68,6 +68,22 @@ def test_text_can_be_read_on_every_fill_and_lines_have_a_width(gain):
     assert 0 < float(line.get("arrowsize", 0.7)) <= 0.7
 
 
+@pytest.mark.parametrize("colour", [style.fill, lambda gain: style.line(gain)["color"]], ids=["fill", "line"])
+def test_what_shrinks_is_blue_and_what_grows_is_red(colour):
+    for gain in (0.3, 1.0, 5.0):
+        (red, _, blue), (red_too, _, blue_too) = (
+            [int(colour(x)[i : i + 2], 16) for i in (1, 3, 5)] for x in (-gain, gain)
+        )
+        assert red < blue
+        assert red_too > blue_too
+
+
+def test_lines_grow_wider_over_two_decades():
+    for sign in (1, -1):
+        widths = [style.line(sign * gain)["penwidth"] for gain in (0, 0.5, 1, 1.5, 2, 3, 300)]
+        assert widths == ["1.00", "1.75", "2.50", "3.25", "4.00", "4.00", "4.00"]
+
+
 @given(st.floats(-3, 3), st.floats(-3, 3))
 def test_colours_diverge_about_a_gain_of_1(gain, other):
     def channels(x):

@@ -1,7 +1,9 @@
 """The gradient graphs of the example: those that the documents show, and the figures of the chapter in them."""
 
+import os
 import re
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -25,6 +27,15 @@ def test_the_documents_show_what_the_example_draws(tmp_path, monkeypatch, capsys
         assert texts(tmp_path / name) == texts(ROOT / "docs" / name), f"{name}: write it anew with --out docs"
     said = capsys.readouterr().out
     assert all(f"wrote {tmp_path / name}" in said for name in drawn)
+
+
+def test_terminals_that_know_no_greek(tmp_path):
+    arguments = [sys.executable, "-OO", str(ROOT / "examples" / "gradient_graph.py"), "--format", "dot"]
+    environment = os.environ | {"PYTHONIOENCODING": "latin-1"}
+    result = subprocess.run(arguments, cwd=tmp_path, capture_output=True, env=environment, timeout=120)
+    assert result.returncode == 0, result.stderr
+    assert b"vanishing" in result.stdout
+    assert b"?C/?b? = " in result.stdout  # ∂C/∂b₁
 
 
 def test_every_pair_of_the_exploding_chain_is_25():

@@ -1,12 +1,15 @@
 """The main job, small: its files, its tables, its errors, and what Ctrl-C leaves."""
 
 import csv
+import os
 import re
+import runpy
 import signal
 import struct
 import subprocess
 import sys
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +96,130 @@ def test_ctrl_c_keeps_what_is_done(tmp_path, small_data):
     with open(tmp_path / "runs" / "mnist_depth" / "results.csv", newline="") as file:
         assert len(list(csv.DictReader(file))) == 4 * sum(epochs)
     assert "training_3_steps" in tg.load(history)
+
+
+def test_on_terminals_that_are_narrow_or_know_no_greek_and_without_docstrings(tmp_path, small_data):
+    options = ("--data", str(small_data), "--depths", "2", "--epochs", "1", "--members", "1", "--quick")
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "COLUMNS": "40"}
+    arguments = [sys.executable, "-OO", *command(*options)[1:]]
+    result = subprocess.run(arguments, cwd=tmp_path, capture_output=True, env=environment, timeout=120)
+    assert result.returncode == 0, result.stderr
+    assert b"runs/mnist_depth/" in result.stdout
+    assert max(map(len, result.stdout.decode("ascii").splitlines()[:-1])) <= 40
+
+
+@pytest.fixture
+def begin(tmp_path):
+    """Start a run in a group of its own, and name its folder; what still runs at the end of the test is ended."""
+    started = []
+
+    def begin(*options):
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(
+            command(*options), cwd=tmp_path, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+        )
+        started.append(process)
+        return process, tmp_path / "runs" / "mnist_depth"
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def wait_until(there, process):
+    deadline = time.monotonic() + 60
+    while not there():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_two_runs_do_not_write_to_one_folder(tmp_path, small_data, begin):
+    options = ("--data", str(small_data), "--depths", "1", "--epochs", "100000")
+    process, out = begin(*options)
+    wait_until((out / "results.csv").exists, process)
+    second = run(tmp_path, "--data", str(small_data), "--depths", "1", "--epochs", "1")
+    assert second.returncode == 2
+    assert "another run writes to runs/mnist_depth/: wait for its end, or start this one elsewhere" in second.stderr
+    assert len(second.stderr.splitlines()) == 1
+    process.send_signal(signal.SIGTERM)  # ends it as Ctrl-C does
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "Interrupted. What was done is kept in runs/mnist_depth/" in errors
+    assert (out / "learning_speed.png").exists()
+    third = run(tmp_path, "--data", str(small_data), "--depths", "1", "--epochs", "1")
+    assert third.returncode == 0, third.stderr
+    (earlier,) = (tmp_path / "runs").glob("mnist_depth-before-*")
+    assert {path.name for path in earlier.iterdir()} >= {"results.csv", "history.npz", "ladder.png"}
+
+
+@pytest.mark.parametrize("how", ["runs is a file", "an earlier one of the same second"])
+def test_a_folder_that_cannot_be_had_is_told_at_the_start(tmp_path, small_data, how):
+    if how == "runs is a file":
+        (tmp_path / "runs").write_text("")
+        result = run(tmp_path, "--data", str(small_data))
+        assert result.returncode == 2
+        assert len(result.stderr.splitlines()) == 1
+        return
+    (tmp_path / "runs" / "mnist_depth").mkdir(parents=True)
+    (tmp_path / "runs" / "mnist_depth" / "history.npz").write_text("of an earlier run that was killed")
+    now = datetime.now()
+    for i in range(120):
+        (tmp_path / "runs" / f"mnist_depth-before-{now + timedelta(seconds=i):%Y%m%d-%H%M%S}").mkdir()
+    result = run(tmp_path, "--data", str(small_data), "--depths", "1", "--epochs", "1", "--members", "1")
+    assert result.returncode == 0, result.stderr
+    (earlier,) = (tmp_path / "runs").glob("mnist_depth-before-*-again")
+    assert (earlier / "history.npz").read_text() == "of an earlier run that was killed"
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers in /proc")
+def test_what_there_is_is_drawn_when_the_system_ends_a_worker(tmp_path, small_data, begin):
+    process, out = begin("--data", str(small_data), "--depths", "1", "--epochs", "100000", "--workers", "2")
+    wait_until((out / "results.csv").exists, process)  # the descent: its worker has nothing more to do
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    workers = [pid for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    os.kill(int(workers[-1]), signal.SIGKILL)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert errors.splitlines()[-1].endswith("lost: training, 1; kept: descent, 1")
+    assert "At the start" in output
+    assert (out / "ladder.png").exists()
+
+
+def test_ctrl_c_again_and_while_pictures_are_drawn(tmp_path, small_data, begin):
+    """Whenever it comes after the first result, it says that results are kept."""
+    process, out = begin("--data", str(small_data), "--depths", "1", "2", "--epochs", "100000")
+    wait_until((out / "results.csv").exists, process)
+    for _ in range(100):
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGINT)
+            time.sleep(0.15)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "kept in runs/mnist_depth/" in errors
+    assert "Traceback" not in errors
+    assert not [path for path in out.iterdir() if path.suffix in (".png", ".svg") and path.stat().st_size < 5000]
+    assert "descent_1_steps" in tg.load(out / "history.npz") or "descent_2_steps" in tg.load(out / "history.npz")
+
+
+def test_pictures_are_there_whole_or_not_at_all(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    example = runpy.run_path(str(SCRIPT), run_name="example")
+    example["OUT"].mkdir(parents=True)
+    (example["OUT"] / "ladder.png").write_text("of before")
+
+    def half(figure, path, **_):
+        Path(path).write_text("half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", half)
+    with pytest.raises(KeyboardInterrupt):
+        example["draw"]({})
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    pyplot.close("all")  # this is the process of all tests
+    assert {path.name: path.read_text() for path in example["OUT"].iterdir()} == {"ladder.png": "of before"}
 
 
 @pytest.mark.parametrize(

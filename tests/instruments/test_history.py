@@ -67,6 +67,45 @@ def test_another_file_is_not_a_history(history, tmp_path):
         History.load(tmp_path / "a.npz")
 
 
+MISFITS = {
+    "steps, too few": {"steps": np.array([0, 2])},
+    "steps, of strings": {"steps": np.array(["a", "b", "c", "d"])},
+    "layers, too many": {"layers": np.array([1, 2, 4, 5])},
+    "layers, a number": {"layers": np.array(1), "values_1": None, "values_2": None, "values_4": None},
+    "layers, of fractions": {"layers": np.array([1.0, 2.0, 4.0]), "values_1": None, "values_2": None, "values_4": None},
+    "names, too few": {"names": np.array(["body.0", "head"])},
+    "names, of numbers": {"names": np.array([1, 2, 3])},
+    "log10_norm, in one row": {"log10_norm": np.zeros(S)},
+    "log10_norm, of strings": {"log10_norm": np.full((S, L), "a")},
+    "coherence, of other steps": {"coherence": np.zeros((S - 1, L))},
+    "saturation, of members": {"saturation": np.zeros((S, L, R, 1))},
+    "first_nonfinite, in a row": {"first_nonfinite": np.zeros(1, int)},
+    "values_2, of other steps": {"values_2": np.zeros((S + 1, 4))},
+    "values_4, of strings": {"values_4": np.full((S, 2), "a")},
+    "values_4, missing": {"values_4": None},
+}
+
+
+@pytest.mark.parametrize("what", MISFITS)
+def test_a_history_whose_arrays_do_not_fit_together_is_not_loaded(what, tmp_path):
+    made(False, True).save(tmp_path / "whole.npz")
+    arrays = {
+        name: array for name, array in (tg.load(tmp_path / "whole.npz") | MISFITS[what]).items() if array is not None
+    }
+    tg.save(arrays, tmp_path / "misfit.npz")
+    History.load(tmp_path / "whole.npz")
+    words = "values of 2 layers" if what.endswith("missing") else what.partition(",")[0]
+    with pytest.raises(ValueError, match=f"misfit.npz is not a history: its arrays do not fit together: .*{words}"):
+        History.load(tmp_path / "misfit.npz")
+
+
+def test_a_layer_that_is_there_twice_is_no_history(tmp_path):
+    arrays = made(False, False).arrays() | {"layers": np.array([1, 1, 4])}
+    tg.save(arrays, tmp_path / "h.npz")
+    with pytest.raises(ValueError, match="a layer is there twice"):
+        History.load(tmp_path / "h.npz")
+
+
 INDEXES = [
     0, -1, np.int64(2), slice(1, 3), slice(None, None, 2), slice(None, None, -1),
     (0, 0), (slice(None), -1), (-1, slice(None, -1)), (slice(2), slice(1, None)),

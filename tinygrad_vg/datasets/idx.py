@@ -18,6 +18,8 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from tinygrad_vg.storage import MOST_UNPACKED
+
 # In order of preference, for unpacking tools often leave the compressed file beside the plain one.
 SUFFIXES = ("", ".gz", ".xz")
 
@@ -42,7 +44,7 @@ _XZ_FOOTER = b"YZ"
 _CHUNK_BYTES = 1 << 20
 
 
-def load_idx(path: str | os.PathLike[str]) -> NDArray[Any] | dict[str, NDArray[Any]]:
+def load_idx(path: str | os.PathLike[str], max_bytes: int = MOST_UNPACKED) -> NDArray[Any] | dict[str, NDArray[Any]]:
     """Load one IDX file as an array, or every IDX file of a directory as a dictionary of arrays.
 
     A file may be plain or compressed with gzip or xz. Its array has the shape that its header
@@ -54,9 +56,13 @@ def load_idx(path: str | os.PathLike[str]) -> NDArray[Any] | dict[str, NDArray[A
     The keys are the names without .gz and .xz, sorted. Where the same name is there more than
     once, the plain file is taken before the .gz, and the .gz before the .xz.
 
+    `max_bytes` is the most that the array of a compressed file may take, 1 GiB: a small file can
+    unpack to a thousand times its size. A plain file may be as large as it is.
+
     Raises FileNotFoundError for a path that does not exist or a directory without IDX files, and
-    ValueError for a file that is not IDX, is damaged, or holds fewer or more bytes than its
-    header announces. The message names the file, what was expected and what was found.
+    ValueError for a file that is not IDX, is damaged, holds fewer or more bytes than its header
+    announces, or would unpack to more than `max_bytes`. The message names the file, what was
+    expected and what was found.
 
     >>> import pathlib, tempfile
     >>> from tinygrad_vg import datasets
@@ -68,7 +74,7 @@ def load_idx(path: str | os.PathLike[str]) -> NDArray[Any] | dict[str, NDArray[A
     """
     path = Path(path)
     if not path.is_dir():
-        return read_file(path)
+        return read_file(path, max_bytes)
     files: dict[str, Path] = {}
     # Sorted, "…-ubyte" precedes "…-ubyte.gz" and that "…-ubyte.xz": the order of SUFFIXES.
     for file in sorted(path.iterdir(), key=lambda entry: entry.name):
@@ -80,10 +86,10 @@ def load_idx(path: str | os.PathLike[str]) -> NDArray[Any] | dict[str, NDArray[A
             f"{path}: expected a directory with IDX files (named as in train-images-idx3-ubyte, "
             f"possibly with .gz or .xz), found none; give a file's own path to read it under any name"
         )
-    return {name: read_file(files[name]) for name in sorted(files)}
+    return {name: read_file(files[name], max_bytes) for name in sorted(files)}
 
 
-def read_file(path: Path) -> NDArray[Any]:
+def read_file(path: Path, max_bytes: int = MOST_UNPACKED) -> NDArray[Any]:
     """Read one IDX file; see `load_idx` for what is accepted, returned and raised."""
     if not path.exists():
         raise FileNotFoundError(f"{path}: expected an IDX file, found nothing there; check the path")
@@ -94,10 +100,10 @@ def read_file(path: Path) -> NDArray[Any]:
         raw.seek(0)
         compression = "gzip" if start.startswith(_GZIP_MAGIC) else "xz" if start == _XZ_MAGIC else None
         if compression is None:
-            return _read_stream(raw, path)
+            return _read_stream(raw, path, None)
         try:
             with gzip.GzipFile(fileobj=raw) if compression == "gzip" else lzma.LZMAFile(raw) as unpacked:
-                array = _read_stream(cast(BinaryIO, unpacked), path)
+                array = _read_stream(cast(BinaryIO, unpacked), path, max_bytes)
             if compression == "xz":
                 _check_xz_end(raw)
             return array
@@ -115,7 +121,7 @@ def _check_xz_end(raw: BinaryIO) -> None:
         raise lzma.LZMAError("foreign bytes after the end of the stream")
 
 
-def _read_stream(stream: BinaryIO, path: Path) -> NDArray[Any]:
+def _read_stream(stream: BinaryIO, path: Path, most: int | None) -> NDArray[Any]:
     magic = stream.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _ELEMENT_TYPES:
         raise ValueError(
@@ -132,18 +138,21 @@ def _read_stream(stream: BinaryIO, path: Path) -> NDArray[Any]:
         )
     shape = struct.unpack(f">{dimensions}I", sizes)
     expected = math.prod(shape) * element.itemsize
-    data = bytearray()
-    found = 0
-    # In pieces, because read(expected) would allocate as much memory as the header claims. To the end of the stream,
-    # because checksums are compared only there, and surplus bytes must be noticed.
-    while chunk := stream.read(_CHUNK_BYTES):
-        found += len(chunk)
-        if found <= expected:
-            data += chunk
-    if found != expected:
+    if most is not None and expected > most:
         raise ValueError(
-            f"{path}: expected {expected:,} bytes of data for shape {shape} of {element.name}, "
-            f"found {found:,}; the file is {'truncated' if found < expected else 'too long'}, "
+            f"{path}: expected at most {most:,} bytes of data from a compressed file, found a header "
+            f"that announces {expected:,}, for shape {shape} of {element.name}; if that is right, "
+            f"load it with max_bytes={expected}"
+        )
+    data = bytearray()
+    # In pieces, because read(expected) would allocate as much memory as the header claims. To the end of the stream,
+    # because checksums are compared only there; but no further than one surplus byte.
+    while len(data) <= expected and (chunk := stream.read(_CHUNK_BYTES)):
+        data += chunk
+    if len(data) != expected:
+        raise ValueError(
+            f"{path}: expected {expected:,} bytes of data for shape {shape} of {element.name}, found "
+            f"{f'{len(data):,}; the file is truncated' if len(data) < expected else 'more; the file is too long'}, "
             f"copy or download it again"
         )
     try:

@@ -3,6 +3,8 @@
 The folder `files` beside this module holds the four files and their licence.
 """
 
+import functools
+import hashlib
 import os
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,12 @@ from numpy.typing import DTypeLike, NDArray
 from tinygrad_vg.datasets.idx import SUFFIXES, read_file
 
 _SHIPPED = Path(__file__).parent / "files"
+_SHA256 = {
+    "train-images-idx3-ubyte.xz": "037499b299a624dbc1fbbc308c6f8e085ec08df9e241f7296a73ace16d7355e4",
+    "train-labels-idx1-ubyte.xz": "0b691ea7422403e7bd1bfc7f2ac58334416a723a3d2941e5352eba5099dd3280",
+    "t10k-images-idx3-ubyte.xz": "31f8666c3e0dee34c8f6c14aefae6b7b8e72c2efc030a9e4a857d8ccea2fa970",
+    "t10k-labels-idx1-ubyte.xz": "415b72b2ab3860ef01e17a0991178c2a62102b84a9ac8a6f2d0caf48f2f66f09",
+}
 _FILE_OF_SPLIT = {"train": "train", "validation": "train", "test": "t10k"}
 
 
@@ -42,6 +50,8 @@ def mnist(
     There "validation" is the last sixth of the training images, rounded down, and "train" the rest,
     which for 60,000 images is the split above.
 
+    The files that are shipped are compared with their SHA-256 when they are first read.
+
     Raises ValueError for an unknown split, for a damaged file, for images that are not 3-D uint8
     or labels that are not 1-D uint8, and where the numbers of images and labels differ;
     FileNotFoundError for a file that is missing; TypeError for a `dtype` that is not floating.
@@ -63,6 +73,8 @@ def mnist(
             f"mnist cannot return pixels as {pixel_type}, because they are fractions from 0 to 255/256; "
             f"choose a floating dtype such as float32"
         )
+    if directory is None:
+        _check_shipped(_FILE_OF_SPLIT[split])
     pixels, digits = _read_pair(_SHIPPED if directory is None else Path(directory), _FILE_OF_SPLIT[split])
     boundary = len(pixels) - len(pixels) // 6
     if split == "train":
@@ -73,6 +85,19 @@ def mnist(
     images = pixels.reshape(count, rows * columns).astype(pixel_type)
     images /= 256
     return images, digits.astype(np.int64)
+
+
+@functools.cache
+def _check_shipped(prefix: str) -> None:
+    """Compare the shipped files with their SHA-256, once in a process; unpacking takes a hundred times as long."""
+    for name, digest in _SHA256.items():
+        if name.startswith(prefix):
+            found = hashlib.sha256(_find(_SHIPPED, name).read_bytes()).hexdigest()
+            if found != digest:
+                raise ValueError(
+                    f"{_SHIPPED / name}: expected the file shipped with tinygrad_vg, with SHA-256 {digest}, "
+                    f"found {found}; install tinygrad_vg again"
+                )
 
 
 def _read_pair(directory: Path, prefix: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

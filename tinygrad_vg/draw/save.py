@@ -2,23 +2,26 @@
 
 import os
 import re
-import subprocess
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinygrad_vg.draw.dot import REMEDIES, find_engine
+from tinygrad_vg.draw.dot import REMEDIES, find_engine, run
 from tinygrad_vg.storage import replacing
 
 if TYPE_CHECKING:
     from graphviz import Digraph
 
 _FORMATS = (".svg", ".png", ".pdf", ".dot")
+_FRAMES = {
+    "png": (b"\x89PNG\r\n\x1a\n", b"IEND"),
+    "pdf": (b"%PDF-", b"%%EOF"),
+}  # the start and the end of a complete one
 _NODE = re.compile(r'\s*(?!(?:graph|node|edge)\b)("(?:[^"\\]|\\.)*"|[^\s"=\[{}]+)\s*(?:\[|$)')  # in a line of DOT
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 
 
-def save(digraph: "Digraph", path: str | os.PathLike[str], max_nodes: int = 1000) -> None:
+def save(digraph: "Digraph", path: str | os.PathLike[str], max_nodes: int = 1000, timeout: float = 60.0) -> None:
     """Write a picture to `path`, in the format of its suffix: .svg, .png, .pdf or .dot.
 
     The system's `dot` lays the graph out, or `graphviz-pure` if there is no `dot`; graphviz-pure writes no PDF. In an
@@ -29,12 +32,14 @@ def save(digraph: "Digraph", path: str | os.PathLike[str], max_nodes: int = 1000
         path: the path of the file; its folder must exist.
         max_nodes: the largest number of nodes, except for .dot. With some thousand nodes the layout takes minutes, and
             the picture is unreadable.
+        timeout: the seconds that the layout may take.
 
     Raises:
         TypeError: if `digraph` is not a Digraph.
         ValueError: for another suffix, or a graph with more than `max_nodes` nodes.
         FileNotFoundError: if the folder does not exist.
-        RuntimeError: if there is no program to lay the graph out, or it fails; the message says what to do.
+        RuntimeError: if there is no program to lay the graph out, or it fails, takes too long or writes no picture; the
+            message has the program's own words and says what to do.
 
     >>> import tempfile, tinygrad_vg as tg
     >>> b = tg.Tensor(0.5, requires_grad=True, name="b")
@@ -51,12 +56,12 @@ def save(digraph: "Digraph", path: str | os.PathLike[str], max_nodes: int = 1000
         raise ValueError(f"a picture is saved as {', '.join(_FORMATS)}; {os.fspath(path)!r} ends in none of them")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {os.fspath(path.parent)!r} to save {path.name} in")
-    content = digraph.source.encode() if suffix == ".dot" else _rendered(digraph, suffix[1:], max_nodes)
+    content = digraph.source.encode() if suffix == ".dot" else _rendered(digraph, suffix[1:], max_nodes, timeout)
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 
 
-def _rendered(digraph: "Digraph", kind: str, max_nodes: int) -> bytes:
+def _rendered(digraph: "Digraph", kind: str, max_nodes: int, timeout: float) -> bytes:
     nodes = sum(1 for line in digraph.body if _NODE.match(line))
     if nodes > max_nodes:
         raise ValueError(
@@ -69,10 +74,10 @@ def _rendered(digraph: "Digraph", kind: str, max_nodes: int) -> bytes:
     if kind == "pdf" and Path(engine).stem != "dot":
         raise RuntimeError(f"graphviz-pure writes no PDF: save as .svg or .png, or {REMEDIES.split(', or')[0]}")
     command = [engine, f"-K{digraph.engine}", f"-T{kind}"]
-    result = subprocess.run(command, input=digraph.source.encode(), capture_output=True)
-    if result.returncode or not result.stdout:
-        raise RuntimeError(f"{engine} could not draw this graph: {result.stderr.decode(errors='replace').strip()}")
-    picture: bytes = result.stdout
+    picture = run(command, digraph.source.encode(), timeout)
+    start, end = _FRAMES.get(kind, (b"", b""))
+    if not (picture.startswith(start) and end in picture[-1024:]):
+        raise RuntimeError(f"{engine} could not draw this graph: what it wrote is not a complete {kind.upper()}")
     try:
         return _with_titles(picture) if kind == "svg" else picture
     except ElementTree.ParseError as error:

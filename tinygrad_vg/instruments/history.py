@@ -156,14 +156,16 @@ class History:
 
         Raises:
             OSError: if the file cannot be read.
-            ValueError: if it does not hold a history.
+            ValueError: if it does not hold a history, or the arrays do not fit together.
         """
         arrays = load(path)
         missing = {"steps", "layers", "names", "log10_norm"} - arrays.keys()
-        layers = () if missing else tuple(arrays["layers"].tolist())
+        layers = () if missing else tuple(arrays["layers"].ravel().tolist())
         values = {f"values_{layer}": None for layer in layers}
         if missing or arrays.keys() - {field.name for field in fields(cls)} - values.keys():
             raise ValueError(f"{os.fspath(path)} holds {sorted(arrays)}, not a history")
+        if misfit := _misfit(arrays, [name for name in values if name in arrays], len(values)):
+            raise ValueError(f"{os.fspath(path)} is not a history: its arrays do not fit together: {misfit}")
         arrays |= {"layers": layers, "names": tuple(arrays["names"].tolist())}
         if values.keys() & arrays.keys():
             arrays["values"] = tuple(arrays.pop(name) for name in values)
@@ -222,6 +224,30 @@ class History:
         plain = {name: _plain(value) for name, value in recorded.items() if value is not None}
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(plain, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _misfit(arrays: dict[str, Any], values: list[str], layers: int) -> str | None:
+    """A message about the first loaded array that does not fit the others; None if all fit."""
+    lengths = arrays["log10_norm"].shape
+    if len(lengths) not in (2, 3):
+        return f"log10_norm has the shape {lengths}, not (steps, layers) or (steps, layers, members)"
+    count = len(arrays["layers"]) if arrays["layers"].ndim == 1 else -1
+    wanted = {"steps": (lengths[:1], "iu"), "layers": (lengths[1:2], "iu"), "names": (lengths[1:2], "U"),
+              "first_nonfinite": ((), "iu")} | dict.fromkeys(_QUANTITIES, (lengths, "fiu"))  # fmt: skip
+    for name in wanted.keys() & arrays.keys():
+        shape, kinds = wanted[name]
+        if arrays[name].shape != shape or arrays[name].dtype.kind not in kinds:
+            what = {"iu": "whole numbers", "U": "strings", "fiu": "numbers"}[kinds]
+            return f"{name} is {arrays[name].dtype} of shape {arrays[name].shape}, not {what} of shape {shape}"
+    if layers != count:
+        return "a layer is there twice"
+    if values and len(values) != count:
+        return f"there are values of {len(values)} layers, not of {count}"
+    rest = (lengths[0], *lengths[2:])
+    for name in values:
+        if arrays[name].shape[:-1] != rest or arrays[name].dtype.kind not in "fiu":
+            return f"{name} is {arrays[name].dtype} of shape {arrays[name].shape}, not numbers of shape {(*rest, 'n')}"
+    return None
 
 
 def join(parts: Sequence[History]) -> History:

@@ -1,31 +1,39 @@
-"""Tasks in processes, each with a progress bar and its remaining time. Ctrl-C loses no results."""
+"""Tasks in processes, each with a progress bar and its remaining time. Neither Ctrl-C nor an error loses results."""
 
+import contextlib
 import multiprocessing
+import os
+import pickle
 import queue
 import signal
-from collections.abc import Callable, Hashable, Mapping
-from concurrent.futures import ProcessPoolExecutor
+import threading
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 Report = Callable[[float], bool]  # takes the share of the work that is done, and returns whether to end
 Task = tuple[Callable[..., Any], tuple[Any, ...]]
+OnResult = Callable[[dict[Hashable, Any]], None]
 
-_channel: tuple[Any, Any] | None = None  # in a worker: the queue of reports, and the event that asks to stop
+_channel: tuple[Any, Any] | None = None  # in a worker: the queue of reports, and a number that is 1 to ask for a stop
 
 
-def run_tasks(
-    tasks: Mapping[Hashable, Task], workers: int, on_result: Callable[[dict[Hashable, Any]], None]
-) -> tuple[dict[Hashable, Any], bool]:
+def run_tasks(tasks: Mapping[Hashable, Task], workers: int, on_result: OnResult) -> tuple[dict[Hashable, Any], bool]:
     """Run tasks in worker processes and show their progress.
 
     A task is (function, args). The function is called as `function(*args, report=report)`, and calls `report(share)`
-    from time to time with the share of its work that is done. When `report` returns True, the user has pressed Ctrl-C,
-    and the function returns the results that it has. Functions, arguments and results must be picklable.
+    from time to time with the share of its work that is done. When `report` returns True, the tasks shall end, and the
+    function returns the results that it has. Functions, arguments and results must be picklable.
+
+    Ctrl-C asks the tasks to end, and so does SIGTERM; the third signal kills the workers. No worker survives the main
+    process, also if that is killed.
 
     Args:
         tasks: the tasks by key. The key names the task on the screen; a tuple is shown with commas.
         workers: the number of processes. NumPy should use one thread in each (`OMP_NUM_THREADS=1`).
-        on_result: called with all results so far after each new result, to save them.
+        on_result: called with all results so far after each new result, to save them. If it fails, the tasks go on,
+            and it is called again after the next result and at the end.
 
     Returns:
         The results by key, and whether Ctrl-C has interrupted the tasks. In that case there are results only of the
@@ -33,56 +41,133 @@ def run_tasks(
 
     Raises:
         ModuleNotFoundError: if Rich is missing; the message names the extra that installs it.
-        Exception: any exception that a task raises; the other tasks are asked to end.
+        Exception: the exception of the first task that fails, or of the last `on_result`. Before it is raised, the
+            other tasks are asked to end, and `on_result` gets their results. A note names the task and what is kept.
+        BrokenProcessPool: if the system kills a worker, for example because memory is short. All workers end then; a
+            note names the tasks that are lost.
     """
-    bars = _progress()
+    bars, escape = _progress()
     # Spawned workers are the same on every system, and no lock is copied while a thread holds it.
     context = multiprocessing.get_context("spawn")
-    reports, stop = context.Queue(), context.Event()
-    results: dict[Hashable, Any] = {}
-    interrupted = False
-    with ProcessPoolExecutor(workers, context, _start, (reports, stop)) as pool, bars:
-        futures = {key: pool.submit(_run, key, *task) for key, task in tasks.items()}
-        rows = {key: bars.add_task(_label(key), start=False, total=1) for key in tasks}
-        try:
-            while len(results) < len(futures):
-                try:
-                    key, share = reports.get(timeout=0.2)
+    reports, stop = context.Queue(), context.RawValue("b", 0)  # it has no lock, which a killed worker would keep
+    others = {*multiprocessing.active_children()}
+    end, outcome = _Signals(), _Outcome(on_result)
+    with end, ProcessPoolExecutor(workers, context, _start, (reports, stop)) as pool, bars:
+        with _held():
+            futures = {key: pool.submit(_run, key, *task) for key, task in tasks.items()}
+        rows = {key: bars.add_task(escape(_label(key)), start=False, total=1) for key in tasks}
+        while futures:
+            with contextlib.suppress(queue.Empty):
+                key, share = reports.get(timeout=0.2)
+                bars.start_task(rows[key])
+                bars.update(rows[key], completed=share)
+            for key in [key for key, future in futures.items() if future.done()]:
+                if outcome.take(key, futures.pop(key)) and not stop.value:
                     bars.start_task(rows[key])
-                    bars.update(rows[key], completed=share)
-                except queue.Empty:
-                    pass
-                except KeyboardInterrupt:
-                    interrupted = True
-                    stop.set()
-                    futures = {key: future for key, future in futures.items() if not future.cancel()}
-                for key in [key for key, future in futures.items() if future.done() and key not in results]:
-                    results[key] = futures[key].result()
-                    on_result(results)
-                    if not interrupted:
-                        bars.start_task(rows[key])
-                        bars.update(rows[key], completed=1)
-        except BaseException:
-            for future in futures.values():
-                future.cancel()
-            raise
-        finally:
-            stop.set()
-    return results, interrupted
+                    bars.update(rows[key], completed=1)
+            if (end.count or outcome.error) and not stop.value:
+                stop.value = 1
+                futures = {key: future for key, future in futures.items() if not future.cancel()}
+            if end.count >= 3:
+                for process in {*multiprocessing.active_children()} - others:
+                    process.kill()
+    outcome.close(bool(end.count))
+    return outcome.results, bool(end.count)
+
+
+class _Outcome:
+    """The results, the first error, and the tasks that are lost."""
+
+    def __init__(self, on_result: OnResult) -> None:
+        self.results: dict[Hashable, Any] = {}
+        self.error: BaseException | None = None
+        self._failed: Hashable = None  # the task whose error it is
+        self._lost: list[Hashable] = []
+        self._on_result, self._unsaved = on_result, False
+
+    def take(self, key: Hashable, future: "Future[Any]") -> bool:
+        """Take in a task that has ended, and return whether it has a result."""
+        error = future.exception()
+        if error is None:
+            self.results[key] = future.result()
+            try:
+                self._on_result(self.results)
+            except Exception:  # such as a full disk; the next result is another chance
+                self._unsaved = True
+            else:
+                self._unsaved = False
+            return True
+        if isinstance(error, BrokenProcessPool):
+            self._lost.append(key)
+        if self.error is None:
+            self.error, self._failed = error, key
+        return False
+
+    def close(self, interrupted: bool) -> None:
+        """Save the results that are not saved yet, and raise the first error."""
+        if self._unsaved:
+            self._on_result(self.results)
+        if self.error is None or (interrupted and isinstance(self.error, BrokenProcessPool)):
+            return
+        kept = f"kept: {_labels(self.results)}"
+        if isinstance(self.error, BrokenProcessPool):
+            self.error.add_note(
+                f"the system killed a worker, perhaps because memory was short; lost: {_labels(self._lost)}; {kept}"
+            )
+        else:
+            self.error.add_note(f"in task {_label(self._failed)}; {kept}")
+        raise self.error
+
+
+class _Signals:
+    """Counts Ctrl-C and SIGTERM while it is entered. A KeyboardInterrupt could interrupt anything, such as a save."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._before: dict[signal.Signals, Any] = {}
+
+    def _heard(self, *_: Any) -> None:
+        self.count += 1
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread():  # other threads cannot set handlers
+            self._before = {number: signal.signal(number, self._heard) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: it was not Python's
+
+
+@contextlib.contextmanager
+def _held() -> Iterator[None]:
+    """Block SIGINT here and in processes that start meanwhile; these ignore it later."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _progress() -> Any:
-    """Rich's display of all tasks: name, bar, share, time so far, time left."""
+    """Rich's display of all tasks: name, bar, share, time so far, time left; and what makes a name plain text there."""
     try:
+        from rich.markup import escape
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeElapsedColumn, TimeRemainingColumn
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("progress bars need Rich: pip install 'tinygrad_vg[examples]'") from error
     columns = BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn()
-    return Progress("{task.description}", *columns)
+    return Progress("{task.description}", *columns), escape
 
 
 def _label(key: Hashable) -> str:
     return ", ".join(map(str, key)) if isinstance(key, tuple) else str(key)
+
+
+def _labels(keys: Iterable[Hashable]) -> str:
+    return "; ".join(map(_label, keys)) or "nothing"
 
 
 def _start(reports: Any, stop: Any) -> None:
@@ -90,6 +175,15 @@ def _start(reports: Any, stop: Any) -> None:
     global _channel
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _channel = reports, stop
+    threading.Thread(target=_follow, daemon=True).start()
+
+
+def _follow() -> None:
+    """End this worker when the main process ends: if that is killed, it cannot ask the workers to end."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))  # Windows has only the second, which is as final
 
 
 def _run(key: Hashable, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
@@ -99,6 +193,16 @@ def _run(key: Hashable, function: Callable[..., Any], args: tuple[Any, ...]) -> 
 
     def report(share: float) -> bool:
         reports.put((key, share))
-        return bool(stop.is_set())
+        return bool(stop.value)
 
-    return function(*args, report=report)
+    try:
+        return function(*args, report=report)
+    except BaseException as error:
+        plain = RuntimeError(f"{type(error).__name__}: {error}")
+        if not isinstance(error, Exception):  # such as SystemExit, which would end the main process
+            raise plain from error
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:  # the main process could not unpickle it, and would take this worker for dead
+            raise plain from error
+        raise
