@@ -194,9 +194,10 @@ def report(results, args):
 
 
 def brief(verdict):
-    """A verdict in the cell of a table: state, decades per layer, and cause."""
+    """A verdict in the cell of a table: state, decades from the last layer to the first, and cause."""
     blame = {"activation": ", by σ′", "weights": ", by the weights", None: ""}[verdict.cause]
-    return f"{verdict.state} {verdict.rate:+.2f}{blame}"
+    severity = f" ({verdict.severity})" if verdict.forecast and verdict.severity else ""
+    return f"{verdict.state}{severity} {verdict.total:+.1f}{blame}"
 
 
 def natural(text):

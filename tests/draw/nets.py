@@ -49,24 +49,35 @@ NETS: dict[str, Callable[[], nn.Sequential]] = {
 }
 
 
-def trained_once(net: Any, batch: int = 8) -> tuple[Any, Ledger]:
+def trained_once(net: Any, batch: int = 8, backwards: int = 1) -> tuple[Any, Ledger]:
     """The cost of random data after its backward, and the ledger that heard it."""
-    x = np.random.default_rng(1).normal(size=(batch, next(net.parameters()).shape[-1]))
+    weight = next(net.parameters())
+    x = np.random.default_rng(1).normal(size=(batch, weight.shape[-1])).astype(weight.dtype)
     with Ledger(net) as ledger:
-        cost = np.sum(np.square(net(x) - 1.0))
-        cost.backward()
+        for _ in range(backwards):
+            cost = np.sum(np.square(net(x) - 1.0))
+            cost.backward()
     return cost, ledger
 
 
 def fate(state: str) -> nn.Sequential:
-    """Six layers with this verdict on some of them."""
+    """Six layers with this verdict on some of them, after as many backwards as it takes."""
     if state == "saturated":
         net = network([50] * 7, nn.Sigmoid, gain=30.0)
         for linear in net[::2]:
             nn.init.normal_(linear.bias, std=60.0, rng=0)
         return net
-    if state == "dead":
+    if state == "underflow":
+        net = network([20] * 7, nn.Identity, gain=1e-10)
+        for parameter in net.parameters():
+            parameter.data = parameter.data.astype(np.float32)
+        return net
+    if state == "not finite":
+        net = network([20] * 7, nn.Identity, gain=1.0)
+        net[6].bias.data = np.full(20, np.nan)
+        return net
+    if state in ("dead", "no gradient"):
         net = network([10] * 7, nn.ReLU, gain=1.4)
         net[4].bias.data = np.full(10, -1e3)
         return net
-    return network([20] * 7, nn.Identity, gain={"vanishing": 0.5, "exploding": 2.0, "stable": 1.0}[state])
+    return network([20] * 7, nn.Identity, gain={"shrinking": 0.5, "growing": 2.0, "stable": 1.0}[state])

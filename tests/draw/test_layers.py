@@ -1,5 +1,6 @@
 """The picture by layers: its edges add up to the whole way, folded or not, from a cost as from a ledger."""
 
+import html
 import math
 import re
 from xml.etree import ElementTree
@@ -102,7 +103,7 @@ def test_the_nodes_tell_z_slope_and_norm():
 def test_three_neighbours_alike_are_one_and_two_are_not():
     net = network([30, 20, 20, 20, 20, 20, 10, 10, 10], nn.Sigmoid)
     cost, ledger = trained_once(net)
-    assert {verdict.state for verdict in diagnose(ledger).layers} == {"vanishing"}  # so that only shapes differ
+    assert {verdict.state for verdict in diagnose(ledger).layers} == {"shrinking"}  # so that only shapes differ
     titles = [node.lines[0] for node in read(draw.layers(net, cost)).nodes.values()]
     assert titles == [
         "x: 30 inputs", "layer 1: Linear 30 → 20", "layers 2 to 5: Linear 20 → 20", "layer 6: Linear 20 → 10",
@@ -142,8 +143,8 @@ def test_50_layers_are_a_picture_that_can_be_read(units, expand, most, engine, t
 def test_the_verdict_has_its_word_and_its_colour(state):
     assert len(set(style.VERDICTS.values())) == len(style.VERDICTS)
     net = fate(state)
-    cost, ledger = trained_once(net)
-    digraph = draw.layers(net, cost, expand=True)
+    _, ledger = trained_once(net, backwards=2 if state == "dead" else 1)
+    digraph = draw.layers(net, ledger, expand=True)
     picture = read(digraph)
     states = [verdict.state for verdict in diagnose(ledger).layers]
     assert state in states
@@ -153,8 +154,11 @@ def test_the_verdict_has_its_word_and_its_colour(state):
         assert node.colour == style.VERDICTS[each]
     assert picture.nodes["layer 6"].colour == style.PAPER
     named = [verdict for verdict in style.VERDICTS if verdict in states]
-    assert f"Layers are coloured by their verdict: {', '.join(named)}." in digraph.source
-    assert re.findall(r">(\w+): [^<]*(?:0\.1|arrives)[^<]*\.<", digraph.source) == named  # by what measure
+    assert f"Layers are coloured by their step's verdict: {', '.join(named)}." in html.unescape(digraph.source)
+    for words in str(diagnose(ledger)).split("; "):
+        assert words in html.unescape(digraph.source)
+    measures = re.findall(r">([\w ]+): [^<]*(?:0\.1|arrives|smallest|NaN)[^<]*\.<", digraph.source)
+    assert measures == named
 
 
 def test_a_dead_layer_takes_everything():

@@ -38,7 +38,7 @@ def test_an_ensemble_of_which_some_are_dead():
     net = nn.stack(nets)
     cost, ledger = trained_once(net)
     picture = read(draw.layers(net, cost))
-    assert picture.nodes["layer 1"].lines[-1] == "dead"
+    assert picture.nodes["layer 1"].lines[-1] == "no gradient"
     assert picture == read(draw.layers(net, cost, expand=True))
     assert np.isneginf(ledger.log10_norm[0]).tolist() == [True, True, False]
 

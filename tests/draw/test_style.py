@@ -18,7 +18,7 @@ LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
 
 def sources():
     """All three pictures of networks of all fates, before and after a backward."""
-    for state in ("vanishing", "saturated", "exploding", "stable", "dead"):
+    for state in style.VERDICTS:
         net = fate(state)
         cost, ledger = trained_once(net)
         yield from (draw.layers(net, cost), draw.layers(net, ledger, expand=True), draw.graph(cost))

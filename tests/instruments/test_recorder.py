@@ -403,7 +403,7 @@ def test_a_full_history_keeps_every_second_step(net, steps):
 
 def tell(recorder, gradients):
     """A backward that has nothing to compute: it begins at the biases."""
-    walk(dict(zip(recorder.biases, gradients, strict=True)))
+    walk(dict(zip(recorder.biases[::-1], gradients[::-1], strict=True)))  # from the last layer down
 
 
 def test_memory_does_not_grow_with_the_length_of_a_run():

@@ -7,6 +7,7 @@ import pytest
 
 from tinygrad_vg import nn
 from tinygrad_vg.instruments import what_if
+from tinygrad_vg.notation import decades
 
 
 def network(activation, depth, width, gain=1.0, bias=1.0):
@@ -66,6 +67,35 @@ def test_the_model_itself_is_left_alone():
     assert all(parameter.grad is None for parameter in net.parameters())
     assert "predicted" in str(answer)
     assert answer == what_if(net, np.ones((2, 10)), depth=5, rng=0)
+
+
+def test_the_model_s_own_rate_stands_beside_those_of_fresh_networks():
+    images = np.random.default_rng(1).normal(size=(20, 30))
+    net = network(nn.Sigmoid, 6, 30)
+    answer = what_if(net, images, activation=nn.Tanh, rng=0)
+    assert answer.own == pytest.approx(answer.measured_before, abs=0.05)  # it is fresh itself
+    assert f"the model itself {decades(answer.own, 3)}" in str(answer)
+    several = what_if(nn.stack([net, net, net]), images, activation=nn.Tanh, rng=0)
+    assert several.own == pytest.approx(answer.own, abs=0.01)
+    for linear in net[2:-1:2]:  # orthogonal directions of one size: the same spread, and another network
+        linear.weight.data = np.roll(np.eye(30), 1, axis=0)
+    trained = what_if(net, images, activation=nn.Tanh, rng=0)
+    assert trained.measured_before == pytest.approx(answer.measured_before, abs=0.05)
+    net[4].weight.data = net[4].weight.data * 0.1
+    net[6].weight.data = net[6].weight.data * 0.1
+    assert what_if(net, images, activation=nn.Tanh, rng=0).own < trained.own - 0.2
+
+
+def test_what_is_measured_has_the_top_layer_s_fan_in_of_the_new_depth():
+    """Hidden layers are left out from the top: the output layer then takes what the last that is left puts out."""
+    rng = np.random.default_rng(0)
+    widths = [10, 40, 20, 5, 3]
+    net = nn.mlp(widths, rng=rng)
+    answer = what_if(net, rng.normal(size=(3, 10)), depth=2, rng=0)
+    assert abs(answer.measured - answer.predicted) < 0.1
+    shallow = nn.mlp([10, 40, 3], rng=rng)
+    same = what_if(shallow, rng.normal(size=(3, 10)), depth=2, rng=0)
+    assert answer.measured_after == pytest.approx(same.measured_after, abs=0.05)
 
 
 def test_what_cannot_be_asked():

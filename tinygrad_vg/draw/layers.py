@@ -11,10 +11,11 @@ import numpy as np
 from tinygrad_vg.draw import style
 from tinygrad_vg.engine import Tensor
 from tinygrad_vg.instruments.accounts import Part, Row
+from tinygrad_vg.instruments.diagnose import diagnose
 from tinygrad_vg.instruments.factors import slopes_at
 from tinygrad_vg.instruments.ledger import Ledger
 from tinygrad_vg.instruments.signals import Unit, outline
-from tinygrad_vg.instruments.verdict import SATURATED, STEADY, diagnose
+from tinygrad_vg.instruments.verdict import SATURATED, STEADY, Diagnosis
 from tinygrad_vg.nn import Linear, Module, Residual, Sequential
 from tinygrad_vg.notation import median
 
@@ -22,11 +23,14 @@ if TYPE_CHECKING:
     from graphviz import Digraph
 
 _MEANINGS = {
-    "vanishing": f"the gradient's step to the layer loses more than {STEADY} decades",
+    "shrinking": f"the gradient's step to the layer loses more than {STEADY} decades",
     "saturated": f"it loses more than {STEADY}, by slopes more than {SATURATED:g} decade below their largest",
-    "exploding": f"it gains more than {STEADY} decades",
+    "growing": f"it gains more than {STEADY} decades",
     "stable": f"it changes by {STEADY} decades at most",
-    "dead": "no gradient arrives",
+    "dead": "no gradient arrives, in several backwards",
+    "no gradient": "none arrives in this backward",
+    "underflow": "it is below the smallest number of its type",
+    "not finite": "it holds NaN or infinity",
 }
 _FOLDED = 3  # this number of identical neighbours, or more, is drawn as one
 
@@ -64,10 +68,11 @@ def layers(
     """A picture of a network with a node for each layer. Each edge has the change of the gradient's norm in decades.
 
     A node shows z (mean ± standard deviation), the mean slope of its activation and log₁₀‖δ‖; its colour is that of the
-    verdict (`instruments.diagnose`). An edge shows the total of the gradient's step, and the parts of weights and
-    slopes. Three or more identical neighbours are drawn as one node, and the edge from it has the sum of their steps;
-    so all edges of a picture add up to the total change. For an ensemble, decades are medians over the members, which
-    need not add up; z and slopes are taken over all members together.
+    verdict on its step (`instruments.diagnose`), and the legend has the verdict on the network. An edge shows the total
+    of the gradient's step, and the parts of weights and slopes. Three or more identical neighbours are drawn as one
+    node, and the edge from it has the sum of their steps; so all edges of a picture add up to the total change. For an
+    ensemble, decades are medians over the members, which need not add up; z and slopes are taken over all members
+    together.
 
     Args:
         model: Linears in a row with modules between them, as for `Ledger`.
@@ -99,7 +104,8 @@ def layers(
     if isinstance(source, Tensor):  # Ledger.of has computed the gradients, but they are shown only after a backward
         computed = style.has_gradient(model.parameters())
     picture = style.canvas(rankdir)
-    chain = _chain(model, ledger, computed)
+    diagnosis = diagnose(ledger) if computed and ledger.rows else None
+    chain = _chain(model, ledger, computed, diagnosis)
     picture.node("x", style.box([f"x: {chain[0].module.in_features} inputs"], style.DATA), tooltip="the data")
     tail = "x"
     below: list[_Layer] = []
@@ -113,25 +119,25 @@ def layers(
     value = f" = {style.three_digits(source.item())}" if isinstance(source, Tensor) else ""
     picture.node("C", style.box([f"cost C{value}"], frame=style.INK, bold=0), tooltip="the cost")
     picture.edge(tail, "C", tooltip="from the last layer's z to the cost")
-    notes = _notes(chain, computed)
+    notes = _notes(chain, computed, diagnosis)
     if computed and ledger.log10_norm.ndim > 1:
         notes.append(f"An ensemble: medians of {ledger.log10_norm.shape[1]} networks, and C is the sum of their costs.")
     style.legend(picture, *notes)
     return picture
 
 
-def _chain(model: Module, ledger: Ledger, computed: bool) -> list[_Layer]:
+def _chain(model: Module, ledger: Ledger, computed: bool, diagnosis: Diagnosis | None) -> list[_Layer]:
     chain = ledger.chain if ledger.chain.units else outline(model)
     parts = {id(module) for _, module in model.named_modules()}
     if any(id(unit.module) not in parts for unit in ledger.chain.units if unit.name is not None):
         raise ValueError("this ledger keeps the accounts of another model")
     rows = ledger.rows if computed else ()
-    states = [verdict.state for verdict in diagnose(ledger).layers] if rows else []
+    states = [verdict.state for verdict in diagnosis.layers] if diagnosis else []
     layers = []
     modules: list[Any] = [layer.module for layer in chain.layers]
     behind = [units for _, units, _ in chain.steps()]
     for i, layer in enumerate(chain.layers):
-        state = _state(states[i], rows[i]) if i < len(rows) else ""
+        state = states[i] if i < len(rows) else ""
         layers.append(
             _Layer(
                 number=i + 1,
@@ -144,11 +150,6 @@ def _chain(model: Module, ledger: Ledger, computed: bool) -> list[_Layer]:
             )
         )
     return layers
-
-
-def _state(verdict: str, row: Row) -> str:
-    """The verdict of a step, with "not finite" where `diagnose` says "not computed" because of NaN."""
-    return "not finite" if verdict == "not computed" and "not computed" not in row.causes else verdict
 
 
 def _folded(chain: Sequence[_Layer], expand: bool | int | Collection[int]) -> Iterator[list[_Layer]]:
@@ -272,14 +273,15 @@ def _summary(module: Module) -> str:
     return type(module).__name__ + (f"({', '.join(inner)})" if inner else "")
 
 
-def _notes(chain: Sequence[_Layer], computed: bool) -> list[str]:
-    notes = ["Edges: decades (log₁₀) that the gradient gains or loses on its way back,"]
+def _notes(chain: Sequence[_Layer], computed: bool, diagnosis: Diagnosis | None) -> list[str]:
+    notes = str(diagnosis).split("; ") if diagnosis else []
+    notes.append("Edges: decades (log₁₀) that the gradient gains or loses on its way back,")
     notes.append("split into what lies between the layers (σ′) and the weights (W).")
     notes.append("Their colour: the decades of a step; of layers drawn as one, the mean of their steps.")
     states = [state for state in style.VERDICTS if any(layer.state == state for layer in chain)]
     if not computed:
         notes.append("–: not computed: no parameter has a .grad, call backward.")
     elif states:
-        notes.append(f"Layers are coloured by their verdict: {', '.join(states)}.")
+        notes.append(f"Layers are coloured by their step's verdict: {', '.join(states)}.")
         notes += [f"{state}: {_MEANINGS[state]}." for state in states]
     return notes

@@ -29,7 +29,8 @@ DATA = "#eaeef2"  # the background of data that require no gradient
 HIGHLIGHT, HIGHLIGHT_FRAME = "#fff8e1", "#bf8700"  # leaves, and the strongest path
 BAR = "#2f7fc4"
 VERDICTS = {
-    "vanishing": "#d3e8fa", "saturated": "#ddd6fb", "exploding": "#fddcd3", "stable": "#dcf2e0", "dead": "#c9d1d9",
+    "shrinking": "#d3e8fa", "saturated": "#ddd6fb", "growing": "#fddcd3", "stable": "#dcf2e0", "dead": "#c9d1d9",
+    "no gradient": "#e6e9ec", "underflow": "#b9cfe0", "not finite": "#ffc4ff",
 }  # fmt: skip
 
 _SHRINKS, _KEEPS, _GROWS = "#5aa9e6", WHITE, "#f4795b"  # fills, under dark text

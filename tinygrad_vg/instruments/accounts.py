@@ -13,16 +13,17 @@ layers (activations, normalization, residual blocks) is accounted for in the sam
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from tinygrad_vg.engine import ExtendedArray
+from tinygrad_vg.instruments.factors import slopes_at
 from tinygrad_vg.instruments.magnitude import log10_norm
 from tinygrad_vg.instruments.signals import Chain, Unit
-from tinygrad_vg.nn import member_axis
+from tinygrad_vg.nn import by_member, member_axis
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +37,7 @@ class Part:
         symbol: an activation's symbol in formulas, "σ"; else "".
         cap: log10 of an activation's largest slope; NaN for anything else, and for an activation whose largest slope
             is not known.
+        holds_layers: whether it contains layers, as a residual block does.
     """
 
     label: str
@@ -43,6 +45,7 @@ class Part:
     is_activation: bool
     symbol: str
     cap: float
+    holds_layers: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,15 +91,33 @@ class Row:
 
 
 @dataclass(frozen=True, eq=False)
+class Forward:
+    """What a layer's forward was like: bools, or (R,) for an ensemble.
+
+    Attributes:
+        z_is_finite: whether all z are.
+        is_closed: whether the activation behind it has the slope 0 at all z, as ReLU where all are below 0.
+        weight_is_zero, weight_is_finite: whether all weights are 0, and whether all are finite; False and True where
+            they are gone.
+    """
+
+    z_is_finite: Any
+    is_closed: Any
+    weight_is_zero: Any
+    weight_is_finite: Any
+
+
+@dataclass(frozen=True, eq=False)
 class Account:
     """The norm of the gradient at the output of one unit of a chain.
 
     Attributes:
-        label, is_activation, symbol, cap: as in `Part`.
+        label, is_activation, symbol, cap, holds_layers: as in `Part`.
         name: a layer's name in the model; None for a unit between layers.
         computed: whether the backward reached the unit.
         log10_norm: log10 of the gradient's norm, a float or (R,); NaN if it was not computed, or holds NaN.
         smallest: log10 of the smallest normal number of the gradient's type; −inf in extended range.
+        forward: of a layer, where any gradient of the chain is 0 or not finite; else None, for it takes time to see.
     """
 
     label: str
@@ -107,6 +128,8 @@ class Account:
     computed: bool
     log10_norm: Any
     smallest: float
+    holds_layers: bool = False
+    forward: Forward | None = None
 
 
 def accounts_of(chain: Chain) -> tuple[Account, ...]:
@@ -117,7 +140,14 @@ def accounts_of(chain: Chain) -> tuple[Account, ...]:
     """
     if chain.problem:
         raise ValueError(chain.problem)
-    return tuple(_account(unit, chain.members) for unit in chain.units)
+    accounts = tuple(_account(unit, chain.members) for unit in chain.units)
+    if all(np.isfinite(account.log10_norm).all() for account in accounts if account.computed):
+        return accounts
+    above = [*chain.units[1:], None]
+    return tuple(
+        account if unit.name is None else replace(account, forward=_forward(unit, behind, chain.members))
+        for account, unit, behind in zip(accounts, chain.units, above, strict=True)
+    )
 
 
 def _account(unit: Unit, members: tuple[int, ...]) -> Account:
@@ -132,7 +162,19 @@ def _account(unit: Unit, members: tuple[int, ...]) -> Account:
         computed=gradient is not None,
         log10_norm=_norm(gradient, members),
         smallest=-math.inf if extended else math.log10(np.finfo(gradient.dtype).tiny),
+        holds_layers=unit.holds_layers,
     )
+
+
+def _forward(layer: Unit, behind: Unit | None, members: tuple[int, ...]) -> Forward:
+    if layer.weight_facts is None:
+        layer.note_weights()
+    is_zero, is_finite = layer.weight_facts or (np.zeros(members, bool), np.ones(members, bool))
+    finite, closed = np.isfinite(by_member(layer.z, members)).all(axis=-1), np.zeros(members, bool)
+    if behind is not None and behind.activation is not None:
+        with np.errstate(all="ignore"):  # z may be anything
+            closed = ~by_member(slopes_at(behind.activation, layer.z), members).any(axis=-1)
+    return Forward(finite, closed, is_zero, is_finite)
 
 
 def _norm(gradient: Any, members: tuple[int, ...]) -> Any:
@@ -167,7 +209,9 @@ def _row(accounts: Sequence[Account], layer: int, low: int, high: int) -> Row:
         activation=taken(norms[high - 1], norms[low]),
         total=taken(norms[high], norms[low]),
         parts=tuple(
-            Part(unit.label, taken(norms[i], norms[i - 1]), unit.is_activation, unit.symbol, unit.cap)
+            Part(
+                unit.label, taken(norms[i], norms[i - 1]), unit.is_activation, unit.symbol, unit.cap, unit.holds_layers
+            )
             for i, unit in reversed([*enumerate(accounts)][low + 1 : high])
         ),
         cause=causes if norms[low].ndim else causes[0],

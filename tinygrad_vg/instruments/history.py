@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from tinygrad_vg.instruments.spikes import Spike, spikes_in
 from tinygrad_vg.storage import load, replacing, save
 
 # The arrays [step, layer(, member)].
@@ -105,6 +106,18 @@ class History:
         array([1, 2])
         """
         return self._cut(np.asarray(which), slice(None))
+
+    def spikes(self) -> tuple[Spike, ...]:
+        """Where ‖∂C/∂b‖ rises all at once: more than a decade above the median of the ten recorded steps before, and
+        more than five times their spread. Each tells which layer rose first.
+
+        >>> levels = np.zeros((30, 3))
+        >>> levels[20, 1], levels[21] = 2.0, 3.0
+        >>> history = History(np.arange(30), (1, 2, 3), ("0", "2", "4"), levels)
+        >>> [(spike.step, spike.layer, spike.decades, spike.layers) for spike in history.spikes()]
+        [(20, 2, 2.0, (2, 1, 3))]
+        """
+        return spikes_in(self.steps, self.layers, self.log10_norm)
 
     def _cut(self, steps: Any, layers: Any, members: slice = slice(None)) -> "History":
         rest = (members,) * (self.log10_norm.ndim - 2)

@@ -3,7 +3,6 @@
 The formula of a step is in `accounts.py`; `signals.py` puts the layers in a chain, `listener.py` observes them in use.
 """
 
-import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Self
@@ -93,7 +92,7 @@ class Ledger:
         [1]
         """
         ledger = cls(model)
-        ledger._listener.heard = recorded(model, cost)
+        ledger._listener.take(recorded(model, cost))
         return ledger
 
     def __enter__(self) -> Self:
@@ -107,6 +106,17 @@ class Ledger:
     def heard(self) -> bool:
         """Whether there are accounts: a backward is heard if it has reached the last pass inside the `with` block."""
         return self._listener.heard is not None
+
+    @property
+    def at_start(self) -> bool:
+        """Whether the accounts are of a network that nobody has trained yet: none of its layers is trained
+        (`Parameter.is_trained`), and none had other weights in an earlier backward that was heard."""
+        return not self._listener.is_trained
+
+    @property
+    def silent(self) -> Any:
+        """How many backwards in a row, the last one among them, brought no gradient to layer 1; (R,) of an ensemble."""
+        return self._listener.silent
 
     @property
     def chain(self) -> Chain:
@@ -196,7 +206,7 @@ class Ledger:
 
 
 def _split(row: Row, above: Unit) -> Split:
-    weight = above.weight() if isinstance(above.weight, weakref.ref) else above.weight
+    weight = above.weights
     if above.weight is None:
         raise RuntimeError(f"layer {row.layer + 1} computes its weights: what they can give at most is not known")
     if weight is None:

@@ -1,5 +1,6 @@
 """The listener: hears what passes the layers of a model while it is used."""
 
+import math
 import weakref
 from functools import partial
 from typing import Any, Self
@@ -7,8 +8,9 @@ from typing import Any, Self
 import numpy as np
 
 from tinygrad_vg.engine import HookHandle, Tensor, Walk, is_grad_enabled, listen
+from tinygrad_vg.instruments.magnitude import array_of
 from tinygrad_vg.instruments.signals import Chain, layers_of, weight_in
-from tinygrad_vg.nn import Module, members_of
+from tinygrad_vg.nn import Module, by_member, members_of
 
 
 class Listener:
@@ -21,6 +23,8 @@ class Listener:
         layers: the modules that make z, with their names.
         heard: the chain that the last backward has come through; None before the first.
         backwards: how many backwards were heard.
+        silent: how many of them in a row, up to the last, brought no gradient to layer 1; (R,) of an ensemble.
+        is_trained: whether the weights of the last were no longer those that the network was made with.
     """
 
     def __init__(self, model: Module) -> None:
@@ -29,6 +33,9 @@ class Listener:
         self._members = members_of(next(iter(self.layers)))
         self.heard: Chain | None = None
         self.backwards = 0
+        self._nothing = np.zeros(self._members, int)
+        self.silent: Any = self._nothing
+        self.is_trained = False
         # Of the last pass: layers, weak references to their z if it has a graph, which must not be held, and its array.
         self._calls: list[tuple[Module, Any, Any]] = []
         self._output: Any = None  # a weak reference to what the model has put out
@@ -117,11 +124,37 @@ class Listener:
             if unit.name is not None and output is not None:
                 # Weak: to keep a step's weights alive through the next would cost 1 to 2 % of the training.
                 weight = weight_in(output, unit.module)
+                if not self.is_trained and isinstance(unit.weight, weakref.ref) and unit.weight() is not weight:
+                    self.is_trained = True  # by hand: no optimizer has said so
                 unit.z, unit.weight = output.data, None if weight is None else weakref.ref(weight)
+        self.take(chain)
+        self.backwards += 1
+
+    def take(self, chain: Chain) -> None:
+        """A backward has come through this chain, and its units have their gradients."""
         for unit in (*chain.units, *chain.tail):
             unit.output = None  # the graph goes
         self.heard = chain
-        self.backwards += 1
+        if not self.is_trained:
+            layers: list[Any] = [layer.module for layer in chain.layers]
+            self.is_trained = any(layer.weight.is_trained for layer in layers)
+        if chain.units and (gradient := chain.units[0].gradient) is not None:
+            self._note_what_arrived(chain, array_of(gradient))
+
+    def _note_what_arrived(self, chain: Chain, gradient: Any) -> None:
+        """Count the backwards in a row that brought nothing to layer 1."""
+        rows = by_member(gradient, self._members)
+        if self._members:
+            squares = np.einsum("ri,ri->r", rows, rows)
+            is_sound = bool(np.all((squares > 0) & (squares < np.inf)))
+        else:
+            is_sound = 0 < float(np.vdot(rows, rows)) < math.inf
+        if not is_sound:  # or only the squares overflow or underflow: they do that before what is squared
+            self.silent = np.where(rows.any(axis=-1), 0, self.silent + 1)
+            for layer in chain.layers:
+                layer.note_weights()
+        elif self.silent is not self._nothing:
+            self.silent = self._nothing
 
 
 def innermost_call(tensor: Tensor | None) -> Any:

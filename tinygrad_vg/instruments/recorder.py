@@ -2,18 +2,22 @@
 
 import math
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Literal, Self
 
 import numpy as np
 
 from tinygrad_vg.engine import ExtendedArray, HookHandle, Tensor, Walk, listen
+from tinygrad_vg.instruments.biases import bias_form, bias_of, is_layer, summed, warn_of_order
 from tinygrad_vg.instruments.history import History, positions
+from tinygrad_vg.instruments.judging import judge_history
 from tinygrad_vg.instruments.magnitude import array_of, log10_norm
 from tinygrad_vg.instruments.retention import FRAMES, Kept, wanted
 from tinygrad_vg.instruments.statistics import Statistics
-from tinygrad_vg.nn import Linear, Module, Parameter, member_axis, members_of
+from tinygrad_vg.instruments.verdict import Diagnosis
+from tinygrad_vg.nn import Module, Parameter, members_of
+from tinygrad_vg.notation import median
 
 _BLOCK_BYTES = 2**21  # gradients are collected in a block of about this size per layer; norms are taken of whole blocks
 
@@ -26,8 +30,9 @@ class GradientRecorder:
     would have, ∂C/∂z summed over the batch and over the layer's calls.
 
     The layers are the modules with a `bias` and the Linears without one, numbered in the order of
-    `model.named_modules()`. The recorder counts, from 0, the backwards that reach a layer; the history has a row for
-    each of them that is kept. The `with` block may be entered again, and the count then continues.
+    `model.named_modules()`, that of the attributes. A warning tells where the model calls them in another order, so
+    that layer 1 is not at the input side. The recorder counts, from 0, the backwards that reach a layer; the history
+    has a row for each of them that is kept. The `with` block may be entered again, and the count then continues.
 
     Args:
         model: a network, or an ensemble of networks (`nn.stack`).
@@ -37,6 +42,9 @@ class GradientRecorder:
         statistics: whether to measure the statistics below at each recorded backward.
         on_nonfinite: "record" records NaN and inf as they are; "raise" checks every backward, recorded or not, and
             raises FloatingPointError at the first NaN or inf.
+        on_verdict: a function that is called with a `Diagnosis` at the first recorded backward, and whenever its state
+            or severity changes. Every recorded backward is then judged, which takes about a millisecond; `every` makes
+            that rare.
         max_steps: the largest number of rows. When there are more, every second row is dropped and `every` doubles,
             so that the rows remain evenly spaced in a training of any length. None keeps all.
 
@@ -88,6 +96,7 @@ class GradientRecorder:
         values: bool = False,
         statistics: bool = False,
         on_nonfinite: Literal["record", "raise"] = "record",
+        on_verdict: Callable[[Diagnosis], object] | None = None,
         max_steps: int | None = 10_000,
     ) -> None:
         _check(every, max_steps, on_nonfinite)
@@ -104,6 +113,8 @@ class GradientRecorder:
         self._members = members_of(self._modules[0])
         self._values = values
         self._raises = on_nonfinite == "raise"
+        self._on_verdict = on_verdict
+        self._verdict: tuple[str, str | None] | None = None  # state and severity that were told last
         self._max_steps = max_steps
         self._make_blocks()
         self._statistics = Statistics(model, self._modules, self._rows, self._members) if statistics else None
@@ -114,6 +125,7 @@ class GradientRecorder:
         self._waiting: list[int] = []  # the numbers of the backwards whose gradients are in the blocks
         empty, _ = self._measured(every)
         self._kept = Kept((empty,), 0, empty, every)
+        self.began_untrained = True  # whether the first backward was of a network as its initializers left it
 
     def _make_blocks(self) -> None:
         forms = [bias_form(module) for module in self._modules]
@@ -150,6 +162,34 @@ class GradientRecorder:
         """Everything that has been recorded so far. It may be read at any time, also inside the `with` block."""
         return self._kept.and_then(*self._measured(self.every), self._max_steps).history
 
+    @property
+    def at_start(self) -> bool:
+        """Whether all that was recorded is the first backward of a network as its initializers left it."""
+        return self._backward == 0 and self.began_untrained
+
+    def scalars(self) -> dict[str, float]:
+        """The last recorded step as named numbers, for any tracker of experiments; medians of an ensemble.
+
+        Returns:
+            "grad/1", "grad/2", ...: log10‖∂C/∂b‖ of each layer; "total", "rate" and "span" of the way from the last
+            layer to the first, as in a `Diagnosis`. Empty before the first step; the way only with two layers.
+
+        >>> import numpy as np, tinygrad_vg as tg
+        >>> net = tg.nn.mlp([3, 4, 1], rng=0)
+        >>> with GradientRecorder(net) as recorder:
+        ...     np.sum(net(np.ones((5, 3)))).backward()
+        >>> sorted(recorder.scalars())
+        ['grad/1', 'grad/2', 'rate', 'span', 'total']
+        """
+        last = self.history[-1:]
+        if not len(last.steps):
+            return {}
+        numbers = {f"grad/{layer}": median(last.log10_norm[0, i]) for i, layer in enumerate(last.layers)}
+        if len(last.layers) > 1:
+            diagnosis = judge_history(last, at_start=False)
+            numbers |= {name: getattr(diagnosis, name) for name in ("total", "rate", "span")}
+        return numbers
+
     def _on_output(self, i: int, module: Module, args: Any, z: Any) -> None:
         """Note a call of a layer without a bias."""
         if isinstance(z, Tensor) and z.requires_grad:
@@ -170,7 +210,7 @@ class GradientRecorder:
                 gradients[i] = gradients[i] + total if i in gradients else total
         if not gradients:
             return  # the backward of another graph
-        self._begin_row()
+        self._begin_row(walk.gradients)
         if self._row is not None:
             if len(gradients) < len(self.biases):
                 self._reached[self._row] = [i in gradients for i in range(len(self.biases))]
@@ -180,15 +220,27 @@ class GradientRecorder:
                     self._exponents[self._row, i] = gradient.exponent
         if self._statistics is not None:
             self._statistics.end_backward(walk, self._row if self._is_spaced else None)
+        if self._on_verdict is not None and self._is_spaced:
+            self._tell(self._on_verdict)
         if self._raises:
             self._raise_if_not_finite(gradients)
 
-    def _begin_row(self) -> None:
+    def _tell(self, on_verdict: Callable[[Diagnosis], object]) -> None:
+        diagnosis = judge_history(self.history, self.at_start)
+        if self._verdict != (verdict := (diagnosis.state, diagnosis.severity)):
+            self._verdict = verdict
+            on_verdict(diagnosis)
+
+    def _begin_row(self, gradients: Mapping[Any, Any]) -> None:
         """Count a backward, and give it a row in the blocks if it may be kept."""
         self._end_row()
         if len(self._waiting) == self._rows:
             self._settle()
         self._backward += 1
+        if self._backward == 0:
+            parts = [part for module in self._modules for part in vars(module).values()]
+            self.began_untrained = not any(isinstance(part, Parameter) and part.is_trained for part in parts)
+            warn_of_order(self.names, self.biases, gradients)
         self._is_spaced = self._backward % self._kept.every == 0
         self._row = None
         # Until the first NaN or inf every backward has a row: it may be one of the 10 before that.
@@ -254,32 +306,3 @@ def _check(every: Any, max_steps: Any, on_nonfinite: Any) -> None:
         raise ValueError(f"max_steps counts backwards, 1 or more, or is None, not {max_steps!r}")
     if on_nonfinite not in ("record", "raise"):
         raise ValueError(f'on_nonfinite is "record" or "raise", not {on_nonfinite!r}')
-
-
-def bias_of(module: Module) -> Parameter | None:
-    """The module's own bias; None if it has none, or one that requires no gradients."""
-    bias = vars(module).get("bias")
-    return bias if isinstance(bias, Parameter) and bias.requires_grad else None
-
-
-def is_layer(module: Module) -> bool:
-    """Whether a module is a layer for the recorder: it has a bias, or is a Linear without one."""
-    return bias_of(module) is not None or (isinstance(module, Linear) and module.bias is None)
-
-
-def bias_form(module: Any) -> tuple[tuple[int, ...], Any]:
-    """The shape and dtype of a layer's bias, or of the bias that a Linear without one would have."""
-    bias = bias_of(module)
-    if bias is not None:
-        return bias.shape, bias.dtype
-    return (*members_of(module), module.out_features), module.weight.dtype
-
-
-def summed(delta: Any, members: tuple[int, ...]) -> Any:
-    """∂C/∂z summed over all samples: (..., B, out) → (out,), or (..., R, B, out) → (R, out) for an ensemble."""
-    last = len(delta.shape) - 1
-    kept = (member_axis(last + 1), last) if members else (last,)
-    axes = tuple(axis for axis in range(last + 1) if axis not in kept)
-    if isinstance(delta, ExtendedArray):
-        return ExtendedArray(delta.mantissa.sum(axis=axes), delta.exponent)
-    return array_of(delta).sum(axis=axes)

@@ -6,6 +6,7 @@ while it is used, and `recorded`, in this module, reads the graph of a cost.
 """
 
 import copy
+import weakref
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any
@@ -26,10 +27,12 @@ class Unit:
         output: the tensor that was returned. A Listener sets it to None after the backward, so that the graph is freed.
         z: the array that a layer returned; None for other units.
         weight: the weights of a layer in this call, an array or a weak reference to one; None for other units.
+        weight_facts: whether the weights of a layer are all 0, and whether all are finite, each a bool or (R,); a
+            Listener notes them if the gradient is 0 or not finite, since the optimizer replaces the weights. Else None.
         gradient: ∂C/∂output, an array or an ExtendedArray; None if it was not computed.
     """
 
-    __slots__ = ("_operation", "gradient", "module", "name", "output", "weight", "z")
+    __slots__ = ("_operation", "gradient", "module", "name", "output", "weight", "weight_facts", "z")
 
     def __init__(self, module: Module | None, output: Tensor | None, name: str | None = None) -> None:
         self.module = module
@@ -37,6 +40,7 @@ class Unit:
         self.name = name
         self.z: Any = None
         self.weight: Any = None
+        self.weight_facts: tuple[Any, Any] | None = None
         self.gradient: Any = None
         self._operation: Any = None  # for an operation: its activation class, or its name
         if module is None and output is not None and output.node is not None:
@@ -47,6 +51,23 @@ class Unit:
         """The unit as an activation: an `nn.Activation` or its class; None if the unit is no activation."""
         own = self._operation if self.module is None else self.module
         return own if isinstance(own, Activation | type) else None
+
+    @property
+    def holds_layers(self) -> bool:
+        """Whether layers are inside of it, which it does not account for one by one."""
+        if self.name is not None or self.module is None:
+            return False
+        return any(isinstance(module, Linear) for _, module in self.module.named_modules())
+
+    @property
+    def weights(self) -> Any:
+        """The array of the layer's weights in this call; None if it is gone, or was not used as it is."""
+        return self.weight() if isinstance(self.weight, weakref.ref) else self.weight
+
+    def note_weights(self) -> None:
+        """Keep what an account asks of the weights where a gradient has come to nothing."""
+        if (weight := self.weights) is not None:
+            self.weight_facts = ~weight.any(axis=(-2, -1)), np.isfinite(weight).all(axis=(-2, -1))
 
     @property
     def label(self) -> str:

@@ -26,12 +26,15 @@ class WhatIf:
     Attributes:
         predicted_before, predicted_after: by mean-field theory, for the kind of the network and for the changed kind.
         measured_before, measured_after: measured on new random networks of both kinds.
+        own: measured on the model itself; the median for an ensemble. A trained network may be far from random ones of
+            its kind, and then the prediction says little about it.
     """
 
     predicted_before: float
     predicted_after: float
     measured_before: float
     measured_after: float
+    own: float
 
     @property
     def predicted(self) -> float:
@@ -46,7 +49,8 @@ class WhatIf:
     def __str__(self) -> str:
         return (
             f"from {decades(self.measured_before, 3)} to {decades(self.measured_after, 3)} decades a layer: "
-            f"a change of {decades(self.measured, 3)}, predicted {decades(self.predicted, 3)}"
+            f"a change of {decades(self.measured, 3)}, predicted {decades(self.predicted, 3)}; "
+            f"the model itself {decades(self.own, 3)}"
         )
 
 
@@ -106,7 +110,12 @@ def what_if(
     before = _sample(kind, own, None, rng)
     after = _sample(_of_depth(kind, depth or len(kind)), activation or own, initializer, rng)
     return WhatIf(
-        _predict(before, images), _predict(after, images), _measure(before, images, rng), _measure(after, images, rng)
+        predicted_before=_predict(before, images),
+        predicted_after=_predict(after, images),
+        measured_before=float(np.mean(_measure(before, images, rng))),
+        measured_after=float(np.mean(_measure(after, images, rng))),
+        # Of a copy: the model's own gradients are left alone.
+        own=float(np.median(np.mean(_measure(copy.deepcopy(model), images, rng), axis=0))),
     )
 
 
@@ -141,12 +150,12 @@ def _predict(nets: Sequential, images: Any) -> float:
     return float(mean_field_of(nets, images).decades_per_layer.mean())
 
 
-def _measure(nets: Sequential, images: Any, rng: "np.random.Generator") -> float:
-    """The mean rate of the gradients of single samples, from a random cotangent at the output."""
+def _measure(nets: Module, images: Any, rng: "np.random.Generator") -> Any:
+    """The rates of the gradients of single samples, from random cotangents at the output: (B,), or (B, R)."""
     rates = []
     for image in images:
         with Ledger(nets) as ledger:
             output = nets(image[None])
             output.backward(rng.normal(size=output.shape))
         rates.append((ledger.log10_norm[0] - ledger.log10_norm[-1]) / (len(ledger.layers) - 1))
-    return float(np.mean(rates))
+    return np.array(rates)

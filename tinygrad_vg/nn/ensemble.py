@@ -54,6 +54,8 @@ def stack(models: Iterable[M]) -> M:
     ensemble = copy.deepcopy(models[0])
     for name, tensor in state_of(ensemble).items():
         tensor.data = np.stack([part[name].data for part in parts])
+        if isinstance(tensor, Parameter):
+            tensor.is_trained = any(part[name].is_trained for part in parts)  # type: ignore[attr-defined]
     return ensemble
 
 

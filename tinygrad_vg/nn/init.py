@@ -10,14 +10,23 @@ has the shape (..., out, in): fan_in = in is the number of inputs of a neuron, f
 """
 
 import math
-from typing import TypeAlias, TypeVar, Union
+from typing import Any, TypeAlias, TypeVar, Union
 
 import numpy as np
 
 from tinygrad_vg.engine import Tensor
+from tinygrad_vg.nn.module import Parameter
 
 Rng: TypeAlias = Union["np.random.Generator", int, None]  # a string: np.random is loaded on first use, and large
 T = TypeVar("T", bound=Tensor)
+
+
+def _filled(tensor: T, array: Any) -> T:
+    """The tensor with this array, in its own dtype; a parameter is untrained again."""
+    tensor.data = array.astype(tensor.dtype, copy=False)
+    if isinstance(tensor, Parameter):
+        tensor.is_trained = False
+    return tensor
 
 
 def constant_(tensor: T, value: float) -> T:
@@ -28,8 +37,7 @@ def constant_(tensor: T, value: float) -> T:
     >>> nn.init.constant_(nn.Parameter(np.zeros(2)), 0.5)
     Parameter([0.5, 0.5], requires_grad=True)
     """
-    tensor.data = np.full(tensor.shape, value, tensor.dtype)
-    return tensor
+    return _filled(tensor, np.full(tensor.shape, value, tensor.dtype))
 
 
 def zeros_(tensor: T) -> T:
@@ -52,8 +60,7 @@ def normal_(tensor: T, mean: float = 0.0, std: float = 1.0, rng: Rng = None) -> 
     >>> weight.data.std().round(2)
     np.float64(0.1)
     """
-    tensor.data = np.random.default_rng(rng).normal(mean, std, tensor.shape).astype(tensor.dtype)
-    return tensor
+    return _filled(tensor, np.random.default_rng(rng).normal(mean, std, tensor.shape))
 
 
 def uniform_(tensor: T, low: float = 0.0, high: float = 1.0, rng: Rng = None) -> T:
@@ -65,8 +72,7 @@ def uniform_(tensor: T, low: float = 0.0, high: float = 1.0, rng: Rng = None) ->
     >>> bool(abs(weight.data).max() <= 1.0)
     True
     """
-    tensor.data = np.random.default_rng(rng).uniform(low, high, tensor.shape).astype(tensor.dtype)
-    return tensor
+    return _filled(tensor, np.random.default_rng(rng).uniform(low, high, tensor.shape))
 
 
 def standard_normal_(tensor: T, rng: Rng = None) -> T:
@@ -173,8 +179,7 @@ def orthogonal_(tensor: T, gain: float = 1.0, rng: Rng = None) -> T:
     q, r = np.linalg.qr(tall)
     # The signs of the columns depend on the algorithm; the signs of R's diagonal make the distribution uniform.
     q = q * np.sign(np.diagonal(r, axis1=-2, axis2=-1))[..., None, :]
-    tensor.data = (gain * (q if fan_out >= fan_in else q.swapaxes(-1, -2))).astype(tensor.dtype)
-    return tensor
+    return _filled(tensor, gain * (q if fan_out >= fan_in else q.swapaxes(-1, -2)))
 
 
 def fans(tensor: Tensor) -> tuple[int, int]:

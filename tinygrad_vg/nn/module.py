@@ -15,15 +15,24 @@ class Parameter(Tensor):
     Two parameters that begin with one array do not stay equal: a step gives each of them an array of its own. Weights
     are tied by one Parameter at both places.
 
+    Attributes:
+        is_trained: whether an optimizer has moved it, or it was loaded from a state: it is no longer as an initializer
+            has left it, and what theory says of networks at their start is not about it.
+
     >>> from tinygrad_vg import nn
     >>> nn.Parameter([0.0, 1.0])
     Parameter([0., 1.], requires_grad=True)
     """
 
-    __slots__ = ()
+    __slots__ = ("is_trained",)
+    is_trained: bool
 
     def __init__(self, array: Any, requires_grad: bool = True, name: str | None = None) -> None:
         super().__init__(array, requires_grad, name)
+        self.is_trained = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (*super().__reduce__(), (None, {"is_trained": self.is_trained}))
 
 
 class Buffer(Tensor):
@@ -248,6 +257,8 @@ class Module:
                 raise ValueError(f"{name} has shape {tensors[name].shape} here and {array.shape} in the state")
         for name, array in arrays.items():
             tensors[name].data = array
+            if isinstance(parameter := tensors[name], Parameter):
+                parameter.is_trained = True
 
     def __getstate__(self) -> dict[str, Any]:
         """Copy or pickle everything but the hooks."""

@@ -139,6 +139,7 @@ class Optimizer:
                     g = array_of(g, parameter)
                 new, state = self.update(p, g, self.state.get(parameter, {}), options)
                 parameter.data = np.asarray(new)  # NumPy returns a scalar for 0-d arrays
+                parameter.is_trained = True
                 if state:
                     self.state[parameter] = state
 

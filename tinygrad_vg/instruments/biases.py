@@ -1,0 +1,55 @@
+"""Biases: which modules a recorder takes for layers, and the gradient of a bias that a layer does not have."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tinygrad_vg.engine import ExtendedArray
+from tinygrad_vg.instruments.magnitude import array_of
+from tinygrad_vg.nn import Linear, Module, Parameter, member_axis, members_of
+
+
+def bias_of(module: Module) -> Parameter | None:
+    """The module's own bias; None if it has none, or one that requires no gradients."""
+    bias = vars(module).get("bias")
+    return bias if isinstance(bias, Parameter) and bias.requires_grad else None
+
+
+def is_layer(module: Module) -> bool:
+    """Whether a module is a layer for the recorder: it has a bias, or is a Linear without one."""
+    return bias_of(module) is not None or (isinstance(module, Linear) and module.bias is None)
+
+
+def bias_form(module: Any) -> tuple[tuple[int, ...], Any]:
+    """The shape and dtype of a layer's bias, or of the bias that a Linear without one would have."""
+    bias = bias_of(module)
+    if bias is not None:
+        return bias.shape, bias.dtype
+    return (*members_of(module), module.out_features), module.weight.dtype
+
+
+def summed(delta: Any, members: tuple[int, ...]) -> Any:
+    """∂C/∂z summed over all samples: (..., B, out) → (out,), or (..., R, B, out) → (R, out) for an ensemble."""
+    last = len(delta.shape) - 1
+    kept = (member_axis(last + 1), last) if members else (last,)
+    axes = tuple(axis for axis in range(last + 1) if axis not in kept)
+    if isinstance(delta, ExtendedArray):
+        return ExtendedArray(delta.mantissa.sum(axis=axes), delta.exponent)
+    return array_of(delta).sum(axis=axes)
+
+
+def warn_of_order(names: Sequence[str], biases: Sequence[Parameter | None], gradients: Mapping[Any, Any]) -> None:
+    """Warn if the layers are called in another order than that of their numbers.
+
+    Args:
+        names, biases: of the layers, layer 1 first.
+        gradients: those of a walk: a leaf whose consumers are younger comes first.
+    """
+    places = {bias: i for i, bias in enumerate(biases) if bias is not None}
+    called = [places[vertex] for vertex in gradients if vertex in places][::-1]
+    if called != sorted(called):
+        warnings.warn(
+            f"the layers are called in the order {', '.join(names[i] for i in called)}, but numbered in that of the "
+            f"attributes, {', '.join(names[i] for i in sorted(called))}: set the attributes in the order of the calls",
+            stacklevel=2,
+        )

@@ -1,0 +1,260 @@
+"""Judging: from the decades of each step, and from what became of each member, to a verdict."""
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from tinygrad_vg.instruments.accounts import Row, taken
+from tinygrad_vg.instruments.history import History
+from tinygrad_vg.instruments.ledger import Ledger
+from tinygrad_vg.instruments.naming import Named, commonest, outliers, source_of_nonfinite, source_of_nothing
+from tinygrad_vg.instruments.verdict import KEEPS, SATURATED, STEADY, Diagnosis, LayerVerdict, severity_of
+from tinygrad_vg.notation import median
+
+WINDOW = 30  # of a history: the last recorded steps that a verdict is about
+# What can have become of a member, the gravest first: nothing else is asked of it then.
+_FATES = ("not finite", "not computed", "dead", "underflow")
+
+
+@dataclass(frozen=True, eq=False)
+class Way:
+    """What a verdict is made of; S samples are members, or steps of a history and members.
+
+    Attributes:
+        layers: the number of the layer that each step arrives at, (L−1,).
+        steps: decades of each step, (L−1, S), NaN where they are not known.
+        weights: the weights' part in them.
+        causes: of each step and sample why it has no meaningful value, or None.
+        fates: of each sample one of `_FATES`, or None.
+        is_silent: of each sample, whether no gradient came in more than one backward, though the cost gave one.
+        sources: of each sample what is to blame for its fate.
+        named: what stands out.
+        labels: what lies between the layers.
+        unit, slopes, at_start: as in the diagnosis.
+        saturation: decades from the largest slopes to those of each step, (L−1,).
+    """
+
+    layers: tuple[int, ...]
+    steps: Any
+    weights: Any
+    causes: list[tuple[str | None, ...]]
+    fates: list[str | None]
+    is_silent: list[bool]
+    at_start: bool
+    sources: tuple[Named | None, ...] = ()
+    named: tuple[Named, ...] = ()
+    labels: str = ""
+    unit: str = "layer"
+    slopes: bool = True
+    saturation: Any = None
+
+
+def judge_ledger(ledger: Ledger) -> Diagnosis:
+    """The verdict on the last backward in a ledger."""
+    accounts, rows = ledger.accounts, ledger.rows
+    if not rows:
+        raise ValueError("one layer has no step to judge; a verdict needs two")
+    causes = [row.causes for row in rows]
+    fates, sources = [], []
+    for member in range(len(causes[0])):
+        source, fate = None, _fate([cause[member] for cause in causes])
+        if fate in ("not finite", "dead"):
+            source = source_of_nonfinite(accounts, member)
+            if source is not None:
+                fate = "not finite"  # also where a z that is not finite ends in slopes of 0
+            elif fate == "dead":
+                source = source_of_nothing(accounts, member)
+        fates.append(fate)
+        sources.append(source)
+    parts = [part for row in rows for part in row.parts]
+    return judge(
+        Way(
+            layers=tuple(row.layer for row in rows),
+            steps=np.array([np.atleast_1d(row.total) for row in rows]),
+            weights=np.array([np.atleast_1d(row.weights) for row in rows]),
+            causes=causes,
+            fates=fates,
+            is_silent=_silent(np.atleast_1d(ledger.silent) > 1, np.atleast_1d(ledger.log10_norm[-1])),
+            at_start=ledger.at_start,
+            sources=tuple(sources),
+            named=outliers(rows),
+            labels=", ".join(dict.fromkeys(part.label for part in parts)) or "nothing",
+            unit="step" if any(part.holds_layers for part in parts) else "layer",
+            slopes=all(part.is_activation for part in parts),
+            saturation=np.array([_saturation(row) for row in rows]),
+        )
+    )
+
+
+def judge_history(history: History, at_start: bool) -> Diagnosis:
+    """The verdict on the last steps of a history; `at_start` if they are of a network that is not trained yet."""
+    if len(history.steps) == 0:
+        raise ValueError("the history holds no steps")
+    if len(history.layers) < 2:
+        raise ValueError("one layer has no step to judge; a verdict needs two")
+    history = history[-WINDOW:]
+    levels = np.moveaxis(history.log10_norm, 1, 0)  # (L, S) or (L, S, R)
+    broken = history.first_nonfinite is not None and history.steps >= history.first_nonfinite
+    broken = np.broadcast_to(np.reshape(broken, (-1, *[1] * (levels.ndim - 2))), levels.shape[1:]).ravel()
+    levels = levels.reshape(len(levels), -1)
+    lost = np.where(broken, "not finite", "not computed")
+    causes = [
+        tuple(
+            "not finite" if math.inf in ends else str(lost[i]) if np.isnan(ends).any() else
+            "dead" if ends[0] == -math.inf else None
+            for i, ends in enumerate(zip(low.tolist(), high.tolist(), strict=True))
+        )
+        for low, high in pairwise(levels)
+    ]  # fmt: skip
+    steps = np.array([taken(high, low) for low, high in pairwise(levels)])
+    return judge(
+        Way(
+            layers=history.layers[:-1],
+            steps=steps,
+            weights=np.full_like(steps, np.nan),
+            causes=causes,
+            fates=[_fate(list(column)) for column in zip(*causes, strict=True)],
+            is_silent=_silent(len(history.steps) > 1, levels[-1]),
+            at_start=at_start,
+        )
+    )
+
+
+def judge(way: Way) -> Diagnosis:
+    """The verdict."""
+    fate = _majority(way.fates)
+    common: dict[str, Any] = {
+        "layers": _layer_verdicts(way, "dead" if _is_confirmed(way) else "no gradient"),
+        "between": way.labels,
+        "at_start": way.at_start,
+        "unit": way.unit,
+        "slopes": way.slopes,
+    }
+    if fate is None or fate == "underflow":
+        return Diagnosis(**_figures(way, fate), named=way.named, **common)
+    return Diagnosis(
+        state="no gradient" if fate == "dead" and not _is_confirmed(way) else fate,
+        rate=math.nan,
+        interval=(math.nan, math.nan),
+        cause=None,
+        weights=math.nan,
+        activation=math.nan,
+        total=-math.inf if fate == "dead" else math.nan,
+        span=math.nan,
+        severity=None,
+        named=commonest([source for source, own in zip(way.sources, way.fates, strict=False) if own == fate]),
+        steps=len(way.layers),
+        samples=len(way.fates),
+        **common,
+    )
+
+
+def _figures(way: Way, fate: str | None) -> dict[str, Any]:
+    """State and figures of the samples that have any; with underflow as far as there are numbers."""
+    counted = [i for i, own in enumerate(way.fates) if own == fate]
+    steps, weights = way.steps[:, counted], way.weights[:, counted]
+    known = np.array([[cause[i] is None for i in counted] for cause in way.causes]) & np.isfinite(steps)
+    counts = np.maximum(known.sum(axis=0), 1)
+    sums, own = (np.where(known, part, 0.0).sum(axis=0) for part in (steps, weights))
+    total, rate, span = median(sums), median(sums / counts), _span(np.where(known, steps, 0.0))
+    interval = _interval(sums / counts, [median(step) for step in way.steps])
+    state = fate or _direction(total, span, interval if len(counted) > 1 else None, way.at_start)
+    by_weights, between = median(own / counts), median((sums - own) / counts)
+    cause = None
+    if state not in ("stable", "uneven", "unsure") and math.isfinite(by_weights):
+        cause = "weights" if (by_weights < between) == (rate < 0) else "activation"
+    return {
+        "state": state,
+        "rate": rate,
+        "interval": interval,
+        "cause": cause,
+        "weights": by_weights,
+        "activation": between,
+        "total": total,
+        "span": span,
+        "severity": severity_of(max(abs(total), span)),
+        "steps": int(np.median(counts)),
+        "samples": len(counted),
+    }
+
+
+def _is_confirmed(way: Way) -> bool:
+    """Whether no gradient came to most samples in more than one backward."""
+    return 2 * sum(way.is_silent) > len(way.is_silent)
+
+
+def _silent(is_repeated: Any, top: Any) -> list[bool]:
+    """Where nothing came again and again, and not because there is nothing left to learn."""
+    silent: list[bool] = (is_repeated & ~np.isneginf(top)).tolist()
+    return silent
+
+
+def _fate(causes: list[str | None]) -> str | None:
+    """What has become of one sample, from the causes of its steps."""
+    return next((fate for fate in _FATES if fate in causes), None)
+
+
+def _majority(fates: list[str | None]) -> str | None:
+    """What more than half of the samples have in common; if there is nothing such, None, or what is commonest."""
+    most = max(dict.fromkeys(fates), key=fates.count)
+    return most if 2 * fates.count(most) > len(fates) or None not in fates else None
+
+
+def _direction(total: float, span: float, interval: tuple[float, float] | None, at_start: bool) -> str:
+    if max(abs(total), span) < KEEPS:
+        return "stable"
+    if abs(total) < KEEPS:
+        return "uneven"
+    if interval is not None and interval[0] <= 0 <= interval[1]:
+        return "unsure"
+    if at_start:
+        return "vanishing" if total < 0 else "exploding"
+    return "shrinking" if total < 0 else "growing"
+
+
+def _span(steps: Any) -> float:
+    """From the smallest to the largest ‖δ‖: of an ensemble that of the median way, for members wander off on theirs."""
+    if not steps.shape[1]:
+        return math.nan
+    way = np.median(np.cumsum(steps[::-1], axis=0), axis=1)  # from the last layer down, which is at 0
+    return float(max(way.max(), 0.0) - min(way.min(), 0.0))
+
+
+def _interval(rates: Any, steps: list[float]) -> tuple[float, float]:
+    if len(rates) > 1:
+        low, high = np.quantile(rates, [0.05, 0.95])
+        return float(low), float(high)
+    if len(steps) < 2 or not np.isfinite(steps).all():
+        return math.nan, math.nan
+    error = 1.645 * float(np.std(steps, ddof=1)) / math.sqrt(len(steps))
+    return float(rates[0]) - error, float(rates[0]) + error
+
+
+def _layer_verdicts(way: Way, silent: str) -> tuple[LayerVerdict, ...]:
+    """One for each step; a step that has no meaningful value in most samples says why."""
+    verdicts = []
+    for i, layer in enumerate(way.layers):
+        rate = median(way.steps[i])
+        cause = _majority(list(way.causes[i]))
+        state = silent if cause == "dead" else cause
+        if state is None:
+            state = _step(rate, -math.inf if way.saturation is None else -way.saturation[i])
+        verdicts.append(LayerVerdict(layer, state, -math.inf if cause == "dead" else rate))
+    return tuple(verdicts)
+
+
+def _step(rate: float, saturation: float) -> str:
+    """The state of a step from its decades, and from how far its slopes lie below their largest."""
+    if rate > STEADY:
+        return "growing"
+    if rate >= -STEADY:
+        return "stable"
+    return "saturated" if saturation > SATURATED else "shrinking"
+
+
+def _saturation(row: Row) -> float:
+    with np.errstate(invalid="ignore"):
+        return float(np.median(row.activation - row.cap))

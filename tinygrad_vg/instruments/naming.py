@@ -1,0 +1,116 @@
+"""Naming: which layer it is that takes or gives more than its like, or that leaves no gradient at all."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tinygrad_vg.instruments.accounts import Account, Row
+from tinygrad_vg.notation import decades, median
+
+# A step stands out if it is this many decades off the median of its kind, and this many times the spread of its kind.
+OFF, TIMES, LEAST_SPREAD = 0.5, 5.0, 0.1
+_FEWEST = 3  # of a kind: of two steps nobody can say which one is off
+_NORMAL = 1.48  # times the median of distances is the standard deviation, of a normal distribution
+
+
+@dataclass(frozen=True)
+class Named:
+    """A part of one layer that the verdict points at; `str` says which.
+
+    Attributes:
+        layer: its number.
+        part: "weights", "slopes" (of what lies behind the layer), "z", "gradient" or "cost".
+        decades: what it takes, < 0, or gives; −inf and NaN for a layer that leaves no gradient or a broken one.
+        usual: the median of its kind, in decades.
+    """
+
+    layer: int
+    part: str
+    decades: float = np.nan
+    usual: float = np.nan
+
+    def __str__(self) -> str:
+        if self.part == "cost":
+            return "the cost"
+        joint = "at" if self.part == "slopes" else "of"
+        return f"{'' if self.part == 'z' else 'the '}{self.part} {joint} layer {self.layer}"
+
+    @property
+    def comparison(self) -> str:
+        """How far it is off its kind, in words."""
+        verb = "take" if self.decades < 0 else "give"
+        return f"{self} {verb} {decades(self.decades, 1)}, others {decades(self.usual, 1)}"
+
+
+def outliers(rows: Sequence[Row]) -> tuple[Named, ...]:
+    """The parts of steps that are off the median of their kind, the one that is farthest off first.
+
+    The weights of all layers are one kind; slopes are of one kind where the same modules lie between the layers.
+    """
+    parts = [("weights", row.layer + 1, "", median(row.weights)) for row in rows]
+    parts += [("slopes", row.layer, _label(row), median(row.activation)) for row in rows]
+    found = []
+    for kind in dict.fromkeys((part, label) for part, _, label, _ in parts):
+        some = [(layer, x) for part, layer, label, x in parts if (part, label) == kind and np.isfinite(x)]
+        if len(some) < _FEWEST:
+            continue
+        values = np.array([x for _, x in some])
+        usual = float(np.median(values))
+        spread = max(LEAST_SPREAD, _NORMAL * float(np.median(np.abs(values - usual))))
+        found += [
+            Named(layer, kind[0], x, usual) for layer, x in some if abs(x - usual) > max(OFF, TIMES * spread)
+        ]  # fmt: skip
+    return tuple(sorted(found, key=lambda named: -abs(named.decades - named.usual)))
+
+
+def _label(row: Row) -> str:
+    return ", ".join(part.label for part in row.parts)
+
+
+def source_of_nothing(accounts: Sequence[Account], member: int) -> Named | None:
+    """Why no gradient arrives at layer 1 of a member: the lowest layer whose weights, or whose slopes, are all 0.
+
+    The lowest, for what lies above a silent layer may fall silent with it: without biases all its z are 0.
+    """
+    layers = [account for account in accounts if account.name is not None]
+    if np.isneginf(_of(layers[-1].log10_norm, member)):
+        return Named(len(layers), "cost")
+    for part, fact in (("weights", "weight_is_zero"), ("slopes", "is_closed")):
+        for number, account in enumerate(layers, 1):
+            if account.forward is not None and _of(getattr(account.forward, fact), member):
+                return Named(number, part, -np.inf)
+    norms = [_of(account.log10_norm, member) for account in accounts]
+    last = max(i for i, norm in enumerate(norms) if np.isneginf(norm))  # where it came to nothing
+    number = sum(account.name is not None for account in accounts[: last + 1])
+    if accounts[last + 1].name is not None:  # weights that are not 0, at right angles to the gradient
+        return Named(number + 1, "weights", -np.inf)
+    return Named(number, "slopes", -np.inf)
+
+
+def source_of_nonfinite(accounts: Sequence[Account], member: int) -> Named | None:
+    """The lowest layer whose weights or z are not finite; else the highest whose gradient is not; else None."""
+    layers = [account for account in accounts if account.name is not None]
+    for number, account in enumerate(layers, 1):
+        if (forward := account.forward) is not None:
+            if not _of(forward.weight_is_finite, member):
+                return Named(number, "weights")
+            if not _of(forward.z_is_finite, member):
+                return Named(number, "z")
+    for number, account in reversed([*enumerate(layers, 1)]):
+        if account.computed and (np.isnan(norm := _of(account.log10_norm, member)) or norm == np.inf):
+            return Named(number, "gradient")
+    return None
+
+
+def commonest(names: Sequence[Named | None]) -> tuple[Named, ...]:
+    """What most members name, alone; () if there is nothing."""
+    counts = Counter(name for name in names if name is not None)
+    return (counts.most_common(1)[0][0],) if counts else ()
+
+
+def _of(values: Any, member: int) -> Any:
+    """The value of one member; of a single network the only one."""
+    return np.atleast_1d(values)[member]
