@@ -8,6 +8,7 @@ from tinygrad_vg.engine import (
     ExtendedArray,
     GradcheckError,
     Tensor,
+    checked,
     defvjp,
     differentiable,
     enable_grad,
@@ -30,9 +31,9 @@ if TYPE_CHECKING:  # type checkers and editors read these lines; at run time __g
 __version__ = "0.1.0"
 
 __all__ = [
-    "ExtendedArray", "GradcheckError", "Tensor", "datasets", "defvjp", "differentiable", "draw", "enable_grad",
-    "engine", "grad", "gradcheck", "instruments", "is_grad_enabled", "jvp", "load", "nn", "no_grad", "ops", "optim",
-    "plots", "save", "study",
+    "ExtendedArray", "GradcheckError", "Tensor", "checked", "datasets", "defvjp", "differentiable", "draw",
+    "enable_grad", "engine", "grad", "gradcheck", "instruments", "is_grad_enabled", "jvp", "load", "nn", "no_grad",
+    "ops", "optim", "plots", "save", "study",
 ]  # fmt: skip
 
 # These modules are imported when they are first used, so that importing the package costs little more than NumPy.

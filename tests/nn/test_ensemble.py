@@ -282,3 +282,18 @@ def test_a_subclass_keeps_its_base_s_word_as_long_as_it_keeps_its_forward() -> N
 def test_a_parameter_lies_beside_a_batch(parameter: tuple[int, ...], x: tuple[int, ...], expected: Any) -> None:
     assert nn.beside_batch(np.zeros(parameter), np.zeros(x)).shape == expected
     assert nn.beside_batch(nn.Parameter(np.zeros(parameter)), np.zeros(x)).shape == expected
+
+
+def test_a_frozen_model_and_a_free_one_are_not_stacked() -> None:
+    models = [nn.Linear(3, 2, rng=seed) for seed in range(2)]
+    models[1].bias.requires_grad = False
+    with pytest.raises(ValueError, match=r"bias: .*float64.* and .*requires_grad=False"):
+        nn.stack(models)
+    models[0].bias.requires_grad = False
+    assert not nn.stack(models).bias.requires_grad
+
+
+@pytest.mark.parametrize("model", [nn.Linear(3, 2, rng=0), nn.mlp([3, 2, 1], rng=0), nn.LayerNorm(2)], ids=repr)
+def test_a_network_that_is_no_ensemble_has_no_members(model: nn.Module) -> None:
+    with pytest.raises(ValueError, match="an ensemble has one more axis in front of every array"):
+        nn.unstack(model, 0)

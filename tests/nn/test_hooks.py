@@ -99,7 +99,7 @@ def test_a_handle_is_a_context_manager_also_when_the_block_fails() -> None:
 
 
 def test_hooks_may_come_and_go_during_a_call() -> None:
-    """The hooks of a call are those that were there when the module's forward returned."""
+    """The hooks of a call are those that were there when the module's forward returned, but for those taken off."""
     module, calls = Double(), []
 
     def once(*_: Any) -> None:
@@ -111,9 +111,9 @@ def test_hooks_may_come_and_go_during_a_call() -> None:
     first = module.register_forward_hook(once)
     second = module.register_forward_hook(lambda *_: calls.append("second"))
     module(1.0)
-    assert calls == ["once", "second"]
+    assert calls == ["once"]
     module(1.0)
-    assert calls == ["once", "second", "late"]
+    assert calls == ["once", "late"]
 
 
 def test_a_hook_is_a_function() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_vg.engine.arrays import refuse
 from tinygrad_vg.engine.operations import ForEach, enter, operation
 
 
@@ -36,6 +37,9 @@ def concatenate(arrays: Any, axis: int | None = 0) -> Any:
 
 def stack(arrays: Any, axis: int = 0) -> Any:
     """np.stack, by np.expand_dims and `concatenate`."""
+    arrays = [*arrays]
+    for a in arrays:
+        refuse(a)  # before NumPy fails at a third axis of a matrix
     return concatenate([np.expand_dims(a, axis) for a in arrays], axis)
 
 

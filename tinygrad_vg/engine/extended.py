@@ -111,8 +111,13 @@ class Extended(Plain):
     def fit(self, g: ExtendedArray, value: Any) -> ExtendedArray:
         return ExtendedArray(fit(g.mantissa, value), g.exponent).rescaled()
 
+    def shown(self, g: ExtendedArray) -> ExtendedArray:
+        return ExtendedArray(super().shown(g.mantissa), g.exponent)
+
     def replaced(self, replacement: Any, vertex: Any) -> ExtendedArray:
-        return replacement if isinstance(replacement, ExtendedArray) else ExtendedArray(replacement)
+        if isinstance(replacement, ExtendedArray):
+            return ExtendedArray(super().replaced(replacement.mantissa, vertex), replacement.exponent)
+        return ExtendedArray(super().replaced(replacement, vertex))
 
 
 EXTENDED = Extended()

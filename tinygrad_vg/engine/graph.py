@@ -8,15 +8,17 @@ does not recurse: a graph may be 200,000 operations deep, and a vertex with 2⁶
 This module does not import Tensor. `Vertex` states what a graph needs of one.
 """
 
-import itertools
 from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from heapq import heapify, heappop, heappush
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from tinygrad_vg.engine.arrays import as_array, check_floats
 from tinygrad_vg.engine.hooks import LISTENERS, Gradient, Hook, Walk, call_hooks
-from tinygrad_vg.engine.operations import Operation, Rule
+from tinygrad_vg.engine.operations import Operation, Recordable, Rule
+from tinygrad_vg.engine.recording import recording
+from tinygrad_vg.engine.written import check, checksums, orders, writes
 
 Edge = tuple[int, Any, Rule]  # the argument's index, the argument (a vertex), its rule
 
@@ -30,9 +32,12 @@ class Vertex(Protocol):
     """What a graph needs of a Tensor."""
 
     data: Any
+    grad: Any
     node: "Node | None"
     hooks: "dict[int, Hook] | None"
 
+    @property
+    def requires_grad(self) -> bool: ...
     @property
     def shape(self) -> tuple[int, ...]: ...
     @property
@@ -40,8 +45,6 @@ class Vertex(Protocol):
 
 
 V = TypeVar("V", bound=Vertex)
-
-_orders = itertools.count()
 
 
 class Node:
@@ -58,10 +61,12 @@ class Node:
         kwargs: the options of the call.
         output: the array that the kernel returned.
         edges: (index, vertex, rule) for each argument that requires gradients.
-        order: the number of nodes made before this one. It is larger than the order of any argument's node.
+        order: the number of nodes and of noticed writes before this one. It is larger than the order of any argument's
+            node.
+        checksums: of the arrays that it holds, if it was recorded inside `checked()`.
     """
 
-    __slots__ = ("operation", "inputs", "values", "kwargs", "output", "edges", "order")
+    __slots__ = ("operation", "inputs", "values", "kwargs", "output", "edges", "order", "checksums")
 
     def __init__(
         self,
@@ -78,7 +83,8 @@ class Node:
         self.kwargs = kwargs
         self.output = output
         self.edges = edges
-        self.order = next(_orders)
+        self.order = next(orders)
+        self.checksums = checksums(self) if recording.checked else None
 
     @property
     def function(self) -> Callable[..., Any]:
@@ -105,9 +111,16 @@ class Plain:
         """The gradient `g` of an argument, in the shape and dtype of the argument's array `value`."""
         return fit(g, value)
 
+    def shown(self, g: Gradient) -> Gradient:
+        """The gradient as a hook gets it: a read-only view, of which `owned` makes a copy for `.grad`."""
+        view = g[...]
+        view.setflags(write=False)
+        return view
+
     def replaced(self, replacement: Any, vertex: Any) -> Gradient:
-        """A hook's return value, as a gradient of this mode."""
-        return replacement
+        """A hook's return value, as a gradient of this mode: an array of its own, in the tensor's dtype."""
+        given = replacement.data if isinstance(replacement, Recordable) else replacement
+        return np.array(as_array(given, vertex.data.dtype))
 
 
 PLAIN = Plain()
@@ -135,6 +148,7 @@ def walk(
     Raises:
         TypeError: if a rule returns something that is not a gradient.
         ValueError: if a hook returns a gradient of another shape.
+        RuntimeError: if somebody has written into an array that the graph holds, and the write was noticed.
 
     >>> import tinygrad_vg as tg
     >>> a = tg.Tensor(3.0, requires_grad=True)
@@ -151,8 +165,9 @@ def _told(starts: dict[V, Gradient], mode: Plain, only: Container[V] | None, kee
     """`walk`, with calls of the listeners before and after it."""
     under_way = Walk(starts, set(keep))
     try:
-        for listener in tuple(LISTENERS.values()):
-            listener(under_way)
+        for key, listener in tuple(LISTENERS.items()):
+            if key in LISTENERS:  # another listener may just have removed it
+                listener(under_way)
         totals = _visit(starts, mode, only, under_way.wanted, True, under_way.gradients)
         kept = {vertex: g for vertex, g in under_way.gradients.items() if vertex in keep}
         under_way.gradients |= totals
@@ -187,9 +202,11 @@ def _visit(
         _, vertex, node = heappop(youngest_first)
         g = gradients.pop(vertex)
         if hooks and vertex.hooks:
-            g = call_hooks(vertex, g, mode.replaced)
+            g = call_hooks(vertex, g, mode)
         if vertex in wanted:
             kept[vertex] = g
+        if writes.latest > node.order or node.checksums is not None:
+            check(node)
         values, kwargs = node.values, node.kwargs
         arguments = (g, node.output, *values) if seen is None else (g, *seen(vertex, node))
         for index, source, rule in node.edges:
@@ -201,7 +218,7 @@ def _visit(
                 if share.shape != value.shape or share.dtype is not value.dtype:
                     share = mode.fit(share, value)
             except AttributeError as error:
-                raise TypeError(f"the rule for the gradient of {source.label} returned {share!r}") from error
+                raise TypeError(why_no_share(share, value, source)) from error
             if source in gradients:
                 gradients[source] = gradients[source] + share
             else:
@@ -211,8 +228,29 @@ def _visit(
                     heappush(youngest_first, (-made_by.order, source, made_by))
     for leaf, g in gradients.items():  # only leaves are left: no operation made them
         if hooks and leaf.hooks:
-            gradients[leaf] = call_hooks(leaf, g, mode.replaced)
+            gradients[leaf] = call_hooks(leaf, g, mode)
     return gradients
+
+
+def start_of(vertex: Vertex, gradient: Any = None) -> Any:
+    """The cotangent that a walk from this vertex starts with: the one given, or 1 for a single element.
+
+    Raises:
+        ValueError: if the vertex has no graph, or `gradient` is missing or of another shape than the vertex.
+    """
+    if not vertex.requires_grad:
+        raise ValueError(f"{vertex.label} has no gradient: nothing it was computed from requires gradients")
+    if gradient is not None:
+        start = as_array(gradient.data if isinstance(gradient, Recordable) else gradient, vertex.data.dtype)
+        if start.shape != vertex.shape:
+            raise ValueError(f"the gradient of {vertex.label} must have shape {vertex.shape}, not {start.shape}")
+        return start
+    if vertex.data.size != 1:
+        raise ValueError(
+            f"{vertex.label} has shape {vertex.shape}: only a tensor of one element has a gradient by default; "
+            "sum it, or pass the cotangent of each element as gradient"
+        )
+    return np.asarray(1, vertex.data.dtype).reshape(vertex.shape)
 
 
 def fit(g: Any, value: Any) -> Any:
@@ -222,13 +260,41 @@ def fit(g: Any, value: Any) -> Any:
 
     >>> fit(np.ones((5, 2)), np.zeros(2))
     array([5., 5.])
+
+    Raises:
+        TypeError: if the argument is not an array of floating-point numbers, whose gradient would be rounded to 0.
     """
+    if g.dtype is not value.dtype:
+        check_floats(value.dtype)
     if g.shape != value.shape:
         lead = g.ndim - value.ndim
         axes = tuple(range(lead)) + tuple(i + lead for i, n in enumerate(value.shape) if n == 1)
         g = np.reshape(np.sum(g, axis=axes), value.shape) if lead >= 0 else g
         g = np.broadcast_to(g, value.shape)  # a rule may return a shape that broadcasts to the argument's
     return g if g.dtype == value.dtype else g.astype(value.dtype)
+
+
+def why_no_share(share: Any, value: Any, source: Vertex) -> str:
+    """Why what a rule answered cannot be fitted to its argument."""
+    if isinstance(value, np.ndarray | np.generic):
+        return f"the rule that gives {source.label} its gradient answered {share!r}"
+    return f"the data of {source.label} is no array but {value!r}; write .data = np.asarray(...)"
+
+
+def added(leaf: Vertex, g: Any) -> Any:
+    """The leaf's gradient so far plus a further one, in its dtype.
+
+    Raises:
+        ValueError: if somebody has given the leaf a gradient of another shape, which the sum would take.
+    """
+    before = leaf.grad
+    if np.shape(before) != g.shape:
+        raise ValueError(
+            f"the .grad of {leaf.label} was set to shape {np.shape(before)}, and the tensor has shape {leaf.shape}; "
+            "write .grad = None to start anew"
+        )
+    total = before + g
+    return total.astype(g.dtype) if isinstance(total, np.ndarray) and total.dtype is not g.dtype else total
 
 
 def owned(gradients: Iterable[Gradient], given: Iterable[Gradient]) -> Iterator[Gradient]:

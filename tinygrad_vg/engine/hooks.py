@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -101,29 +101,42 @@ def listen(listener: Callable[[Walk], None]) -> HookHandle:
     return HookHandle(LISTENERS, listener)
 
 
-def call_hooks(vertex: Any, g: Gradient, replaced: Callable[[Any, Any], Gradient]) -> Gradient:
+class Shower(Protocol):
+    """What hooks need of the mode of a walk."""
+
+    def shown(self, g: Gradient) -> Gradient:
+        """The gradient as a hook gets it: what it does to that does no harm elsewhere."""
+
+    def replaced(self, replacement: Any, vertex: Any) -> Gradient:
+        """What a hook has returned, as a gradient that nobody else can change."""
+
+
+def call_hooks(vertex: Any, g: Gradient, mode: Shower) -> Gradient:
     """Call the hooks of a vertex with its total gradient, in the order of their registration.
 
     Args:
         vertex: the vertex.
         g: its total gradient.
-        replaced: `replaced(value, vertex)` makes a gradient of a hook's return value.
+        mode: the mode of the walk.
 
     Returns:
         The gradient with which the walk goes on.
 
+
     Raises:
         ValueError: if a hook returns a gradient of another shape.
     """
-    if isinstance(g, np.generic):
-        g = np.asarray(g)
-    for hook in tuple(vertex.hooks.values()):
+    hooks = vertex.hooks
+    g = mode.shown(g)
+    for key, hook in tuple(hooks.items()):
+        if key not in hooks:  # another hook has just taken it off
+            continue
         replacement = hook(g)
-        if replacement is not None:
+        if replacement is not None and replacement is not g:
             if np.shape(replacement) != vertex.shape:
                 raise ValueError(
                     f"a hook on {vertex.label} returned a gradient of shape {np.shape(replacement)}; "
                     f"the tensor has shape {vertex.shape}"
                 )
-            g = replaced(replacement, vertex)
+            g = mode.shown(mode.replaced(replacement, vertex))
     return g

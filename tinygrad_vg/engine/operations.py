@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from functools import cached_property, partial, wraps
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 
@@ -237,10 +237,10 @@ def name_of(function: Function) -> str:
     return ".".join(["np", *path, name]) if package == "numpy" else name
 
 
-def why_undefined(function: Function) -> str:
-    """The message for a call of a function that is not in the registry."""
+def undefined(function: Function) -> NoReturn:
+    """Raise TypeError: a function without an entry cannot be called on a Tensor."""
     name = name_of(function)
-    return (
+    raise TypeError(
         f"the gradient of {name} is not defined; add it with "
         f"tinygrad_vg.defvjp({name}, lambda g, y, a: ...), one rule for each positional argument, "
         "or pass .data if it is a constant"

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_vg.engine.kernels import ONE_PRODUCT, scalar, sum_of_outer, sum_of_rows
+from tinygrad_vg.engine.kernels import ONE_PRODUCT, scalar, sum_of_outer, sum_of_rows, wide
 from tinygrad_vg.engine.operations import differentiable
 
 __all__ = [
@@ -84,10 +84,13 @@ def log_softmax(z: Any) -> Any:
     >>> ops.log_softmax(np.array([1000.0, 0.0]))
     array([    0., -1000.])
     """
+    if not np.shape(z)[-1]:  # no classes, and np.max of nothing is an error
+        return np.array(z)
     shifted = z - np.max(z, axis=-1, keepdims=True)
     others = np.exp(shifted)
     np.put_along_axis(others, np.argmax(shifted, axis=-1, keepdims=True), 0, axis=-1)
-    return shifted - np.log1p(np.sum(others, axis=-1, keepdims=True))  # exp(0) of the largest is the 1 in log1p
+    others = np.sum(others, axis=-1, keepdims=True, dtype=wide(others.dtype))
+    return shifted - np.log1p(others).astype(shifted.dtype, copy=False)  # exp(0) of the largest is the 1 in log1p
 
 
 # For two matrices np.dot equals np.matmul. Its overhead is half as large, but it first fills its result with zeros.
@@ -118,11 +121,18 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
     A weight (R, out, in) holds the R layers of an ensemble. If x is a batch of 64 or more samples without a member
     axis, the R layers are computed as one product with a matrix (R·out, in). A single sample x (in,) gives (..., out).
 
+    Raises:
+        ValueError: if the weight is no matrix, or the shapes do not go together.
+
     >>> import numpy as np
     >>> from tinygrad_vg import ops
     >>> ops.linear(np.ones((5, 3)), np.ones((2, 3)), np.zeros(2)).shape
     (5, 2)
     """
+    if weight.ndim < 2:
+        raise ValueError(
+            f"linear takes a weight of shape (..., out, in), not {weight.shape}; write np.matmul for a vector"
+        )
     if x.ndim == 2 == weight.ndim:
         y = x.dot(weight.T)
     elif x.ndim == 2 and weight.ndim == 3 and len(x) >= ONE_PRODUCT:
@@ -159,11 +169,31 @@ def sigmoid_error(z: Any, target: Any) -> Any:
     return error
 
 
+def check_classes(target: Any, z: Any) -> None:
+    """Raise ValueError for probabilities that do not go with the logits: over the classes nothing may broadcast."""
+    if not goes_with(target.shape, z.shape):
+        raise ValueError(
+            f"probabilities of shape {target.shape} do not go with logits of shape {z.shape}; give one for each class"
+        )
+
+
+def goes_with(target: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    """Whether a target of this shape goes with an input of that one: the same, with or without leading axes.
+
+    Labels (10,) do not pass for a row of (10, 10), though they would broadcast.
+    """
+    return target == shape or (len(target) > 1 and target == shape[max(0, len(shape) - len(target)) :])
+
+
 @differentiable(lambda g, y, z, target: g * sigmoid_error(z, target), lambda g, y, z, target: -g * z)
 def binary_cross_entropy_with_logits(z: Any, target: Any) -> Any:
     """−t log σ(z) − (1−t) log(1 − σ(z)) = softplus(z) − t z, elementwise.
 
-    Its derivative with respect to z is σ(z) − t: the σ′ of the output layer cancels (Nielsen, chapter 3).
+    Its derivative with respect to z is σ(z) − t: the σ′ of the output layer cancels (Nielsen, chapter 3). The target is
+    a number, or has the shape of z, with or without leading axes.
+
+    Raises:
+        ValueError: if the target has another shape.
 
     >>> import numpy as np
     >>> from tinygrad_vg import ops
@@ -171,6 +201,17 @@ def binary_cross_entropy_with_logits(z: Any, target: Any) -> Any:
     array([800.,   0.])
     """
     z = np.asarray(z)
+    shape = np.shape(target)
+    if shape != z.shape and shape and not goes_with(shape, z.shape):
+        raise ValueError(
+            f"a target of shape {shape} does not go with logits of shape {z.shape}: "
+            f"together they would broadcast, which no loss means; write it in the shape {z.shape}"
+        )
+    return binary_cross_entropy(z, target)
+
+
+def binary_cross_entropy(z: Any, target: Any) -> Any:
+    """The same of arrays, for whoever has compared their shapes."""
     return np.maximum(z, scalar(0, z.dtype)) - z * target + np.log1p(np.exp(-np.abs(z)))
 
 
@@ -191,6 +232,7 @@ def softmax_error(z: Any, target: Any) -> Any:
     >>> ops.softmax_error(np.array([40.0, 0.0]), np.array([1.0, 0.0]))
     array([-4.24835426e-18,  4.24835426e-18])
     """
+    check_classes(target, z)
     p = np.exp(log_softmax(z))
     above_half = p > 0.5  # at most one element of a row; its 1 − p is computed as the sum of the others
     rest = np.where(above_half, np.sum(np.where(above_half, 0, p), axis=-1, keepdims=True), 1 - p)
@@ -211,14 +253,24 @@ def _one_hot(target: Any, z: Any) -> Any:
 def cross_entropy(z: Any, target: Any) -> Any:
     """−Σ p log softmax(z) over the last axis: (..., B, C) → (..., B).
 
-    `target` holds class indices (B,), an integer array, or probabilities (B, C).
+    `target` holds class indices (B,), an integer array, or probabilities (B, C). A class that has probability 0 adds 0,
+    also where its logit is −∞.
+
+    Raises:
+        ValueError: if there is no such class, or the shapes do not go together.
 
     >>> import numpy as np
     >>> from tinygrad_vg import ops
     >>> ops.cross_entropy(np.zeros((1, 4)), np.array([2])).round(4)
     array([1.3863])
     """
-    return -np.sum(_one_hot(target, z) * log_softmax(z), axis=-1)
+    classes, indices = np.shape(z)[-1], np.asarray(target)
+    if indices.dtype.kind in "iu" and indices.size and not 0 <= indices.min() <= indices.max() < classes:
+        raise ValueError(f"class indices run from 0 to {classes - 1}; found {indices.min()} to {indices.max()}")
+    p, logs = _one_hot(indices, z), log_softmax(z)
+    check_classes(p, logs)
+    terms = np.zeros(logs.shape, np.result_type(p, logs))
+    return -np.sum(np.multiply(p, logs, out=terms, where=p != 0), axis=-1)  # 0 · log 0 is 0
 
 
 @differentiable(lambda g, y, a, index, shape: g[index])

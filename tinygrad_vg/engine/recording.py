@@ -1,8 +1,12 @@
 """Which calls are recorded: those that need gradients, none, or all. Each thread has its own state."""
 
+import functools
+import inspect
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
+from typing import Any, TypeVar, cast
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Recording(threading.local):
@@ -11,18 +15,103 @@ class Recording(threading.local):
     Attributes:
         enabled: whether calls that need gradients are recorded.
         everything: whether all other calls are recorded too.
+        checked: whether recorded calls get checksums.
+        entered: the switches whose contexts this thread is in, the innermost last.
     """
 
     enabled = True
     everything = False
+    checked = False
+
+    def __init__(self) -> None:  # called once in each thread
+        self.entered: list[Switch] = []
+
+
+class Switch:
+    """A context in which one attribute of `recording` has a given value; also a decorator.
+
+    It is entered as often as one likes, also inside itself. The innermost context that is still open decides: two
+    generators that are closed in the order in which they were opened leave behind what was there before.
+    """
+
+    __slots__ = ("attribute", "value")
+
+    def __init__(self, attribute: str, value: bool) -> None:
+        self.attribute = attribute
+        self.value = value
+
+    def __enter__(self) -> None:
+        recording.entered.append(self)
+        setattr(recording, self.attribute, self.value)
+
+    def __exit__(self, *exception: object) -> None:
+        entered = recording.entered
+        for i in reversed(range(len(entered))):
+            if entered[i] is self:
+                del entered[i]
+                break
+        values = [switch.value for switch in entered if switch.attribute == self.attribute]
+        setattr(recording, self.attribute, values[-1] if values else getattr(Recording, self.attribute))
+
+    def __call__(self, function: F) -> F:
+        """The function with its whole body in this context; of a generator or coroutine each step from yield to yield.
+
+        Raises:
+            TypeError: if it is no function, or makes an asynchronous generator.
+        """
+        if not callable(function):
+            raise TypeError(f"the decorator stands above a function, not {function!r}")
+        if inspect.isasyncgenfunction(function):
+            raise TypeError(
+                f"{function.__name__} makes an asynchronous generator, which the decorator cannot follow; "
+                "write `with tg.no_grad():` inside it, around what has no yield"
+            )
+
+        @functools.wraps(function)
+        def plain(*args: Any, **kwargs: Any) -> Any:
+            with self:
+                return function(*args, **kwargs)
+
+        @functools.wraps(function)
+        def generator(*args: Any, **kwargs: Any) -> Any:
+            return (yield from Steps(function(*args, **kwargs), self))
+
+        @functools.wraps(function)
+        async def coroutine(*args: Any, **kwargs: Any) -> Any:
+            return await Steps(function(*args, **kwargs), self)
+
+        if inspect.isgeneratorfunction(function):
+            return cast(F, generator)
+        return cast(F, coroutine if inspect.iscoroutinefunction(function) else plain)
+
+
+class Steps(Generator[Any, Any, Any]):
+    """A generator or coroutine whose steps run in a context, and nobody else's while it is suspended."""
+
+    def __init__(self, steps: Any, context: Switch) -> None:
+        self.steps = steps
+        self.context = context
+
+    def send(self, value: Any) -> Any:
+        with self.context:
+            return self.steps.send(value)
+
+    def throw(self, *exception: Any) -> Any:
+        with self.context:
+            return self.steps.throw(*exception)
+
+    def __await__(self) -> "Steps":
+        return self
 
 
 recording = Recording()
 
 
-@contextmanager
-def no_grad() -> Iterator[None]:
+def no_grad() -> Switch:
     """Record nothing in this thread inside this context, or inside a function that it decorates.
+
+    The context lasts until it is left: a generator that yields inside `with no_grad():` leaves it on for whoever
+    called it. `@no_grad()` above the generator, or above a coroutine, holds for its own steps alone.
 
     >>> import tinygrad_vg as tg
     >>> t = tg.Tensor([1.0, 2.0], requires_grad=True)
@@ -30,15 +119,10 @@ def no_grad() -> Iterator[None]:
     ...     (t * t).requires_grad
     False
     """
-    before, recording.enabled = recording.enabled, False
-    try:
-        yield
-    finally:
-        recording.enabled = before
+    return Switch("enabled", False)
 
 
-@contextmanager
-def enable_grad() -> Iterator[None]:
+def enable_grad() -> Switch:
     """Record calls in this thread inside this context, also inside a `no_grad`.
 
     >>> import tinygrad_vg as tg
@@ -47,11 +131,7 @@ def enable_grad() -> Iterator[None]:
     ...     (t * t).requires_grad
     True
     """
-    before, recording.enabled = recording.enabled, True
-    try:
-        yield
-    finally:
-        recording.enabled = before
+    return Switch("enabled", True)
 
 
 def is_grad_enabled() -> bool:
@@ -65,8 +145,7 @@ def is_grad_enabled() -> bool:
     return recording.enabled
 
 
-@contextmanager
-def record_everything() -> Iterator[None]:
+def record_everything() -> Switch:
     """Record also calls that have no gradient inside this context, such as comparisons and operations on data.
 
     A graph recorded in this way holds every array that depends on a Tensor, and can be run again on other arrays.
@@ -77,8 +156,4 @@ def record_everything() -> Iterator[None]:
     >>> positive.node.operation.kernel(np.array([3.0, -4.0]), *positive.node.values[1:])
     array([ True, False])
     """
-    before, recording.everything = recording.everything, True
-    try:
-        yield
-    finally:
-        recording.everything = before
+    return Switch("everything", True)

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_vg.engine.operations import defvjp, enter
-from tinygrad_vg.engine.ops import scatter, sigmoid_slope
+from tinygrad_vg.engine.ops import scatter, sigmoid, sigmoid_slope
 
 # Rules longer than a line.
 
@@ -35,6 +35,11 @@ def spread(g: Any, a: Any, axis: Any, keepdims: bool) -> Any:
 def unreduce(g: Any, axis: Any) -> Any:
     """Insert, with length 1, the axes that a reduction has removed. For `axis=None` g is 0-d and needs none."""
     return g if axis is None else np.expand_dims(g, axis)
+
+
+def ratio(numerator: float, denominator: float) -> float:
+    """Of two counts; nan where the denominator is 0, as in the mean over nothing."""
+    return numerator / denominator if denominator else math.nan
 
 
 def larger_vjp(g: Any, y: Any, a: Any, b: Any) -> Any:
@@ -57,7 +62,9 @@ def prod_vjp(g: Any, y: Any, a: Any, axis: Any = None, *, keepdims: bool = False
     """
     if not keepdims:
         g = unreduce(g, axis)
-    axes = tuple(range(np.ndim(a))) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    if axis is None or np.ndim(a) == 0:  # NumPy lets a number have an axis 0
+        axis = tuple(range(np.ndim(a)))
+    axes = axis if isinstance(axis, tuple) else (axis,)
     last = tuple(range(-len(axes), 0))
     moved = np.moveaxis(a, axes, last)
     row = np.reshape(moved, (*np.shape(moved)[: np.ndim(a) - len(axes)], -1))
@@ -78,8 +85,19 @@ def product_before(row: Any) -> Any:
 
 def var_vjp(g: Any, y: Any, a: Any, axis: Any = None, *, ddof: float = 0, keepdims: bool = False) -> Any:
     """g · 2 (a − mean a) / (n − ddof)."""
-    n = np.size(a) / np.size(y)
-    return 2 / (n - ddof) * spread(g, a, axis, keepdims) * (a - np.mean(a, axis=axis, keepdims=True))
+    n = ratio(np.size(a), np.size(y))
+    return ratio(2, n - ddof) * spread(g, a, axis, keepdims) * (a - np.mean(a, axis=axis, keepdims=True))
+
+
+def summing_wide(function: Any) -> Any:
+    """np.var or np.std; NumPy adds up their float16 in float16, which ends at 65,504."""
+
+    def kernel(a: Any, *args: Any, **kwargs: Any) -> Any:
+        if a.dtype.char == "e":
+            return function(a, *args, dtype=np.float32, **kwargs).astype(a.dtype)
+        return function(a, *args, **kwargs)
+
+    return kernel
 
 
 def std_vjp(g: Any, y: Any, a: Any, axis: Any = None, *, ddof: float = 0, keepdims: bool = False) -> Any:
@@ -88,8 +106,14 @@ def std_vjp(g: Any, y: Any, a: Any, axis: Any = None, *, ddof: float = 0, keepdi
     return var_vjp(0.5 * g / np.where(y == 0, math.inf, y), y, a, axis, ddof=ddof, keepdims=keepdims)
 
 
+def of_list(a: Any) -> Any:
+    """The array of a list, which has no arithmetic; all else as it is."""
+    return np.asarray(a) if isinstance(a, list) else a
+
+
 def power_base_vjp(g: Any, y: Any, a: Any, b: Any) -> Any:
     """g · b aᵇ⁻¹, the derivative with respect to the base."""
+    b = of_list(b)
     origin = np.logical_and(a == 0, b == 0)
     return g * b * (a + origin) ** (b - 1)  # at a = b = 0 it computes 0 · 1⁻¹ = 0 in place of 0 · 0⁻¹ = NaN
 
@@ -114,8 +138,10 @@ def clip_max_vjp(g: Any, y: Any, a: Any, a_min: Any, a_max: Any, *, min: Any = N
 
 def power_exponent_vjp(g: Any, y: Any, a: Any, b: Any) -> Any:
     """g · aᵇ log a, the derivative with respect to the exponent."""
+    a = of_list(a)
+    origin = np.logical_and(a == 0, b >= 0)  # there y is 0 or 1 and b moves nothing; 0⁻¹ falls without end
     # The product with ones gives a Python number the dtype of y; np.log of a Python number would be float64.
-    return g * y * np.log(a * np.ones_like(y) + (a == 0))
+    return g * y * np.log(a * np.ones_like(y) + origin)
 
 
 def where(condition: Any, *branches: Any) -> Any:
@@ -147,6 +173,13 @@ def matmul_right_vjp(g: Any, y: Any, a: Any, b: Any) -> Any:
     return np.matmul(np.swapaxes(a, -1, -2), g)
 
 
+def arctan2_vjp(g: Any, other: Any, own: Any) -> Any:
+    """The other coordinate over the square of the distance to the origin; 0 there, as np.hypot has it."""
+    r = np.hypot(own, other)
+    r = r + (r == 0)
+    return g * (other / r) / r
+
+
 def cumsum_vjp(g: Any, y: Any, a: Any, axis: Any = None) -> Any:
     """The sum of g from the element's place to the end, for the element enters all these sums."""
     return np.reshape(np.flip(np.cumsum(np.flip(g, axis), axis=axis), axis), np.shape(a))
@@ -154,7 +187,7 @@ def cumsum_vjp(g: Any, y: Any, a: Any, axis: Any = None) -> Any:
 
 def transpose_vjp(g: Any, y: Any, a: Any, axes: Any = None) -> Any:
     """g with its axes permuted back."""
-    return np.transpose(g, None if axes is None else tuple(np.argsort([i % np.ndim(a) for i in axes])))
+    return np.transpose(g, None if axes is None else tuple(np.argsort(np.ravel(axes) % np.ndim(a))))
 
 
 # fmt: off
@@ -174,7 +207,7 @@ defvjp(np.float_power, power_base_vjp, power_exponent_vjp)
 defvjp(np.reciprocal, lambda g, y, a: -g * y * y)
 defvjp(np.square,     lambda g, y, a: 2 * g * a)
 defvjp(np.sqrt,       lambda g, y, a: 0.5 * g / y)
-defvjp(np.cbrt,       lambda g, y, a: g / (3 * y * y))
+defvjp(np.cbrt,       lambda g, y, a: g / (3 * y) / y)
 defvjp(np.ldexp,      lambda g, y, a, n: np.ldexp(g, n), None)
 
 # Exponentials and logarithms.
@@ -182,11 +215,11 @@ defvjp(np.exp,        lambda g, y, a: g * y)
 defvjp(np.exp2,       lambda g, y, a: g * y * _LN2)
 defvjp(np.expm1,      lambda g, y, a: g * np.exp(a))
 defvjp(np.log,        lambda g, y, a: g / a)
-defvjp(np.log2,       lambda g, y, a: g / (a * _LN2))
-defvjp(np.log10,      lambda g, y, a: g / (a * _LN10))
+defvjp(np.log2,       lambda g, y, a: g * (1 / _LN2) / a)
+defvjp(np.log10,      lambda g, y, a: g * (1 / _LN10) / a)
 defvjp(np.log1p,      lambda g, y, a: g / (1 + a))
-defvjp(np.logaddexp,  lambda g, y, a, b: g * np.exp(a - y),  lambda g, y, a, b: g * np.exp(b - y))
-defvjp(np.logaddexp2, lambda g, y, a, b: g * np.exp2(a - y), lambda g, y, a, b: g * np.exp2(b - y))
+defvjp(np.logaddexp,  lambda g, y, a, b: g * sigmoid(a - b), lambda g, y, a, b: g * sigmoid(b - a))
+defvjp(np.logaddexp2, lambda g, y, a, b: g * sigmoid((a - b) * _LN2), lambda g, y, a, b: g * sigmoid((b - a) * _LN2))
 
 # Trigonometric and hyperbolic functions. tanh z = 2σ(2z) − 1, and its slope 4σ′(2z) is exact where 1 − y² rounds to 0.
 defvjp(np.sin,        lambda g, y, a: g * np.cos(a))
@@ -194,10 +227,9 @@ defvjp(np.cos,        lambda g, y, a: -g * np.sin(a))
 defvjp(np.tan,        lambda g, y, a: g * (1 + y * y))
 defvjp(np.arcsin,     lambda g, y, a: g / np.sqrt((1 - a) * (1 + a)))
 defvjp(np.arccos,     lambda g, y, a: -g / np.sqrt((1 - a) * (1 + a)))
-defvjp(np.arctan,     lambda g, y, a: g / (1 + a * a))
-defvjp(np.arctan2,    lambda g, y, a, b: g * (b / np.hypot(a, b)) / np.hypot(a, b),
-                      lambda g, y, a, b: -g * (a / np.hypot(a, b)) / np.hypot(a, b))
-defvjp(np.hypot,      lambda g, y, a, b: g * a / (y + (y == 0)),  lambda g, y, a, b: g * b / (y + (y == 0)))
+defvjp(np.arctan,     lambda g, y, a: g / np.hypot(1, a) / np.hypot(1, a))
+defvjp(np.arctan2,    lambda g, y, a, b: arctan2_vjp(g, b, a),      lambda g, y, a, b: arctan2_vjp(-g, a, b))
+defvjp(np.hypot,      lambda g, y, a, b: g * (a / (y + (y == 0))),  lambda g, y, a, b: g * (b / (y + (y == 0))))
 defvjp(np.sinh,       lambda g, y, a: g * np.cosh(a))
 defvjp(np.cosh,       lambda g, y, a: g * np.sinh(a))
 defvjp(np.tanh,       lambda g, y, a: 4 * g * sigmoid_slope(2 * a))
@@ -228,10 +260,10 @@ defvjp(np.vecdot,     lambda g, y, a, b: np.expand_dims(g, -1) * b, lambda g, y,
 # Reductions.
 defvjp(np.sum,        lambda g, y, a, axis=None, *, keepdims=False: spread(g, a, axis, keepdims))
 defvjp(np.mean,       lambda g, y, a, axis=None, *, keepdims=False:
-                          spread(g * (np.size(y) / np.size(a)), a, axis, keepdims))
+                          spread(g * ratio(np.size(y), np.size(a)), a, axis, keepdims))
 defvjp(np.prod,       prod_vjp)
-defvjp(np.var,        var_vjp)
-defvjp(np.std,        std_vjp)
+enter(np.var, (var_vjp,), kernel=summing_wide(np.var))
+enter(np.std, (std_vjp,), kernel=summing_wide(np.std))
 defvjp(np.max,        max_vjp)
 defvjp(np.min,        max_vjp)
 defvjp(np.amax,       max_vjp)

@@ -5,19 +5,26 @@ NumPy passes every call with a Tensor among its arguments to `record(function, a
 gradients, keeps a `Node` in the output.
 """
 
+import threading
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
+from numpy import ndarray
 
 from tinygrad_vg.engine import composites as composites  # composites and rules fill the registry
 from tinygrad_vg.engine import rules as rules
 from tinygrad_vg.engine.arithmetic import Arithmetic
+from tinygrad_vg.engine.arrays import as_array, check_floats, refuse
 from tinygrad_vg.engine.extended import EXTENDED, ExtendedArray
-from tinygrad_vg.engine.graph import PLAIN, Call, Edge, Node, Plain, owned, walk
+from tinygrad_vg.engine.graph import PLAIN, Call, Edge, Node, Plain, added, owned, start_of, walk
 from tinygrad_vg.engine.hooks import Hook, HookHandle
-from tinygrad_vg.engine.operations import OPERATIONS, why_no_gradient, why_undefined
+from tinygrad_vg.engine.operations import OPERATIONS, undefined, why_no_gradient
 from tinygrad_vg.engine.recording import recording
+from tinygrad_vg.engine.written import writes
+
+ACCUMULATING = threading.RLock()  # held while a backward adds to the `.grad` of its leaves
 
 
 def record(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -27,11 +34,10 @@ def record(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
         A Tensor. A function whose value has no derivative, such as a comparison, returns a plain array instead.
 
     Raises:
-        TypeError: if the function has no rule, or its rule does not cover the call.
+        TypeError: if the function has no rule, its rule does not cover the call, or an argument is an np.matrix or has
+            a mask.
     """
-    operation = OPERATIONS.get(function)
-    if operation is None:
-        raise TypeError(why_undefined(function))
+    operation = OPERATIONS.get(function) or undefined(function)
     rules = operation.rules
     if kwargs or len(args) > len(rules):  # true for every call of an operation without rules
         if operation.kind == "composite":
@@ -43,29 +49,30 @@ def record(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
     for index, argument in enumerate(args):
         if isinstance(argument, Tensor):
             found = True
-            values.append(argument.data)
-            if argument.requires_grad:
+            values.append(argument._data)
+            if argument._asks:
                 rule = rules[index]
                 if rule is not None:
                     edges.append((index, argument, rule))
         else:
+            if type(argument) is not ndarray and isinstance(argument, ndarray):
+                refuse(argument)
             values.append(argument)
     if not found and rules:  # the Tensors are in a list
         raise TypeError(f"{operation.name} takes Tensors as arguments, not in a list; put them together by np.stack")
     output = operation.kernel(*values, **kwargs)
     if not rules and not (operation.kind == "constant" and recording.everything):
         return output
-    if not isinstance(output, np.ndarray):
-        output = np.asarray(output)
+    output = output if isinstance(output, ndarray) else np.asarray(output)
     tensor = Tensor.__new__(Tensor)  # does what the constructor does, without its checks
-    tensor.data = output
+    tensor._data = output
     tensor.grad = tensor.name = tensor.node = tensor.call = tensor.hooks = None
-    tensor.requires_grad = False
+    tensor._asks = False
     if edges and recording.enabled:
         if output.dtype.kind != "f":
             raise TypeError(why_no_gradient(operation, output.dtype))
         tensor.node = Node(operation, args, values, kwargs, output, edges)
-        tensor.requires_grad = True
+        tensor._asks = True
     elif recording.everything:
         tensor.node = Node(operation, args, values, kwargs, output, [])
     return tensor
@@ -76,6 +83,10 @@ class Tensor(Arithmetic["Tensor"]):
 
     A leaf is a tensor that no recorded operation has made.
 
+    Threads may record and differentiate at the same time, also on the same leaves: no addition to a `.grad` is lost. A
+    thread that differentiates while another trains sees every array whole, but it may see some old weights and some
+    new ones. Give it a copy.deepcopy of the network, or use a lock.
+
     Args:
         array: anything `np.asarray` takes. An array is not copied and keeps its dtype; Python floats become
             float64.
@@ -84,8 +95,9 @@ class Tensor(Arithmetic["Tensor"]):
         name: shown in messages and pictures.
 
     Attributes:
-        data: the array. It may be rebound, as optimizers do; do not change it in place between a forward and
-            its backward.
+        data: the array. It may be rebound, as optimizers do; do not change it in place between a forward and its
+            backward. `t.data *= 2` there is noticed, and the backward raises RuntimeError. `t.data[0] = 1`,
+            `out=t.data` and what is written into a batch of your own are noticed inside `tg.checked()` only.
         grad: None, or on a leaf the sum of the gradients of all backwards so far, an array of the shape and
             dtype of `data` (after `backward(create_graph=True)` a Tensor, after `backward(extended_range=True)`
             an ExtendedArray).
@@ -103,28 +115,55 @@ class Tensor(Arithmetic["Tensor"]):
     array([ 5.4366, 22.1672])
     """
 
-    __slots__ = ("data", "grad", "requires_grad", "name", "node", "call", "hooks", "__weakref__")
+    __slots__ = ("_data", "grad", "_asks", "name", "node", "call", "hooks", "__weakref__")
 
     record = staticmethod(record)
-    data: Any
+    _data: Any  # the slots behind `data` and `requires_grad`: `record` uses them, and a property would cost it time
+    _asks: bool
     grad: Any
-    requires_grad: bool
     name: str | None
     node: Node | None
     call: Call | None
     hooks: dict[int, Hook] | None
 
     def __init__(self, array: Any, requires_grad: bool = False, name: str | None = None) -> None:
-        data = np.asarray(array)
-        if requires_grad and data.dtype.kind != "f":
-            raise TypeError(f"only arrays of real floating-point numbers have gradients, not {data.dtype}")
-        self.data = data
+        data = as_array(array)
+        if requires_grad:
+            check_floats(data.dtype)
+        self._data = data
         self.grad = None
-        self.requires_grad = requires_grad
+        self._asks = requires_grad
         self.name = name
         self.node = None
         self.call = None
         self.hooks = None
+
+    def _assign(self, array: Any) -> None:
+        if array is self._data:  # `t.data *= 2` has written into it
+            writes.add(array)
+        self._data = array
+
+    data = property(attrgetter("_data"), _assign)
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether gradients are asked for.
+
+        It may be set on a leaf: TypeError if it holds other numbers than floats. What was computed from tensors that
+        require gradients requires them too: to set it to False there is a ValueError.
+        """
+        return self._asks
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        if value:
+            check_floats(self.data.dtype)
+        elif self.node is not None and self.node.edges:
+            raise ValueError(
+                f"{self.label} was computed from tensors that require gradients, which would be lost without a word; "
+                "write .detach() for its array without a history"
+            )
+        self._asks = bool(value)
 
     def backward(self, gradient: Any = None, create_graph: bool = False, extended_range: bool = False) -> None:
         """Add the gradient of this tensor to the `.grad` of every leaf it was computed from.
@@ -137,8 +176,9 @@ class Tensor(Arithmetic["Tensor"]):
                 large for its float type. `.grad` and hooks then get an ExtendedArray.
 
         Raises:
-            ValueError: if this tensor has no graph, `gradient` is missing or of the wrong shape, or both options
-                are set.
+            ValueError: if this tensor has no graph, `gradient` is missing or of the wrong shape, both options are
+                asked for, or a leaf has been given a `.grad` of another shape.
+            TypeError: if a leaf has been given other numbers than floats.
 
         >>> import tinygrad_vg as tg
         >>> t = tg.Tensor([1.0, 2.0], requires_grad=True)
@@ -153,16 +193,18 @@ class Tensor(Arithmetic["Tensor"]):
             totals = walk({self: ExtendedArray(start)}, EXTENDED)
         else:
             totals = walk({self: start}, RECORDED if create_graph else PLAIN)
-        # A generator, so that only one old gradient is alive beside its new sum.
-        sums = (g if leaf.grad is None else leaf.grad + g for leaf, g in totals.items())
-        for leaf, g in zip(totals, owned(sums, [gradient]), strict=True):
-            leaf.grad = g
+        with ACCUMULATING:
+            # A generator, so that only one old gradient is alive beside its new sum.
+            sums = (g if leaf.grad is None else added(leaf, g) for leaf, g in totals.items())
+            for leaf, g in zip(totals, owned(sums, [gradient]), strict=True):
+                leaf.grad = g
 
     def register_hook(self, hook: Hook) -> HookHandle:
         """Call `hook(gradient)` with this tensor's total gradient in every backward that reaches it.
 
-        The hook gets an array (with `create_graph` a Tensor), which it must not change in place. It returns None, or
-        a gradient of the same shape, with which the backward then goes on.
+        The hook gets a read-only array (with `create_graph` a Tensor, with `extended_range` an ExtendedArray). It
+        returns None, or a gradient of the same shape, with which the backward then goes on: a list, an array or a
+        Tensor is copied in the dtype of `data`. A hook that another hook removes in the same backward is not called.
 
         Returns:
             A handle: `handle.remove()`, or use it as a context manager.
@@ -244,32 +286,13 @@ class Tensor(Arithmetic["Tensor"]):
 
 
 def cotangent(tensor: Tensor, gradient: Any = None, recorded: bool = False) -> Any:
-    """The cotangent that a walk from this tensor starts with.
-
-    Args:
-        tensor: the tensor.
-        gradient: the cotangent, of the tensor's shape; 1 by default, for a tensor of one element.
-        recorded: whether the cotangent is to be a Tensor.
-
-    Raises:
-        ValueError: if the tensor has no graph, or `gradient` is missing or of another shape than the tensor.
-    """
-    if not tensor.requires_grad:
-        raise ValueError(f"{tensor.label} has no gradient: nothing it was computed from requires gradients")
-    if gradient is None:
-        if tensor.data.size != 1:
-            raise ValueError(
-                f"{tensor.label} has shape {tensor.shape}: only a tensor of one element has a gradient by default; "
-                "sum it, or pass the cotangent of each element as gradient"
-            )
-        start = np.asarray(1, tensor.data.dtype).reshape(tensor.data.shape)
-    else:
-        start = gradient.data if isinstance(gradient, Tensor) else np.asarray(gradient, tensor.data.dtype)
-        if start.shape != tensor.data.shape:
-            raise ValueError(f"the gradient of {tensor.label} must have shape {tensor.shape}, not {start.shape}")
+    """`start_of` a walk from this tensor; for a walk that is recorded, as a Tensor."""
+    start = start_of(tensor, gradient)
     if not recorded:
         return start
-    return gradient if isinstance(gradient, Tensor) else Tensor(start)
+    if not isinstance(gradient, Tensor):
+        return Tensor(start)
+    return gradient if gradient.dtype == start.dtype else gradient.astype(start.dtype)
 
 
 class Recorded(Plain):
@@ -289,8 +312,13 @@ class Recorded(Plain):
                 )
         return (vertex, *node.inputs)
 
+    def shown(self, g: Any) -> Any:
+        return g  # what a hook computes of it is recorded, which a view would not be
+
     def replaced(self, replacement: Any, vertex: Any) -> Any:
-        return replacement if isinstance(replacement, Tensor) else super().replaced(replacement, vertex)
+        if not isinstance(replacement, Tensor):
+            return Tensor(super().replaced(replacement, vertex))
+        return replacement if replacement.dtype == vertex.dtype else replacement.astype(vertex.dtype)
 
 
 RECORDED = Recorded()

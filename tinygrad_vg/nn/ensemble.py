@@ -26,8 +26,8 @@ def stack(models: Iterable[M]) -> M:
     A layer of your own with parameters or buffers must apply them by `beside_batch` and set `takes_members = True`.
 
     Raises:
-        ValueError: if there is no model, or two models differ in the type of a module, or in the name, shape or dtype
-            of a parameter or buffer.
+        ValueError: if there is no model, or two models differ in the type of a module, or in the name, shape, dtype
+            or `requires_grad` of a parameter or buffer.
         TypeError: if a module has parameters or buffers of its own and does not set `takes_members = True`.
 
     >>> import numpy as np
@@ -43,7 +43,7 @@ def stack(models: Iterable[M]) -> M:
         if not takes_members(module) and any(isinstance(part, Parameter | Buffer) for _, part in module._parts()):
             raise TypeError(_REFUSAL.format(kind=type(module).__name__, name=name or "the model itself"))
     parts = [state_of(model) for model in models]
-    kinds: list[dict[str, Any]] = [{name: (p.shape, p.dtype) for name, p in part.items()} for part in parts]
+    kinds: list[dict[str, Any]] = [facts_of(part) for part in parts]
     for kind, model in zip(kinds, models, strict=True):
         kind |= {name or "the model": type(module).__name__ for name, module in model.named_modules()}
     for i, kind in enumerate(kinds):
@@ -59,17 +59,35 @@ def stack(models: Iterable[M]) -> M:
     return ensemble
 
 
+def facts_of(state: dict[str, Any]) -> dict[str, Any]:
+    """What the parameters and buffers of two models must have in common."""
+    frozen = {True: (), False: ("requires_grad=False",)}
+    return {name: (p.shape, p.dtype, *frozen[p.requires_grad or isinstance(p, Buffer)]) for name, p in state.items()}
+
+
 def unstack(model: M, i: int) -> M:
     """Member i of an ensemble, as a module of its own with copies of its parameters and buffers.
 
     Raises:
         IndexError: if there is no member i.
+        ValueError: if the model is no ensemble: its parameters and buffers do not have one first axis in common.
 
     >>> from tinygrad_vg import nn
     >>> nets = nn.stack([nn.Linear(3, 2, rng=seed) for seed in range(4)])
     >>> nn.unstack(nets, 1).weight.shape
     (2, 3)
     """
+    state = state_of(model)
+    lengths = {name: tensor.shape[:1] for name, tensor in state.items()}
+    single = [
+        f"{name} has {tensor.shape}"
+        for name, tensor in state.items()
+        if isinstance(tensor, Parameter) and tensor.ndim < 2
+    ]
+    if len(set(lengths.values())) > 1 or single:
+        raise ValueError(
+            f"an ensemble has one more axis in front of every array, of one length; here {single or lengths}"
+        )
     member = copy.deepcopy(model)
     for tensor in state_of(member).values():
         tensor.data = np.array(tensor.data[i])

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_vg.engine import Tensor, ops
+from tinygrad_vg.engine.arrays import as_array
 from tinygrad_vg.nn.ensemble import members_of
 from tinygrad_vg.nn.init import Rng, scaled_normal_, standard_normal_
 from tinygrad_vg.nn.module import Module, Parameter
@@ -47,7 +48,7 @@ class Linear(Module):
     def forward(self, x: Any) -> Any:
         """x Wᵀ + b: (..., B, in) → (..., B, out); in an ensemble (B, in) or (R, B, in) → (R, B, out)."""
         if not isinstance(x, Tensor):
-            x = np.asarray(x)
+            x = as_array(x)
         if x.ndim == 1 and members_of(self):
             raise ValueError("an ensemble takes a batch, not a single sample: x[None] is a batch of one sample")
         try:

@@ -8,7 +8,8 @@
 
 Because the numbers are counted in the *target*, an input with a member axis that the target does not have is summed
 over the members, and the gradient of each member is that of the member's own cost. If each member has its own targets,
-(R, B, out), use "none" or "sum" and divide the result: the loss cannot tell R from B by the shape.
+(R, B, out), use "none" or "sum" and divide the result: the loss cannot tell R from B by the shape. CrossEntropyLoss
+refuses such targets, for there it cannot tell R from the classes either.
 """
 
 from math import prod
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_vg.engine import Tensor, differentiable, ops
+from tinygrad_vg.engine.arrays import as_array
 from tinygrad_vg.engine.kernels import scalar
 from tinygrad_vg.nn.module import Module
 
@@ -69,14 +71,16 @@ def like(target: Any, input: Any) -> Any:
     Raises:
         ValueError: if the shapes do not match. Labels (10,) are refused for an input (10, 10), though they would
             broadcast.
+        TypeError: if the target holds complex numbers.
     """
     dtype = input.dtype if input.dtype.kind == "f" else None
     if not isinstance(target, Tensor):
-        target = np.asarray(target, dtype)
-    elif not target.requires_grad and dtype not in (None, target.dtype):
+        target = as_array(target, dtype)
+    elif not target.requires_grad and target.dtype.kind != "c" and dtype not in (None, target.dtype):
         target = target.astype(dtype)
-    shape = input.shape
-    if target.shape != shape and (target.ndim < 2 or target.shape != shape[max(0, len(shape) - target.ndim) :]):
+    if target.dtype.kind == "c":
+        raise TypeError(f"a target holds real numbers, not {target.dtype}; write .real or abs()")
+    if target.shape != input.shape and not ops.goes_with(target.shape, input.shape):
         raise ValueError(
             f"a target of shape {target.shape} does not match an input of shape {input.shape}; "
             "np.eye(classes)[indices] makes rows of class indices; an ensemble's output keeps its last axis"
@@ -127,6 +131,10 @@ class BCEWithLogitsLoss(Loss):
 class CrossEntropyLoss(Loss):
     """−ln softmax(input)[target], one value per sample, then reduced.
 
+    `input` is (B, C), or (R, B, C) from an ensemble. `target` holds class indices (B,), as integers, or probabilities
+    (B, C). The classes are on the last axis. PyTorch has them on axis 1; if all axes have one length, the shapes do
+    not tell which was meant. Therefore a target with more axes is refused here, and `ops.cross_entropy` takes it.
+
     >>> import numpy as np
     >>> from tinygrad_vg import nn, Tensor
     >>> round(nn.CrossEntropyLoss()(Tensor(np.zeros((3, 4))), np.array([0, 1, 3])).item(), 4)
@@ -141,35 +149,55 @@ class CrossEntropyLoss(Loss):
             target: class indices (B,), which are integers, or probabilities (B, C).
 
         Raises:
-            ValueError: if the shapes do not match, or a class index is not between 0 and C − 1.
+            ValueError: if the shapes do not match, a target has more axes than one batch, there is only one class, or a
+                class index is not between 0 and C − 1.
         """
         if not isinstance(target, Tensor):
-            target = np.asarray(target)
+            target = as_array(target)
+        if input.shape[-1:] == (1,):
+            raise ValueError(
+                "the softmax of one class is 1 whatever the logit; BCEWithLogitsLoss takes a single output"
+            )
         if target.dtype.kind not in "iu":
             target = like(target, input)
+            self._flat(target, 2)
             return self.reduce(ops.cross_entropy(input, target), target.shape[:-1])
-        classes, indices = input.shape[-1], target.data if isinstance(target, Tensor) else target
-        if indices.shape != input.shape[input.ndim - 1 - indices.ndim : -1]:
+        if target.shape != input.shape[input.ndim - 1 - target.ndim : -1]:
             raise ValueError(
-                f"class indices of shape {indices.shape} do not match an input of shape {input.shape}; "
+                f"class indices of shape {target.shape} do not match an input of shape {input.shape}; "
                 "an integer target holds class indices: pass probabilities, also rows of zeros and ones, as floats"
             )
-        if indices.size and not 0 <= indices.min() <= indices.max() < classes:
-            raise ValueError(f"class indices run from 0 to {classes - 1}; found {indices.min()} to {indices.max()}")
+        self._flat(target, 1)
         return self.reduce(ops.cross_entropy(input, target), target.shape)
 
+    def _flat(self, target: Any, axes: int) -> None:
+        """Raise ValueError for a target of more axes than one batch has."""
+        if target.ndim > axes:
+            raise ValueError(
+                f"a target of shape {target.shape} has more axes than class indices (B,) or probabilities (B, C); "
+                "write np.mean(ops.cross_entropy(input, target)), with the classes on the last axis: "
+                "np.moveaxis(input, 1, -1) puts PyTorch's there"
+            )
 
-@differentiable(lambda g, y, a, n: np.zeros(np.shape(a), g.dtype) + g / n, None)
+
+def by_count(g: Any, n: int) -> Any:
+    """g / n. Numbers above 65,504 are no float16; their inverses are."""
+    return g / scalar(n, g.dtype) if n < 65_504 else g * (1 / n)
+
+
+@differentiable(lambda g, y, a, n: np.zeros(np.shape(a), g.dtype) + by_count(g, n), None)
 def divided_sum(a: Any, n: int) -> Any:
     """Σa / n over all elements of a, where n need not be their number."""
+    if a.dtype.char == "e":  # float16 ends at 65,504
+        return np.asarray(np.add.reduce(a, axis=None, dtype=np.float32) / n, a.dtype)
     return np.add.reduce(a, axis=None) / n
 
 
 @differentiable(
-    lambda g, y, z, target, n: g / scalar(n, g.dtype) * ops.sigmoid_error(z, target),
-    lambda g, y, z, target, n: -g / n * z,
+    lambda g, y, z, target, n: by_count(g, n) * ops.sigmoid_error(z, target),
+    lambda g, y, z, target, n: -by_count(g, n) * z,
     None,
 )
 def divided_binary_cross_entropy(z: Any, target: Any, n: int) -> Any:
     """`divided_sum` of the binary cross-entropy, as one operation: two would take longer on a small layer."""
-    return np.add.reduce(ops.binary_cross_entropy_with_logits(z, target), axis=None) / n
+    return divided_sum(ops.binary_cross_entropy(z, target), n)

@@ -1,5 +1,6 @@
 """Module: a function with parameters, made of other modules."""
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self, TypeVar
 
@@ -10,6 +11,9 @@ from tinygrad_vg.engine import HookHandle, Tensor
 
 class Parameter(Tensor):
     """A Tensor that belongs to a module and is trained: it requires gradients.
+
+    Two parameters that begin with one array do not stay equal: a step gives each of them an array of its own. Weights
+    are tied by one Parameter at both places.
 
     Attributes:
         is_trained: whether an optimizer has moved it, or it was loaded from a state: it is no longer as an initializer
@@ -50,6 +54,11 @@ class Buffer(Tensor):
         return type(self), (self.data, self.name)
 
 
+TOO_DEEP = (
+    "modules call one another too deep for Python's stack: put them beside each other, as in Sequential(*modules), "
+    "or raise the limit by sys.setrecursionlimit"
+)
+
 T = TypeVar("T", bound=Tensor)
 ForwardHook = Callable[["Module", tuple[Any, ...], Any], Any]
 
@@ -59,6 +68,9 @@ class Module:
 
     A module finds its parts in its attributes, and in lists, tuples and dicts there; the names of parts are the
     attributes' names joined by dots. Parts need not be registered, and a subclass need not call `super().__init__()`.
+
+    Modules may be nested as deep as one likes, but for two things that recurse: a call raises RecursionError from some
+    300 on, pickle from some 200; `state_dict` holds the numbers of any.
 
     Attributes:
         training: whether the module is being trained; `train` and `eval` set it.
@@ -89,10 +101,17 @@ class Module:
         raise TypeError(f"{type(self).__name__} has no forward(): define what the module computes")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        output = self.forward(*args, **kwargs)
+        try:
+            output = self.forward(*args, **kwargs)
+        except RecursionError as error:
+            if TOO_DEEP in error.args:
+                raise
+            raise RecursionError(TOO_DEEP) from None
         if self._forward_hooks:
             arguments = (*args, *kwargs.values()) if kwargs else args
-            for hook in tuple(self._forward_hooks.values()):
+            for key, hook in tuple(self._forward_hooks.items()):
+                if key not in self._forward_hooks:  # another hook has just taken it off
+                    continue
                 replacement = hook(self, arguments, output)
                 output = output if replacement is None else replacement
         if isinstance(output, Tensor) and output.node is not None:
@@ -154,14 +173,15 @@ class Module:
         >>> [name for name, module in nn.Sequential(nn.Linear(2, 1), nn.Residual(nn.Tanh())).named_modules()]
         ['', '0', '1', '1.module']
         """
-        return self._walk_modules(prefix, set())
-
-    def _walk_modules(self, prefix: str, seen: set[int]) -> Iterator[tuple[str, "Module"]]:
-        if id(self) not in seen:
-            seen.add(id(self))
-            yield prefix, self
-            for name, child in self.named_children():
-                yield from child._walk_modules(f"{prefix}.{name}" if prefix else name, seen)
+        seen: set[int] = set()
+        unseen = [(prefix, self)]
+        while unseen:
+            prefix, module = unseen.pop()
+            if id(module) not in seen:
+                seen.add(id(module))
+                yield prefix, module
+                below = [(f"{prefix}.{name}" if prefix else name, child) for name, child in module.named_children()]
+                unseen += below[::-1]
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """All parameters of this module and of those below it, with their dotted names. A shared one comes once."""
@@ -244,12 +264,28 @@ class Module:
         """Copy or pickle everything but the hooks."""
         return {name: value for name, value in vars(self).items() if name != "_forward_hooks"}
 
+    def __deepcopy__(self, memo: dict[Any, Any]) -> Self:
+        """Copy from the inside out: a module finds copies of those inside it, however deep they are nested."""
+        if Module not in memo:  # self is the outermost
+            memo[Module] = self
+            for _, module in [*self.named_modules()][:0:-1]:
+                copy.deepcopy(module, memo)
+            del memo[Module]
+        twin = copy.copy(self)
+        memo[id(self)] = twin
+        for name, value in vars(twin).items():
+            vars(twin)[name] = copy.deepcopy(value, memo)
+        return twin
+
     def extra_repr(self) -> str:
         """The text between the brackets of the module's repr."""
         return ""
 
     def __repr__(self) -> str:
-        children = [f"({name}): {child!r}".replace("\n", "\n  ") for name, child in self.named_children()]
+        try:
+            children = [f"({name}): {child!r}".replace("\n", "\n  ") for name, child in self.named_children()]
+        except RecursionError:  # so deep inside nobody reads
+            return f"{type(self).__name__}(...)"
         inside = "\n  ".join(["", *children]) + "\n" if children else self.extra_repr()
         return f"{type(self).__name__}({inside})"
 

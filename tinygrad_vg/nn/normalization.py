@@ -32,6 +32,8 @@ class LayerNorm(Module):
     takes_members = True
 
     def __init__(self, features: int, eps: float = 1e-5, *, dtype: Any = np.float64) -> None:
+        if not isinstance(features, int | np.integer):
+            raise TypeError(f"LayerNorm takes the length of the last axis as a whole number, not {features!r}")
         if features < 1:
             raise ValueError(f"a layer has at least one feature, not {features}")
         self.features = features

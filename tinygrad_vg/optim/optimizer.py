@@ -25,6 +25,9 @@ class Optimizer:
 
     Parameters are in groups, and each group has its own options.
 
+    A step belongs to one thread. It gives each parameter its new array at once, one parameter after the other: another
+    thread never sees half an array, but may see new weights in one layer and old ones in the next.
+
     Attributes:
         param_groups: dicts {"params": list of parameters, option: value, ...}; options may be changed between steps.
         state: by parameter, the dict that `update` returned in the last step.
@@ -118,7 +121,9 @@ class Optimizer:
         """Move every parameter that has a gradient.
 
         Raises:
-            ValueError: for an option that was set out of its range since the last step.
+            ValueError: for an option that was set out of its range since the last step, or a `.grad` that was set to
+                another shape.
+            TypeError: if a parameter was given other numbers than floats.
         """
         for i, group in enumerate(self.param_groups):
             dtype = None
@@ -130,8 +135,8 @@ class Optimizer:
                 if p.dtype is not dtype:
                     dtype = p.dtype
                     options = self._numbers_of(i, dtype)
-                if not isinstance(g, np.ndarray) or g.dtype is not dtype:
-                    g = array_of(g, dtype)
+                if not isinstance(g, np.ndarray) or g.dtype is not dtype or g.shape != p.shape:
+                    g = array_of(g, parameter)
                 new, state = self.update(p, g, self.state.get(parameter, {}), options)
                 parameter.data = np.asarray(new)  # NumPy returns a scalar for 0-d arrays
                 parameter.is_trained = True
@@ -218,9 +223,19 @@ class Optimizer:
                 parameter.grad = None
 
 
-def array_of(g: Any, dtype: Any) -> Any:
-    """The array of a gradient, which may also be a Tensor or an ExtendedArray, in the parameter's dtype."""
-    return np.asarray(g.data if isinstance(g, Tensor) else g).astype(dtype, copy=False)
+def array_of(g: Any, parameter: Parameter) -> Any:
+    """The array of a gradient, which may also be a Tensor or an ExtendedArray, in the parameter's dtype.
+
+    Raises:
+        ValueError: if somebody has set `.grad` to another shape: the parameter would take it.
+        TypeError: if the parameter has been given other numbers than floats, which a small step would never move.
+    """
+    if parameter.dtype.kind != "f":
+        raise TypeError(f"only arrays of real floating-point numbers are trained, not {parameter.dtype}")
+    array = np.asarray(g.data if isinstance(g, Tensor) else g).astype(parameter.dtype, copy=False)
+    if array.shape != parameter.shape:
+        raise ValueError(f"the .grad of {parameter.label} has shape {array.shape}, and it has {parameter.shape}")
+    return array
 
 
 def plain(value: Any) -> Any:

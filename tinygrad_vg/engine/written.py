@@ -1,0 +1,137 @@
+"""What was written into an array while a graph holds it: such a graph has no right gradients any more.
+
+There are two ways of noticing. `t.data *= 2` assigns the same array to `data` again, and that is always seen: the
+setter costs a training step almost nothing. All other writes leave no trace, and to look for them costs more than a
+hundredth: so inside `checked()` alone every array that a graph holds is kept with a checksum.
+"""
+
+import dis
+import inspect
+import itertools
+import weakref
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from tinygrad_vg.engine.recording import Switch
+
+orders = itertools.count()  # numbers nodes, and the writes between them
+
+
+class Writes:
+    """The writes that were noticed.
+
+    Attributes:
+        latest: when the last one happened; no younger node needs to be looked at.
+        arrays: the arrays by the id of the array that owns the memory, and their own: a reference to each, which
+            removes the entry when the array dies, and when it was written into.
+    """
+
+    def __init__(self) -> None:
+        self.latest = -1
+        self.arrays: dict[int, dict[int, tuple[weakref.ref[Any], int]]] = {}
+
+    def add(self, array: Any) -> None:
+        """Remember that somebody has just written into this array."""
+        if not isinstance(array, np.ndarray):
+            return
+        owner, key = owner_of(array), id(array)
+        of_owner = self.arrays.setdefault(owner, {})
+
+        def forget(_: Any) -> None:
+            of_owner.pop(key, None)
+            if not of_owner:
+                self.arrays.pop(owner, None)
+
+        self.latest = next(orders)
+        of_owner[key] = weakref.ref(array, forget), self.latest
+
+    def since(self, order: int, array: Any) -> bool:
+        """Whether somebody has written into this array's memory after that time."""
+        for ref, when in [*self.arrays.get(owner_of(array), {}).values()]:
+            if when > order and (other := ref()) is not None and np.may_share_memory(array, other):
+                return True
+        return False
+
+
+def owner_of(array: Any) -> int:
+    """The id of what owns the memory that an array looks at."""
+    return id(array if array.base is None else array.base)
+
+
+writes = Writes()
+
+
+def checked() -> Switch:
+    """Inside this context every array that is recorded gets a checksum, which a backward compares.
+
+    It finds what is written into an array between forward and backward in whatever way: `w.data[0] = 1`,
+    `np.add(..., out=w.data)`, a batch buffer that is filled again, an index array that is shuffled. It is meant for
+    finding an error, as it reads every array once more; the forward has to be inside, the backward need not.
+
+    Without it `t.data *= 2` is noticed, and nothing else. What no rule reads, such as a summand, may be written into.
+
+    >>> import numpy as np, tinygrad_vg as tg
+    >>> w, x = tg.Tensor([1.0, 2.0], requires_grad=True, name="w"), np.array([3.0, 4.0])
+    >>> with tg.checked():
+    ...     cost = np.sum(w * x)
+    >>> x[0] = 5.0
+    >>> cost.backward()
+    Traceback (most recent call last):
+    ...
+    RuntimeError: argument 2 of np.multiply, an array of shape (2,), was written into after the forward, and the \
+gradient needs what it held; give the forward a copy, or write after the backward
+    """
+    return Switch("checked", True)
+
+
+def checksums(node: Any) -> list[int]:
+    """A checksum for each array that a node holds."""
+    return [zlib.crc32(np.ascontiguousarray(array).ravel().view(np.uint8).data) for _, array in _arrays(node)]
+
+
+def check(node: Any) -> None:
+    """Raise RuntimeError if an array that the node holds was written into after its forward."""
+    for place, array in _arrays(node) if writes.latest > node.order else ():
+        if writes.since(node.order, array) and _read(node, place):
+            raise RuntimeError(_why(node, place, array))
+    if node.checksums is not None:
+        for (place, array), then, now in zip(_arrays(node), node.checksums, checksums(node), strict=True):
+            if then != now and _read(node, place):
+                raise RuntimeError(_why(node, place, array))
+
+
+def _arrays(node: Any) -> Iterator[tuple[int, Any]]:
+    """The arrays of a node that can be written into, with the place of the argument, or -1 for the output."""
+    for place, value in (*enumerate(node.values), (-1, node.output)):
+        for array in value if isinstance(value, tuple | list) else (value,):  # an index may hold several
+            if isinstance(array, np.ndarray) and array.dtype != object:
+                yield place, array
+
+
+def _read(node: Any, place: int) -> bool:
+    """Whether a rule of the node's edges uses the argument at this place, or the output: a sum needs no summand."""
+    for _, _, rule in node.edges:
+        code = getattr(rule, "__code__", None)
+        if code is None or code.co_flags & inspect.CO_VARARGS or code.co_argcount < place + 3:
+            return True  # of such a rule nobody can tell
+        name = code.co_varnames[place + 2]  # behind g and y
+        used = [i.argval for i in dis.get_instructions(code) if i.opname.startswith("LOAD")]
+        if any(name == names or (isinstance(names, tuple) and name in names) for names in used):
+            return True
+    return False
+
+
+def _why(node: Any, place: int, array: Any) -> str:
+    """Which array it was, and what to write."""
+    name = node.operation.name
+    given = getattr(node.inputs[place], "label", None) if place >= 0 else f"the output of {name}"
+    what = f"the data of {given}" if given else f"argument {place + 1} of {name}, an array of shape {array.shape},"
+    where = f", an argument of {name}," if given and place >= 0 else ""
+    return (
+        f"{what}{where} was written into after the forward, and the gradient needs what it held; "
+        + ("write t.data = 2 * t.data for t.data *= 2" if given else "give the forward a copy")
+        + ", or write after the backward"
+    )
