@@ -8,7 +8,6 @@ leaves its temporary file, `.name.TOKEN.suffix`, behind; a later write of the sa
 import contextlib
 import os
 import re
-import secrets
 import stat
 import time
 from collections.abc import Iterator, Mapping
@@ -46,7 +45,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(path)
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(8)}{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{os.urandom(8).hex()}{path.suffix}")
     mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
     # The temporary file is readable by the same users as the old one, and writable.
     os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666 if mode is None else mode | stat.S_IWUSR))

@@ -240,17 +240,18 @@ def start_of(vertex: Vertex, gradient: Any = None) -> Any:
     """
     if not vertex.requires_grad:
         raise ValueError(f"{vertex.label} has no gradient: nothing it was computed from requires gradients")
+    data = vertex.data
     if gradient is not None:
-        start = as_array(gradient.data if isinstance(gradient, Recordable) else gradient, vertex.data.dtype)
-        if start.shape != vertex.shape:
-            raise ValueError(f"the gradient of {vertex.label} must have shape {vertex.shape}, not {start.shape}")
+        start = as_array(gradient.data if isinstance(gradient, Recordable) else gradient, data.dtype)
+        if start.shape != data.shape:
+            raise ValueError(f"the gradient of {vertex.label} must have shape {data.shape}, not {start.shape}")
         return start
-    if vertex.data.size != 1:
+    if data.size != 1:
         raise ValueError(
-            f"{vertex.label} has shape {vertex.shape}: only a tensor of one element has a gradient by default; "
+            f"{vertex.label} has shape {data.shape}: only a tensor of one element has a gradient by default; "
             "sum it, or pass the cotangent of each element as gradient"
         )
-    return np.asarray(1, vertex.data.dtype).reshape(vertex.shape)
+    return np.asarray(1, data.dtype).reshape(data.shape)
 
 
 def fit(g: Any, value: Any) -> Any:
