@@ -156,7 +156,7 @@ def _bare(named: Named) -> str:
 
 def _way(diagnosis: Diagnosis) -> str:
     """State, severity, and the decades of the whole way."""
-    word = "keeps its size" if diagnosis.state == "stable" else diagnosis.state
+    word = diagnosis.state
     if diagnosis.at_start and diagnosis.severity and diagnosis.state != "underflow":
         word += f", {diagnosis.severity}"
     rate = f"{decades(diagnosis.rate)} a {diagnosis.unit}"
