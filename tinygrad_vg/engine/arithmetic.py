@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from tinygrad_vg.engine.operations import Recordable, name_of
+from tinygrad_vg.engine.recording import recording
 
 Result = TypeVar("Result")
 
@@ -67,6 +68,8 @@ class Arithmetic(Recordable, Generic[Result]):
         return (self[i] for i in range(len(self)))
 
     def __bool__(self) -> bool:
+        if recording.trace is not None:
+            recording.trace.refuse("`if`, `and`, `or`, `not` or bool()")
         return bool(self.data)
 
     __hash__ = object.__hash__

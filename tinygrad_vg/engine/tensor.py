@@ -186,6 +186,7 @@ class Tensor(Arithmetic["Tensor"]):
         >>> t.grad
         array([ 2., 40.])
         """
+        create_graph = create_graph or recording.trace is not None
         if create_graph and extended_range:
             raise ValueError("backward cannot be recorded and have extended range at once; choose one")
         start = cotangent(self, gradient, create_graph)
@@ -240,6 +241,8 @@ class Tensor(Arithmetic["Tensor"]):
         Raises:
             ValueError: if the tensor has several elements.
         """
+        if recording.trace is not None:
+            recording.trace.refuse(".item()")
         return self.data.item()  # type: ignore[no-any-return]
 
     @property

@@ -84,7 +84,7 @@ def checked() -> Switch:
     RuntimeError: argument 2 of np.multiply, an array of shape (2,), was written into after the forward, and the \
 gradient needs what it held; give the forward a copy, or write after the backward
     """
-    return Switch("checked", True)
+    return Switch("note", checksums)
 
 
 def checksums(node: Any) -> list[int]:

@@ -7,6 +7,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from tinygrad_vg.engine import HookHandle, Tensor
+from tinygrad_vg.engine.recording import recording
 
 
 class Parameter(Tensor):
@@ -107,7 +108,9 @@ class Module:
             if TOO_DEEP in error.args:
                 raise
             raise RecursionError(TOO_DEEP) from None
-        if self._forward_hooks:
+        if recording.trace is not None:
+            recording.trace.called(self, (*args, *kwargs.values()), output)
+        elif self._forward_hooks:
             arguments = (*args, *kwargs.values()) if kwargs else args
             for key, hook in tuple(self._forward_hooks.items()):
                 if key not in self._forward_hooks:  # another hook has just taken it off

@@ -1,0 +1,121 @@
+"""`compile`: a step that is recorded once and then runs as one function."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, overload
+
+import numpy as np
+
+from tinygrad_vg.compiler.arguments import described, put_together, taken_apart
+from tinygrad_vg.compiler.backends import chosen
+from tinygrad_vg.compiler.guards import Guards
+from tinygrad_vg.compiler.passes import simplified
+from tinygrad_vg.compiler.places import Argument, Returned
+from tinygrad_vg.compiler.plan import Plan, plan_of
+from tinygrad_vg.compiler.program import Program
+from tinygrad_vg.compiler.returned import Outcome, outcome_of
+from tinygrad_vg.compiler.trace import Trace
+from tinygrad_vg.engine import Tensor
+
+MOST = 8  # programs of one function
+
+
+class Compiled:
+    """A step that is recorded once and then runs as one function; `compile` makes it.
+
+    Attributes:
+        programs: one for each form of the arguments, the last used first.
+    """
+
+    def __init__(self, function: Callable[..., Any], backend: str) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+        self.backend = chosen(backend)
+        self.programs: list[Program] = []
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        for number, program in enumerate(self.programs):
+            found: list[Any] = []
+            if program.why_not(args, kwargs, found) is None:
+                if number:
+                    self.programs.insert(0, self.programs.pop(number))
+                if program.lowered is None:
+                    program.lower(self.backend)
+                return program.run(found)
+        return self.traced(args, kwargs)
+
+    def traced(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run the function itself, and make a program of what it does."""
+        trace = Trace()
+        for program in self.programs:
+            trace.expect(program.guards.leaves)
+        given: list[Any] = []
+        structure = taken_apart((args, kwargs), described, given)
+        wrapped = [wrapper(trace, number, value) for number, value in enumerate(given)]
+        places = iter(wrapped)
+        new_args, new_kwargs = put_together(structure, lambda leaf: next(places))
+        try:
+            result = trace.run(self.function, new_args, new_kwargs)
+            outcome = outcome_of(trace, result, wrapped)
+        except BaseException:
+            trace.undo()
+            raise
+        plan = simplified(plan_of(trace, [value for _, value in outcome.outputs]))
+        program = Program(plan, outcome, structure, Guards(self.function, trace), trace)
+        self.programs = [program, *self.programs][:MOST]
+        return carried_out(outcome)
+
+    @property
+    def plan(self) -> Plan | None:
+        """The plan of the program used last; None before the first call. It prints as a table."""
+        return self.programs[0].plan if self.programs else None
+
+    @property
+    def source(self) -> str | None:
+        """The text of the function used last; None before the second call, which makes it."""
+        lowered = self.programs[0].lowered if self.programs else None
+        return lowered.source if lowered is not None else None
+
+    def __get__(self, owner: Any, kind: Any = None) -> Any:
+        """As a method."""
+        return self if owner is None else functools.partial(self, owner)
+
+
+def wrapper(trace: Trace, number: int, value: Any) -> Tensor:
+    """An argument as a Tensor of the trace."""
+    is_tensor = isinstance(value, Tensor)
+    if is_tensor and value.node is not None:
+        raise ValueError(f"argument {number} of a compiled step has a graph, which ends here: pass its .detach()")
+    array = value._data if is_tensor else np.asarray(value)
+    tensor = trace.input(Argument(number, f"argument {number}"), array.view())
+    tensor._asks = is_tensor and value._asks
+    trace.arguments[tensor] = is_tensor
+    return tensor
+
+
+def carried_out(outcome: Outcome) -> Any:
+    """Make what a trace has computed real, and return its result."""
+    returned = []
+    for place, value in outcome.outputs:
+        array = np.array(value._data if isinstance(value, Tensor) else value)
+        if isinstance(place, Returned):
+            returned.append(Tensor(array) if place.is_tensor else array)
+        else:
+            place.set(array)
+    for state, number in outcome.counts:
+        state.set(number)
+    for tensor in outcome.dropped:
+        tensor.grad = None
+    left = iter(returned)
+    return put_together(outcome.structure, lambda leaf: next(left))
+
+
+@overload
+def compile(function: Callable[..., Any], *, backend: str = "auto") -> Compiled: ...
+@overload
+def compile(function: None = None, *, backend: str = "auto") -> Callable[[Callable[..., Any]], Compiled]: ...
+def compile(function: Callable[..., Any] | None = None, *, backend: str = "auto") -> Any:
+    """Record a step once, then run it as one function."""
+    if function is None:
+        return lambda function: Compiled(function, backend)
+    return Compiled(function, backend)

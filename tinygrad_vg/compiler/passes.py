@@ -1,0 +1,95 @@
+"""The passes: functions plan → plan. Each makes a plan that computes the same with less work."""
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_vg.compiler.plan import Instruction, Plan, Value
+
+IMPURE: set[Any] = set()  # functions that return something else in each call
+
+
+def simplified(plan: Plan) -> Plan:
+    """All passes that every backend uses, in their order."""
+    for each in (folded, merged, without_unused):
+        plan = each(plan)
+    return plan
+
+
+def folded(plan: Plan) -> Plan:
+    """Compute once what depends on constants alone."""
+    constants: dict[Value, Any] = {}
+    kept = []
+    for i in plan.instructions:
+        args = tuple(constants.get(a, a) if isinstance(a, Value) else a for a in i.args)
+        if any(isinstance(a, Value) for a in args) or i.operation.function in IMPURE:
+            kept.append(i)
+        else:
+            constants[i.out] = np.asarray(i.operation.kernel(*args, **i.kwargs))
+    return plan.replaced(constants, kept)
+
+
+def merged(plan: Plan) -> Plan:
+    """Compute equal calls once."""
+    first: dict[Any, Value] = {}
+    same: dict[Value, Any] = {}
+    kept = []
+    for i in plan.instructions:
+        args = [same.get(a, a) if isinstance(a, Value) else a for a in i.args]
+        key = (i.operation.name, *map(identity_of, args), *((n, identity_of(v)) for n, v in sorted(i.kwargs.items())))
+        if key in first and i.operation.function not in IMPURE:
+            same[i.out] = first[key]
+        else:
+            first[key] = i.out
+            kept.append(i)
+    return plan.replaced(same, kept)
+
+
+def identity_of(argument: Any) -> Any:
+    """What two equal arguments have in common."""
+    if isinstance(argument, Value):
+        return "value", id(argument)
+    if isinstance(argument, np.ndarray):
+        return argument.dtype.str, argument.shape, argument.tobytes() if argument.size < 1000 else id(argument)
+    if isinstance(argument, tuple | list):
+        return type(argument).__name__, tuple(map(identity_of, argument))
+    return type(argument).__name__, repr(argument)
+
+
+def without_unused(plan: Plan) -> Plan:
+    """Leave out what no output needs."""
+    needed = {value for value in plan.outputs if isinstance(value, Value)}
+    kept: list[Instruction] = []
+    for i in reversed(plan.instructions):
+        if i.out in needed:
+            needed.update(i.reads)
+            kept.append(i)
+    return Plan(tuple(reversed(kept)), plan.outputs)
+
+
+def in_place(plan: Plan, changed: dict[Value, Value]) -> dict[Value, Value]:
+    """Which outputs may be written into the array of the input that they replace, of {output: input}.
+
+    The instruction that makes the output must be elementwise, and nobody may read the input after it.
+    """
+    made = {i.out: number for number, i in enumerate(plan.instructions)}
+    last: dict[Value, int] = {}
+    seen: dict[Value, list[Value]] = {}  # by value, the inputs that it may be a view of
+    for number, i in enumerate(plan.instructions):
+        for value in i.reads:
+            for base in (value, *seen.get(value, ())):
+                last[base] = number
+        if not is_elementwise(i):
+            seen[i.out] = [base for value in i.reads for base in (value, *seen.get(value, ()))]
+    return {
+        new: old
+        for new, old in changed.items()
+        if new in made and is_elementwise(plan.instructions[made[new]]) and last.get(old, -1) <= made[new]
+        and new.shape == old.shape and all(old not in seen.get(v, ()) for v in plan.instructions[made[new]].reads)
+    }  # fmt: skip
+
+
+def is_elementwise(i: Instruction) -> bool:
+    """Whether each element of the output depends on one element of each argument."""
+    function = i.operation.function
+    return isinstance(function, np.ufunc) and function.signature is None and function.nout == 1
