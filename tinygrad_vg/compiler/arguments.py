@@ -50,6 +50,36 @@ def put_together(structure: Any, fill: Callable[[Leaf], Any]) -> Any:
     return structure
 
 
+class Form:
+    """The form of the arguments of a step: what must be the same in every run.
+
+    Args:
+        args, kwargs: the arguments. The arrays and Tensors among them are in `found`, in their order.
+    """
+
+    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.found: list[Any] = []
+        self.structure = taken_apart((args, kwargs), described, self.found)
+        leaves = self.structure[0]
+        self.is_simple = not kwargs and all(type(leaf) is Leaf and not leaf.kind[0] for leaf in leaves)
+        self.kinds = [leaf.kind[1:3] for leaf in leaves] if self.is_simple else []
+
+    def is_of(self, args: tuple[Any, ...], kwargs: dict[str, Any], found: list[Any]) -> bool:
+        """Whether other arguments have this form; their arrays go into `found`."""
+        if not self.is_simple or kwargs or len(args) != len(self.kinds):
+            return is_alike(self.structure, (args, kwargs), found)
+        for (shape, dtype), array in zip(self.kinds, args, strict=True):
+            if type(array) is not np.ndarray or array.shape != shape or array.dtype != dtype:
+                return False
+        found += args
+        return True
+
+    def filled(self, arrays: Any) -> Any:
+        """(args, kwargs) with other arrays in them."""
+        left = iter(arrays)
+        return put_together(self.structure, lambda leaf: next(left))
+
+
 def described(value: Any) -> Leaf:
     """What must be the same of an array in every run."""
     array = value._data if isinstance(value, Tensor) else np.asarray(value)
@@ -67,7 +97,7 @@ def is_alike(structure: Any, value: Any, found: list[Any]) -> bool:
         elif is_tensor or not isinstance(value, np.ndarray | np.generic):
             return False
         array = value._data if is_tensor else value
-        found.append(value)
+        found.append(array)
         return bool(array.shape == shape and (array.dtype is dtype or array.dtype == dtype))
     if type(structure) is not type(value):
         return False

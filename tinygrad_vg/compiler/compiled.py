@@ -6,7 +6,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from tinygrad_vg.compiler.arguments import described, put_together, taken_apart
+from tinygrad_vg.compiler.arguments import Form, put_together
 from tinygrad_vg.compiler.backends import chosen
 from tinygrad_vg.compiler.guards import Guards
 from tinygrad_vg.compiler.passes import simplified
@@ -49,11 +49,9 @@ class Compiled:
         trace = Trace()
         for program in self.programs:
             trace.expect(program.guards.leaves)
-        given: list[Any] = []
-        structure = taken_apart((args, kwargs), described, given)
-        wrapped = [wrapper(trace, number, value) for number, value in enumerate(given)]
-        places = iter(wrapped)
-        new_args, new_kwargs = put_together(structure, lambda leaf: next(places))
+        form = Form(args, kwargs)
+        wrapped = [wrapper(trace, number, value) for number, value in enumerate(form.found)]
+        new_args, new_kwargs = form.filled(wrapped)
         try:
             result = trace.run(self.function, new_args, new_kwargs)
             outcome = outcome_of(trace, result, wrapped)
@@ -61,7 +59,7 @@ class Compiled:
             trace.undo()
             raise
         plan = simplified(plan_of(trace, [value for _, value in outcome.outputs]))
-        program = Program(plan, outcome, structure, Guards(self.function, trace), trace)
+        program = Program(plan, outcome, form, Guards(self.function, trace), trace)
         self.programs = [program, *self.programs][:MOST]
         return carried_out(outcome)
 

@@ -1,4 +1,4 @@
-"""Guards: what must be as it was in the trace for a plan to be right, and is compared before each run."""
+"""Guards: what must be as it was in the trace for a program to be right. They are compared before each run."""
 
 import types
 from collections.abc import Callable
@@ -6,93 +6,100 @@ from operator import is_
 from typing import Any
 
 from tinygrad_vg.compiler.trace import Trace
+from tinygrad_vg.engine.recording import changes
 from tinygrad_vg.nn import Module
 
 
-class Watched:
-    """Containers whose elements must be the same objects as before."""
+class Elements:
+    """The elements of a container, which must stay the same objects."""
 
-    def __init__(self) -> None:
-        self.names: list[str] = []
-        self.watches: list[tuple[Callable[[], Any], int, tuple[Any, ...]]] = []
+    def __init__(self, name: str, container: Any) -> None:
+        self.name = name
+        self.read = container.values if isinstance(container, dict) else container.__iter__
+        self.before = (*self.read(),)
 
-    def add(self, name: str, container: Any) -> None:
-        """Watch the elements of a list or tuple, or the values of a dict."""
-        read = container.values if isinstance(container, dict) else container.__iter__
-        self.names.append(name)
-        self.watches.append((read, len(container), (*read(),)))
-
-    def changed(self) -> str | None:
-        """The name of what has changed; None if nothing has."""
-        for number, (read, _, before) in enumerate(self.watches):
-            now = (*read(),)
-            if len(now) != len(before) or not all(map(is_, now, before)):
-                return self.names[number]
-        return None
+    def changed(self) -> bool:
+        """Whether an element is another object, or one was added or taken away."""
+        now = (*self.read(),)
+        return len(now) != len(self.before) or not all(map(is_, now, self.before))
 
 
 class Guards:
     """What a trace has found that must stay.
 
-    Attributes:
-        watched: the parts of the modules that were called, and the groups of the optimizers.
-        outside: the values of the names that the function itself takes from outside.
+    Attributes of modules, hooks and `requires_grad` are compared if the engine has counted a change; elements of lists
+    and what the function's own code takes from outside are compared always.
     """
 
     def __init__(self, function: Callable[..., Any], trace: Trace) -> None:
-        self.function = function
-        self.watched = Watched()
-        for module in trace.modules:
-            self.watch_module(module)
-        for optimizer in trace.optimizers:
-            self.watched.add("the groups of the optimizer", optimizer.param_groups)
-            for group in optimizer.param_groups:
-                self.watched.add("the parameters of the optimizer", group["params"])
-        self.outside = outside(function)
         self.leaves = tuple(trace.leaves)
         self.asks = tuple(tensor._asks for tensor in self.leaves)
-
-    def watch_module(self, module: Module) -> None:
-        """Watch a module's attributes, and the elements of containers among them."""
-        name = type(module).__name__
-        self.watched.add(f"an attribute of {name}", vars(module))
-        unseen = [*vars(module).items()]
-        seen: set[int] = set()
-        while unseen:
-            key, value = unseen.pop()
-            if key != "_forward_hooks" and isinstance(value, list | tuple | dict) and id(value) not in seen:
-                seen.add(id(value))
-                self.watched.add(f"{name}.{key}", value)
-                items = value.items() if isinstance(value, dict) else enumerate(value)
-                unseen += [(f"{key}[{k!r}]", v) for k, v in items]
+        self.attributes = [Elements(f"an attribute of {type(m).__name__}", vars(m)) for m in trace.modules]
+        self.containers = [each for module in trace.modules for each in containers_of(module)]
+        for optimizer in trace.optimizers:
+            self.containers.append(Elements("the groups of the optimizer", optimizer.param_groups))
+            self.containers += [
+                Elements("the parameters of the optimizer", group["params"]) for group in optimizer.param_groups
+            ]
+        self.outside = [Outside(function)]
+        self.count = changes.count
 
     def changed(self) -> str | None:
         """What is no longer as it was in the trace; None if all is."""
+        for each in self.containers:
+            if each.changed():
+                return each.name
+        for outside in self.outside:
+            if (name := outside.changed()) is not None:
+                return name
+        return None if changes.count == self.count else self.looked_closer()
+
+    def looked_closer(self) -> str | None:
+        """The same for what the engine counts changes of."""
         for tensor, asks in zip(self.leaves, self.asks, strict=True):
             if tensor._asks is not asks:
                 return f"requires_grad of {tensor.label}"
-        if (name := self.watched.changed()) is not None:
-            return name
-        now = outside(self.function)
-        for name, value in self.outside.items():
-            if now[name] is not value:
-                return f"{name!r}, which the function takes from outside,"
+        for each in self.attributes:
+            if each.changed():
+                return each.name
+        self.count = changes.count
         return None
 
 
-def outside(function: Callable[..., Any]) -> dict[str, Any]:
-    """The objects that a function's own code takes from outside, by name: numbers, arrays, tensors, modules ..."""
-    code = getattr(function, "__code__", None)
-    if code is None:
-        return {}
-    found = {}
-    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
-        try:
-            found[name] = cell.cell_contents
-        except ValueError:  # not yet set
-            continue
-    for name in code.co_names:
-        value = function.__globals__.get(name)
-        if value is not None and not isinstance(value, types.ModuleType):
-            found[name] = value
+def containers_of(module: Module) -> list[Elements]:
+    """The lists, tuples and dicts among a module's attributes, and those in them."""
+    found = []
+    unseen = [(key, value) for key, value in vars(module).items() if key != "_forward_hooks"]
+    seen: set[int] = set()
+    while unseen:
+        key, value = unseen.pop()
+        if isinstance(value, list | tuple | dict) and id(value) not in seen:
+            seen.add(id(value))
+            found.append(Elements(f"{type(module).__name__}.{key}", value))
+            items = value.items() if isinstance(value, dict) else enumerate(value)
+            unseen += [(f"{key}[{k!r}]", v) for k, v in items]
     return found
+
+
+class Outside:
+    """The objects that a function's own code takes from outside by their names: numbers, arrays, modules ..."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        code = getattr(function, "__code__", None)
+        self.cells = getattr(function, "__closure__", None) or ()
+        self.globals = getattr(function, "__globals__", {})
+        names = code.co_names if code is not None else ()
+        self.names = [name for name in names if not isinstance(self.globals.get(name, types), types.ModuleType)]
+        self.inside = [cell.cell_contents for cell in self.cells]
+        self.values = [self.globals[name] for name in self.names]
+        self.free = code.co_freevars if code is not None else ()
+
+    def changed(self) -> str | None:
+        """The name that stands for another object now; None if there is none."""
+        for name, cell, value in zip(self.free, self.cells, self.inside, strict=True):
+            if cell.cell_contents is not value:
+                return f"{name!r}, which the function takes from outside,"
+        for name, value in zip(self.names, self.values, strict=True):
+            if self.globals.get(name) is not value:
+                return f"{name!r}, which the function takes from outside,"
+        return None

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_vg.compiler.plan import Instruction, Plan, Value
+from tinygrad_vg.engine import Operation
 
 IMPURE: set[Any] = set()  # functions that return something else in each call
 
@@ -93,3 +94,43 @@ def is_elementwise(i: Instruction) -> bool:
     """Whether each element of the output depends on one element of each argument."""
     function = i.operation.function
     return isinstance(function, np.ufunc) and function.signature is None and function.nout == 1
+
+
+def descended(p: Any, kept: Any, lr: Any, a: Any, b: Any) -> Any:
+    """kept · p − lr · (a b), which BLAS computes in one pass over p."""
+    return kept * p - lr * np.reshape(np.matmul(a, b), np.shape(p))
+
+
+DESCENT = Operation(descended, descended, (), "plain")
+
+
+def folded_updates(plan: Plan, changed: dict[Value, Value]) -> Plan:
+    """Write the product that is a weight's gradient and the weight's descent as one, where nobody else needs either."""
+    made = {i.out: i for i in plan.instructions}
+    uses = plan.uses()
+
+    def alone(value: Any, function: Any) -> Instruction | None:
+        i = made.get(value) if isinstance(value, Value) and uses[value] == 1 else None
+        return i if i is not None and i.operation.function is function else None
+
+    def scaled(value: Any, inside: Any) -> tuple[Any, Any]:
+        """(factor, what it is multiplied by) of a product that has a number and, if given, `inside`."""
+        i = alone(value, np.multiply)
+        for factor, other in (i.args, i.args[::-1]) if i is not None else ():
+            if getattr(factor, "shape", ()) == () and isinstance(other, Value) and inside in (None, other):
+                return factor, other
+        return None, None
+
+    new: dict[Value, Instruction] = {}
+    for out, old in changed.items():
+        i = made.get(out)
+        if i is None or i.operation.function is not np.subtract:
+            continue
+        kept, _ = (1.0, old) if i.args[0] is old else scaled(i.args[0], old)
+        lr, gradient = scaled(i.args[1], None)
+        shaped = alone(gradient, np.reshape)
+        product = alone(shaped.args[0] if shaped else gradient, np.matmul)
+        if kept is None or product is None or (shaped is None and product.out.shape != old.shape):
+            continue
+        new[out] = Instruction(DESCENT, (old, kept, lr, *product.args), {}, out, i.line)
+    return without_unused(Plan(tuple(new.get(i.out, i) for i in plan.instructions), plan.outputs))

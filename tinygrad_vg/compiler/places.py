@@ -135,6 +135,12 @@ class Numbers:
             counts = [name for name, value in numbers.items() if type(value) is int]
             self.groups.append((option, numbers.keys(), fixed, counts, arrays))
         self.last: list[Any] = [None] * len(self.groups)
+        self.counts = [
+            (number, State(option.optimizer, option.parameter, name), name)
+            for number, (option, _, _, counts, _) in enumerate(self.groups)
+            for name in counts
+            if option.parameter is not None
+        ]
 
     def changed(self) -> str | None:
         """What makes the program wrong; None if only values have changed. It also brings them up to date."""
@@ -151,8 +157,6 @@ class Numbers:
 
     def count(self) -> None:
         """Count a step in the states that have a count."""
-        for number, (option, _, _, counts, _) in enumerate(self.groups):
-            if option.parameter is not None:
-                for name in counts:
-                    State(option.optimizer, option.parameter, name).set(self.last[number][name])
+        for number, state, name in self.counts:
+            state.set(self.last[number][name])
 

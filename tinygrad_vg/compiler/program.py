@@ -5,15 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_vg.compiler.arguments import Leaf, is_alike, put_together
+from tinygrad_vg.compiler.arguments import Form, put_together
 from tinygrad_vg.compiler.backends import Lowered, lowered
 from tinygrad_vg.compiler.guards import Guards
-from tinygrad_vg.compiler.places import Argument, Gradient, Held, Numbers, Option, Returned, State
+from tinygrad_vg.compiler.places import Argument, Gradient, Held, Inside, Numbers, Option, Returned, State
 from tinygrad_vg.compiler.plan import Plan, Value
 from tinygrad_vg.compiler.returned import Outcome, Place
 from tinygrad_vg.compiler.trace import Trace
 from tinygrad_vg.engine import Tensor
-from tinygrad_vg.engine.written import writes
 
 # The arrays that compiled steps write into, by the tensor whose `data` they are: nobody else holds them.
 OWNED: dict[int, tuple[weakref.ref[Tensor], Any]] = {}  # by the tensor's id: a WeakKeyDictionary would compare tensors
@@ -28,43 +27,46 @@ class Program:
         lowered: the function that runs; None before the first run.
     """
 
-    def __init__(self, plan: Plan, outcome: Outcome, arguments: Any, guards: Guards, trace: Trace) -> None:
+    def __init__(self, plan: Plan, outcome: Outcome, form: Form, guards: Guards, trace: Trace) -> None:
         self.plan = plan
         self.places = [place for place, _ in outcome.outputs]
-        self.arguments = arguments
+        self.form = form
         self.result = outcome.structure
         self.guards = guards
         self.lowered: Lowered | None = None
         self.options = {value: np.zeros((), value.dtype) for value in plan.inputs if isinstance(value.source, Option)}
         used: Any = [(value.source, array) for value, array in self.options.items()]
         self.numbers = Numbers([*trace.groups.values()], used)
-        self.inside = [v for v in plan.inputs if isinstance(v.source, Held | Gradient | State)]
         self.no_grads = outcome.no_grads
         self.dropped = outcome.dropped
-        self.dynamic: list[Value] = []
+        # Inputs that are there before and after: those that are read only, and those that the program writes into.
+        self.read: list[tuple[Inside, Value]] = [
+            (v.source, v) for v in plan.inputs if isinstance(v.source, Held | Gradient | State)
+        ]
         self.owned: list[tuple[Held | State, Any]] = []
-        self.carried: list[tuple[int, Place, Any]] = []
+        self.fetched: list[Argument | Inside] = []  # where the arrays of a run come from
+        self.carried: list[tuple[int, Place, Any]] = []  # (output, its place, the array to write it into)
 
     def why_not(self, args: Any, kwargs: Any, found: list[Any]) -> str | None:
         """Why these arguments need another program; None if this one is right. The arrays in them go into `found`."""
-        if not is_alike(self.arguments, (args, kwargs), found):
+        if not self.form.is_of(args, kwargs, found):
             return "the arguments"
         for tensor in self.no_grads:
             if tensor.grad is not None:
                 return f"the .grad of {tensor.label}"
-        return self.guards.changed() or self.numbers.changed() or self.inputs_changed()
-
-    def inputs_changed(self) -> str | None:
-        """The name of an input that is gone or has another shape; None if all are as they were."""
-        for value in self.inside:
-            array = value.source.get()  # type: ignore[union-attr]
-            if type(array) is not np.ndarray or array.shape != value.shape or array.dtype != value.dtype:
-                return value.source.name  # type: ignore[union-attr]
+        if (why := self.guards.changed() or self.numbers.changed()) is not None:
+            return why
+        for place, buffer in self.owned:
+            if (array := place.get()) is not buffer and not is_like(array, buffer):
+                return place.name
+        for place, value in self.read:
+            if not is_like(place.get(), value):
+                return place.name
         return None
 
     def lower(self, backend: str) -> None:
         """Make the function that runs."""
-        held = {v.source.key: v for v in self.inside}  # type: ignore[union-attr]
+        held = {place.key: value for place, value in self.read}
         changed = {
             value: held[place.key]
             for place, value in zip(self.places, self.plan.outputs, strict=True)
@@ -72,8 +74,9 @@ class Program:
         }
         arrays = {old: owned(old.source) for old in changed.values()}
         self.owned = [(old.source, array) for old, array in arrays.items()]  # type: ignore[misc]
+        self.read = [(place, value) for place, value in self.read if value not in arrays]
         bound = arrays | self.options
-        self.dynamic = [value for value in self.plan.inputs if value not in bound]
+        self.fetched = [value.source for value in self.plan.inputs if value not in bound]  # type: ignore[misc]
         self.lowered = lowered(backend, self.plan, bound, changed)
         for number, (place, value) in enumerate(zip(self.places, self.plan.outputs, strict=True)):
             if value not in self.lowered.into:
@@ -86,11 +89,14 @@ class Program:
             if (array := place.get()) is not buffer:
                 np.copyto(buffer, array)
                 place.set(buffer)
-        outputs = self.lowered.function(*[self.array(value, found) for value in self.dynamic])
+        outputs = self.lowered.function(
+            *[found[place.number] if isinstance(place, Argument) else place.get() for place in self.fetched]
+        )
         returned = []
         for number, place, buffer in self.carried:
             if isinstance(place, Returned):
-                returned.append(np.array(outputs[number]))
+                array = np.array(outputs[number])
+                returned.append(Tensor(array) if place.is_tensor else array)
             elif buffer is not None:
                 np.copyto(buffer, outputs[number])
             else:
@@ -98,24 +104,13 @@ class Program:
         for tensor in self.dropped:
             tensor.grad = None
         self.numbers.count()
-        return self.filled(returned)
+        left = iter(returned)
+        return put_together(self.result, lambda leaf: next(left))
 
-    def array(self, value: Value, found: list[Any]) -> Any:
-        """The array of an input."""
-        source = value.source
-        if not isinstance(source, Argument):
-            return source.get()  # type: ignore[union-attr]
-        given = found[source.number]
-        return given._data if isinstance(given, Tensor) else given
 
-    def filled(self, arrays: list[Any]) -> Any:
-        """The result with these arrays in it."""
-        left = iter(arrays)
-
-        def fill(leaf: Leaf) -> Any:
-            return Tensor(next(left)) if leaf.kind is Tensor else next(left)
-
-        return put_together(self.result, fill)
+def is_like(array: Any, value: Any) -> bool:
+    """Whether an array has the shape and dtype of a value."""
+    return type(array) is np.ndarray and array.shape == value.shape and array.dtype == value.dtype
 
 
 def owned(place: Held | State) -> Any:
@@ -132,6 +127,3 @@ def owned(place: Held | State) -> Any:
         OWNED[key] = weakref.ref(place.tensor, lambda _: OWNED.pop(key, None)), buffer
         place.set(buffer)
     return buffer
-
-
-assert writes

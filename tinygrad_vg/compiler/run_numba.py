@@ -12,6 +12,7 @@ import numpy as np
 
 from tinygrad_vg.compiler.buffers import Life, allocated, laid_out
 from tinygrad_vg.compiler.layout import Access, Group, accesses, contiguous, grouped, is_sum
+from tinygrad_vg.compiler.passes import DESCENT, folded_updates
 from tinygrad_vg.compiler.places import Constant
 from tinygrad_vg.compiler.plan import Instruction, Plan, Value
 from tinygrad_vg.compiler.templates import expression, is_written
@@ -140,19 +141,24 @@ class Text:
 
     # Products.
 
-    def product(self, group: Group, alpha: str = "1.0", beta: str = "0.0") -> list[str]:
+    def product(self, group: Group) -> list[str]:
         """The calls of gemm for a product of matrices, or of stacks of matrices.
 
         BLAS has its matrices column by column: what is C = A B row by row is Cᵀ = Bᵀ Aᵀ to it.
         """
         (i,) = group.instructions
-        a, b = i.reads if len(i.reads) == 2 else i.reads * 2
         kind = KINDS[i.out.dtype.name]
-        lead = i.out.shape[:-2]
-        (m, n), k = i.out.shape[-2:], a.shape[-1]
+        a, b = i.args[-2:]
+        alpha, beta = f"{kind}(1.0)", f"{kind}(0.0)"
+        if i.operation is DESCENT:
+            alpha, beta = f"-{self.number(i.args[2], kind)}", self.number(i.args[1], kind)
+        lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        out = Value((*lead, a.shape[-2], b.shape[-1]), i.out.dtype)
+        self.found[out] = Access(self.found[i.out].root, self.found[i.out].offset, contiguous(out.shape))
+        (m, n), k = out.shape[-2:], a.shape[-1]
         heads = ["    " * axis + f"for i{axis} in range({count}):" for axis, count in enumerate(lead)]
         parts = []
-        for value in (b, a, i.out):
+        for value in (b, a, out):
             access = self.found[value]
             missing = len(lead) - len(value.shape[:-2])
             terms = [
@@ -165,10 +171,17 @@ class Text:
             parts.append((place, *transposed(value, access)))
         (pb, tb, ldb), (pa, ta, lda), (pc, _, ldc) = parts
         call = (
-            f"gemm(table[{self.gemm(i.out.dtype)}], {tb}, {ta}, {n}, {m}, {k}, {kind}({alpha}), "
-            f"{pb}, {ldb}, {pa}, {lda}, {kind}({beta}), {pc}, {ldc})"
+            f"gemm(table[{self.gemm(i.out.dtype)}], {tb}, {ta}, {n}, {m}, {k}, {alpha}, "
+            f"{pb}, {ldb}, {pa}, {lda}, {beta}, {pc}, {ldc})"
         )
         return [*heads, "    " * len(heads) + call + f"  # {i.line}"]
+
+    def number(self, factor: Any, kind: str) -> str:
+        """A factor of a descent: a constant, or an array of one number."""
+        if isinstance(factor, Value):
+            access = self.found[factor]
+            return f"carray(pointer(table[{self.place(access.root)}]), {access.offset + 1}, {kind})[{access.offset}]"
+        return f"{kind}({float(factor)!r})"
 
     def gemm(self, dtype: Any) -> int:
         """The place of gemm's address in the table."""
@@ -200,11 +213,14 @@ def transposed(value: Value, access: Access) -> tuple[int, int]:
 
 def is_product(i: Instruction, found: dict[Value, Access]) -> bool:
     """Whether BLAS can compute a product of these matrices as they lie."""
-    if i.operation.function is not np.matmul or i.kwargs or i.out.dtype.name not in ("float32", "float64"):
+    if i.operation.function not in (np.matmul, DESCENT.function) or i.kwargs:
         return False
-    if not all(isinstance(a, Value) and a.ndim > 1 and a.dtype == i.out.dtype and 0 not in a.shape for a in i.args):
+    if i.out.dtype.name not in ("float32", "float64"):
         return False
-    return all(lies_well(a, found[a]) for a in i.reads)
+    factors = i.args[-2:]
+    if not all(isinstance(a, Value) and a.ndim > 1 and a.dtype == i.out.dtype and 0 not in a.shape for a in factors):
+        return False
+    return all(lies_well(a, found[a]) for a in factors)
 
 
 def lies_well(value: Value, access: Access) -> bool:
@@ -220,11 +236,13 @@ def replaced(groups: list[Group], changed: dict[Value, Value], found: dict[Value
     into = {}
     for new, old in changed.items():
         number = made.get(new)
-        if number is None or groups[number].kind != "loop" or new.shape != old.shape:
+        if number is None or new.shape != old.shape:
             continue
+        here = groups[number]
         later = (v for group in groups[number + 1 :] for i in group.instructions for v in i.reads)
-        same = (v for i in groups[number].instructions for v in i.reads if v is not old)
-        if groups[number].is_flat and not any(found[v].root is old for v in (*later, *same)):
+        same = (v for i in here.instructions for v in i.reads if v is not old)
+        is_same_place = here.is_flat if here.kind == "loop" else here.instructions[0].operation is DESCENT
+        if is_same_place and not any(found[v].root is old for v in (*later, *same)):
             into[new] = old
     return into
 
@@ -255,9 +273,16 @@ class Machine:
     def __init__(self, plan: Plan, bound: dict[Value, Any], changed: dict[Value, Value]) -> None:
         plan, constants = with_constants(plan)
         bound = bound | constants
-        found = accesses(plan, {})
-        groups = grouped(plan, found, is_written, is_product)
-        self.into = replaced(groups, changed, found)
+        while True:
+            short = folded_updates(plan, changed)
+            found = accesses(short, {})
+            groups = grouped(short, found, is_written, is_product)
+            self.into = replaced(groups, changed, found)
+            late = {i.out for i in short.instructions if i.operation is DESCENT} - self.into.keys()
+            if not late:  # a product can be folded into the descent of a weight that nobody reads later
+                break
+            changed = {new: old for new, old in changed.items() if new not in late}
+        plan = short
         self.found = accesses(plan, self.into)
         self.plan = plan
         outputs = {value for value in plan.outputs if isinstance(value, Value)}

@@ -91,7 +91,8 @@ class Writer:
             called, args = FORMS[function](i)
             call = f"{self.function(called)}({self.listed(args)})"
         else:
-            call = f"{self.function(function)}({self.listed((*i.args, i.out))})"
+            out = "out=" if function in (np.maximum, np.minimum) else ""  # by position it is deprecated there
+            call = f"{self.function(function)}({self.listed(i.args)}, {out}{self.name(i.out)})"
         self.lines.append(f"{call}  # {i.line}")
 
     def keep(self, value: Value, array: Any) -> None:

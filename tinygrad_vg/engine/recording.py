@@ -29,6 +29,18 @@ class Recording(threading.local):
         self.entered: list[Switch] = []
 
 
+class Changes:
+    """Counts what changes what a call of a module does: attributes of modules, hooks, `requires_grad`.
+
+    A compiled step compares the count, and looks closer only if it is another.
+    """
+
+    count = 0
+
+
+changes = Changes()
+
+
 class Switch:
     """A context in which one attribute of `recording` has a given value; also a decorator.
 

@@ -21,7 +21,7 @@ from tinygrad_vg.engine.extended import EXTENDED, ExtendedArray
 from tinygrad_vg.engine.graph import PLAIN, Call, Edge, Node, Plain, added, owned, start_of, walk
 from tinygrad_vg.engine.hooks import Hook, HookHandle
 from tinygrad_vg.engine.operations import OPERATIONS, undefined, why_no_gradient
-from tinygrad_vg.engine.recording import recording
+from tinygrad_vg.engine.recording import changes, recording
 from tinygrad_vg.engine.written import writes
 
 ACCUMULATING = threading.RLock()  # held while a backward adds to the `.grad` of its leaves
@@ -164,6 +164,7 @@ class Tensor(Arithmetic["Tensor"]):
                 "write .detach() for its array without a history"
             )
         self._asks = bool(value)
+        changes.count += 1
 
     def backward(self, gradient: Any = None, create_graph: bool = False, extended_range: bool = False) -> None:
         """Add the gradient of this tensor to the `.grad` of every leaf it was computed from.

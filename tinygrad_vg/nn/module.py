@@ -7,7 +7,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from tinygrad_vg.engine import HookHandle, Tensor
-from tinygrad_vg.engine.recording import recording
+from tinygrad_vg.engine.recording import changes, recording
 
 
 class Parameter(Tensor):
@@ -125,6 +125,14 @@ class Module:
                 args = ()
             output.call = (self, args, output.call)
         return output
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+        changes.count += 1
+
+    def __delattr__(self, name: str) -> None:
+        object.__delattr__(self, name)
+        changes.count += 1
 
     def register_forward_hook(self, hook: ForwardHook) -> HookHandle:
         """Call `hook(module, args, output)` after every forward. The hook returns None, or a new output.
