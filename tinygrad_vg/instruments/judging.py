@@ -16,7 +16,7 @@ from tinygrad_vg.notation import median
 
 WINDOW = 30  # of a history: the last recorded steps that a verdict is about
 # What can have become of a member, the gravest first: nothing else is asked of it then.
-_FATES = ("not finite", "not computed", "dead", "underflow")
+_FATES = ("not finite", "not computed", "no gradient", "underflow")
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,11 +61,11 @@ def judge_ledger(ledger: Ledger) -> Diagnosis:
     fates, sources = [], []
     for member in range(len(causes[0])):
         source, fate = None, _fate([cause[member] for cause in causes])
-        if fate in ("not finite", "dead"):
+        if fate in ("not finite", "no gradient"):
             source = source_of_nonfinite(accounts, member)
             if source is not None:
                 fate = "not finite"  # also where a z that is not finite ends in slopes of 0
-            elif fate == "dead":
+            elif fate == "no gradient":
                 source = source_of_nothing(accounts, member)
         fates.append(fate)
         sources.append(source)
@@ -104,7 +104,7 @@ def judge_history(history: History, at_start: bool) -> Diagnosis:
     causes = [
         tuple(
             "not finite" if math.inf in ends else str(lost[i]) if np.isnan(ends).any() else
-            "dead" if ends[0] == -math.inf else None
+            "no gradient" if ends[0] == -math.inf else None
             for i, ends in enumerate(zip(low.tolist(), high.tolist(), strict=True))
         )
         for low, high in pairwise(levels)
@@ -136,13 +136,13 @@ def judge(way: Way) -> Diagnosis:
     if fate is None or fate == "underflow":
         return Diagnosis(**_figures(way, fate), named=way.named, **common)
     return Diagnosis(
-        state="no gradient" if fate == "dead" and not _is_confirmed(way) else fate,
+        state="dead" if fate == "no gradient" and _is_confirmed(way) else fate,
         rate=math.nan,
         interval=(math.nan, math.nan),
         cause=None,
         weights=math.nan,
         activation=math.nan,
-        total=-math.inf if fate == "dead" else math.nan,
+        total=-math.inf if fate == "no gradient" else math.nan,
         span=math.nan,
         severity=None,
         named=commonest([source for source, own in zip(way.sources, way.fates, strict=False) if own == fate]),
@@ -239,10 +239,10 @@ def _layer_verdicts(way: Way, silent: str) -> tuple[LayerVerdict, ...]:
     for i, layer in enumerate(way.layers):
         rate = median(way.steps[i])
         cause = _majority(list(way.causes[i]))
-        state = silent if cause == "dead" else cause
+        state = silent if cause == "no gradient" else cause
         if state is None:
             state = _step(rate, -math.inf if way.saturation is None else -way.saturation[i])
-        verdicts.append(LayerVerdict(layer, state, -math.inf if cause == "dead" else rate))
+        verdicts.append(LayerVerdict(layer, state, -math.inf if cause == "no gradient" else rate))
     return tuple(verdicts)
 
 

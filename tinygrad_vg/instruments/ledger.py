@@ -194,7 +194,7 @@ class Ledger:
         if not self.heard:
             count = len(self._listener.layers)
             return LedgerTable((), np.nan, width, f"{count} layer{'s' * (count > 1)}; no backward heard yet")
-        return LedgerTable(self.rows, self.log10_norm[-1], width)
+        return LedgerTable(self.rows, self.log10_norm[-1], width, silent=self.silent)
 
     def __str__(self) -> str:
         return str(self.table())
