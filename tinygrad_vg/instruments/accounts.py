@@ -141,7 +141,7 @@ def accounts_of(chain: Chain) -> tuple[Account, ...]:
     """
     if chain.problem:
         raise ValueError(chain.problem)
-    accounts = tuple(_account(unit, chain.members) for unit in chain.units)
+    accounts = norm_accounts(chain)
     if all(np.isfinite(account.log10_norm).all() for account in accounts if account.computed):
         return accounts
     above = [*chain.units[1:], None]
@@ -149,6 +149,11 @@ def accounts_of(chain: Chain) -> tuple[Account, ...]:
         account if unit.name is None else replace(account, forward=_forward(unit, behind, chain.members))
         for account, unit, behind in zip(accounts, chain.units, above, strict=True)
     )
+
+
+def norm_accounts(chain: Chain) -> tuple[Account, ...]:
+    """The account of each unit of a chain, without `forward`."""
+    return tuple(_account(unit, chain.members) for unit in chain.units)
 
 
 def _account(unit: Unit, members: tuple[int, ...]) -> Account:

@@ -34,9 +34,7 @@ class LedgerTable:
             gradient", after more "dead", unless the cost itself gave none.
     """
 
-    def __init__(
-        self, rows: Sequence[Row], top: Any, width: int, summary: str | None = None, silent: Any = 0
-    ) -> None:
+    def __init__(self, rows: Sequence[Row], top: Any, width: int, summary: str | None = None, silent: Any = 0) -> None:
         silent = np.where(np.isneginf(top), 0, silent)
         rows = [_with_the_dead(row, np.atleast_1d(silent) > 1) for row in rows]
         steps = [_taken(row) for row in rows]
