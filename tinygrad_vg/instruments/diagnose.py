@@ -14,7 +14,9 @@ def diagnose(source: History | LedgerHistory | Ledger | GradientRecorder) -> Dia
     A forecast is made of a network at its initialization only: of a ledger whose network was not trained yet
     (`Ledger.at_start`), and of a history of one step, number 0. Of a longer history the last 30 recorded steps are
     judged, and the verdict says what is. `diagnose(recorder.history[0, :-1])` is the start of training without the
-    output layer, `diagnose(ledger.history)` the last 30 steps with their cause; a recorder keeps no causes.
+    output layer, `diagnose(ledger.history)` the last 30 steps with their cause; a recorder keeps no causes. Where no
+    gradient arrives a ledger names the lowest layer that passes none on. Its history names the highest, where the
+    gradient comes to nothing, unless it has the `neurons`.
 
     Recorder and ledger may differ: a ledger has the δ of all samples of the batch, a recorder their mean, ∂C/∂b. Where
     the samples' δ point in different directions they cancel in the mean, most in the lowest layers.

@@ -90,7 +90,9 @@ def judge_ledger_history(history: LedgerHistory) -> Diagnosis:
     history = history[-WINDOW:]
     rows, top = history.rows(), history.log10_norm[:, -1].ravel()
     fates = [_fate(list(column)) for column in zip(*(row.causes for row in rows), strict=True)]
-    sources = [source_in_rows(rows, top, i) for i in range(len(fates))]
+    closed = history.off and np.array([np.zeros(len(fates), bool) if flags is None else flags.all(axis=-1).ravel()
+                                       for flags in history.off])  # fmt: skip
+    sources = [source_in_rows(rows, top, closed, i) for i in range(len(fates))]
     is_silent = _silent(len(history.steps) > 1, top)
     return judge(_way(rows, fates, sources, is_silent, history.at_start))
 
