@@ -67,8 +67,8 @@ _LABELS = {
     "total": "‖δ‖: change in each step (decades)",
     "stable_rank": "stable rank ‖W‖²$_F$ / ‖W‖²$_2$",
     "alignment": "alignment of neighbours' weights, |cos|",
-    "dead_fraction": "neurons dead in the last {} rows (fraction)",
-    "saturated_fraction": "neurons saturated in the last {} rows (fraction)",
+    "dead_fraction": "neurons dead in the last WINDOW rows (fraction)",
+    "saturated_fraction": "neurons saturated in the last WINDOW rows (fraction)",
 }
 
 
@@ -123,7 +123,7 @@ def over_time(
     else:
         ax.set_ylim(*((0, 1.05 * np.nanmax(means)) if quantity == "stable_rank" else (-0.03, 1.03)))
     _name_time(ax, steps_per_epoch)
-    ax.set_ylabel(_LABELS[quantity].format(_window(history)))
+    ax.set_ylabel(_LABELS[quantity].replace("WINDOW", str(_window(history))))
     _name_lines(ax, numbers, shades, "step from\nlayer to layer" if quantity in _STEPS else None)
     return ax
 
