@@ -293,7 +293,7 @@ def test_only_the_member_that_dies_is_dead():
     assert history.dead_neurons(2).shape == (3, 8)
     assert history.cause[-1, 0].tolist() == ["", "no gradient", ""]
     assert diagnose(history).state not in ("dead", "no gradient")  # one of three is not most
-    assert "layer 1: dead in 1 of 3 networks, no gradient in 31 backwards in a row" in " ".join(str(ledger).split())
+    assert "layers 1-2: dead in 1 of 3 networks, no gradient in 31 backwards in a row" in " ".join(str(ledger).split())
 
 
 def test_the_table_says_dead_after_several_backwards_in_a_row():
@@ -434,3 +434,26 @@ def test_ledger_and_recorder_differ_where_samples_cancel():
     with Ledger(net, every=1) as ledger, GradientRecorder(net) as recorder:
         np.mean(net(x[:1])[:, 0]).backward()
     assert diagnose(ledger).total == pytest.approx(diagnose(recorder).total, abs=1e-12)
+
+
+def test_stable_ranks_fall_and_neighbours_align_where_the_gradient_explodes():
+    """The network of the guide, at a learning rate of 2."""
+    images, labels = tg.datasets.mnist("test", dtype=np.float64)
+    net, rng = nn.mlp([784, 30, 30, 30, 10], nn.ReLU, rng=0), np.random.default_rng(0)
+    sgd, cost = tg.optim.SGD(net.parameters(), lr=2.0), nn.BCEWithLogitsLoss("batchmean")
+    with Ledger(net, **ALL) as ledger:
+        for _ in range(12):
+            some = rng.integers(0, 200, 50)
+            sgd.zero_grad()
+            cost(net(images[some]), np.eye(10)[labels[some]]).backward()
+            sgd.step()
+    history = ledger.history
+    assert (history.stable_rank[0] > 5).all()
+    assert (history.stable_rank[2] < 1.05).all()
+    assert (history.alignment[0] < 0.2).all()
+    assert (history.alignment[2] > 0.6).all()
+    growth = history.log10_norm[:, 1] - history.log10_norm[0, 1]
+    assert growth[2] < 3.2
+    assert growth[4] > 9
+    assert all(flags[7:].all() for flags in history.off[:3])
+    assert not all(flags[6].all() for flags in history.off[:3])
