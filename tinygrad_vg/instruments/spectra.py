@@ -55,13 +55,23 @@ def singular_alignment(lower: Any, upper: Any) -> Any:
 def top_of(weight: Any) -> tuple[Any, Any, Any]:
     """(stable rank, u, v) of W, where u (..., out) and v (..., in) are its singular vectors to the largest value."""
     weight = np.asarray(weight, np.float64)
-    sound = (np.isfinite(weight).all(axis=(-2, -1)) & weight.any(axis=(-2, -1)))[..., None]
-    left, values, right = np.linalg.svd(np.where(sound[..., None], weight, 1.0), full_matrices=False)
-    rank = np.sum(np.square(values / values[..., :1]), axis=-1)  # a ratio first: squares may overflow
+    largest = np.max(np.abs(weight), axis=(-2, -1), keepdims=True)
+    is_sound = np.isfinite(largest) & (largest > 0)
+    scaled = np.where(is_sound, weight, 1.0) / np.where(is_sound, largest, 1.0)  # so that no square overflows
+    is_wide = weight.shape[-2] <= weight.shape[-1]
+    wide = scaled if is_wide else scaled.mT
+    # The largest eigenvalue of the small W Wᵀ is as accurate as that of an SVD, which takes six times as long for a
+    # 30 × 784, and sixty times where several BLAS threads wait for one another.
+    values, vectors = np.linalg.eigh(wide @ wide.mT)
+    of_rows = vectors[..., -1:]
+    of_columns = wide.mT @ of_rows
+    of_columns /= np.linalg.norm(of_columns, axis=-2, keepdims=True)
+    left, right = (of_rows, of_columns) if is_wide else (of_columns, of_rows)
+    rank = np.sum(np.square(scaled), axis=(-2, -1)) / values[..., -1]
     return (
-        np.where(sound[..., 0], rank, np.nan),
-        np.where(sound, left[..., 0], np.nan),
-        np.where(sound, right[..., 0, :], np.nan),
+        np.where(is_sound[..., 0, 0], rank, np.nan),
+        np.where(is_sound, left, np.nan)[..., 0],
+        np.where(is_sound, right, np.nan)[..., 0],
     )
 
 
