@@ -217,7 +217,9 @@ def test_arguments_out_of_range_are_refused():
 # Neurons.
 
 
-@pytest.mark.parametrize(("window", "share"), [(2, 1.0), (5, 1.0), (5, 0.6), (10, 0.1)])
+@pytest.mark.parametrize(
+    ("window", "share"), [(2, 1.0), (5, 1.0), (5, 0.6), (10, 0.1), (20, 0.55)]
+)  # 0.55 · 20 is above 11
 @pytest.mark.parametrize("members", [None, 3])
 def test_counts_over_a_window_equal_a_brute_force(window, share, members):
     sizes, rng = [5, 12, 12, 3], np.random.default_rng(0)
@@ -371,6 +373,45 @@ def test_the_verdict_on_a_history_is_of_its_last_steps_and_names_the_cause():
     last, by_ledger = diagnose(history[-1]), diagnose(ledger)
     for name in ("state", "severity", "cause", "total", "rate", "weights", "activation", "between", "named"):
         assert getattr(last, name) == pytest.approx(getattr(by_ledger, name)), name
+
+
+def test_a_history_of_a_trained_network_is_no_start():
+    net = NETS["sigmoid"]()
+    first = train(net, 1, every=1).history
+    assert first.at_start
+    second = train(net, 2, every=1).history
+    assert not second[0].at_start
+    assert not second[1:].at_start
+
+
+def zero_weights(net):
+    net[4].weight.data = np.zeros((6, 6))
+
+
+def closed(net):
+    net[4].bias.data = np.full(6, -1e3)
+
+
+def broken(net):
+    net[4].weight.data = np.full((6, 6), np.nan)
+
+
+@pytest.mark.parametrize(("fault", "factor", "words"), [
+    (zero_weights, 1.0, "dead: no gradient arrives at layers 1 to 2: the weights of layer 3 are 0"),
+    (closed, 1.0, "dead: no gradient arrives at layers 1 to 3: all slopes at layer 3 are 0"),
+    (zero_weights, 0.0, "no gradient in this backward arrives at layers 1 to 4: the cost gives none"),
+    (broken, 1.0, "not finite: the gradient of layer 2"),
+    (broken, np.nan, "not finite: the gradient of layer 5"),
+])  # fmt: skip
+def test_a_history_tells_where_the_gradient_comes_to_nothing(fault, factor, words):
+    net = nn.mlp([5, 6, 6, 6, 6, 2], nn.ReLU, rng=0)
+    for layer in net[::2]:
+        layer.bias.data = np.abs(layer.bias.data) + 3.0  # nobody else is off
+    fault(net)
+    with np.errstate(invalid="ignore"), Ledger(net, every=1) as ledger:
+        for _ in range(3):
+            np.sum(factor * net(np.ones((4, 5)))).backward()
+    assert str(diagnose(ledger.history)) == words
 
 
 def test_a_layer_that_stands_out_over_the_window_is_named():

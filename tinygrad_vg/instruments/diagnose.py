@@ -15,8 +15,9 @@ def diagnose(source: History | LedgerHistory | Ledger | GradientRecorder) -> Dia
     (`Ledger.at_start`), and of a history of one step, number 0. Of a longer history the last 30 recorded steps are
     judged, and the verdict says what is. `diagnose(recorder.history[0, :-1])` is the start of training without the
     output layer, `diagnose(ledger.history)` the last 30 steps with their cause; a recorder keeps no causes. Where no
-    gradient arrives a ledger names the lowest layer that passes none on. Its history names the highest, where the
-    gradient comes to nothing, unless it has the `neurons`.
+    gradient arrives, or one that is not finite, a ledger names the lowest layer that is to blame. Its history keeps no
+    z: it names the highest layer, where the gradient comes to nothing or breaks; with `neurons=True` the lowest one
+    whose neurons are all off.
 
     Recorder and ledger may differ: a ledger has the δ of all samples of the batch, a recorder their mean, ∂C/∂b. Where
     the samples' δ point in different directions they cancel in the mean, most in the lowest layers.

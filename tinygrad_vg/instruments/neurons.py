@@ -39,7 +39,7 @@ def flags_of(chain: Chain, outputs: list[Any]) -> dict[str, Any]:
             else:  # as in most steps of a sound network, and then no slope need be computed
                 off = np.zeros((*chain.members, y.shape[-1]), bool)
             flags[f"off_{layer}"] = off
-            flags[f"saturated_{layer}"] = off if saturated is None else off | _for_all_samples(saturated, chain.members)
+            flags[f"saturated_{layer}"] = off if saturated is None else _for_all_samples(saturated, chain.members)
     return flags
 
 
