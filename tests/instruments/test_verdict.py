@@ -458,7 +458,7 @@ def test_the_borders_are_those_of_the_docs():
 
 
 def test_what_cannot_be_judged():
-    with pytest.raises(TypeError, match="takes a History, a GradientRecorder or a Ledger, not Sequential"):
+    with pytest.raises(TypeError, match="takes a History, a LedgerHistory, a GradientRecorder or a Ledger, not"):
         diagnose(nielsen(1))
     net = nn.Sequential(nn.Linear(3, 2, rng=0))
     with GradientRecorder(net) as recorder:
