@@ -2,6 +2,7 @@
 
 import math
 import weakref
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Self
 
@@ -21,6 +22,9 @@ class Listener:
 
     Attributes:
         layers: the modules that make z, with their names.
+        on_heard: None, or a function that is called at the end of each backward that was heard, with its number from
+            0, its chain, the tensors that the chain's units and the first unit of its tail have put out, and whether
+            the network is trained.
         heard: the chain that the last backward has come through; None before the first.
         backwards: how many backwards were heard.
         silent: how many of them in a row, up to the last, brought no gradient to layer 1; (R,) of an ensemble.
@@ -31,6 +35,7 @@ class Listener:
         self._model = model
         self.layers = layers_of(model)
         self._members = members_of(next(iter(self.layers)))
+        self.on_heard: Callable[[int, Chain, list[Any], bool], None] | None = None
         self.heard: Chain | None = None
         self.backwards = 0
         self._nothing = np.zeros(self._members, int)
@@ -127,8 +132,11 @@ class Listener:
                 if not self.is_trained and isinstance(unit.weight, weakref.ref) and unit.weight() is not weight:
                     self.is_trained = True  # by hand: no optimizer has said so
                 unit.z, unit.weight = output.data, None if weight is None else weakref.ref(weight)
+        ends = [unit.output for unit in chain.tail[:1]]
         self.take(chain)
         self.backwards += 1
+        if self.on_heard is not None:
+            self.on_heard(self.backwards - 1, chain, [*outputs, *ends], self.is_trained)
 
     def take(self, chain: Chain) -> None:
         """A backward has come through this chain, and its units have their gradients."""
