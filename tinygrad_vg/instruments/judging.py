@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_vg.instruments.accounts import Row, taken
+from tinygrad_vg.instruments.dying import Dying
 from tinygrad_vg.instruments.history import History
 from tinygrad_vg.instruments.ledger import Ledger
 from tinygrad_vg.instruments.naming import Named, commonest, outliers, source_of_nonfinite, source_of_nothing
@@ -35,6 +36,7 @@ class Way:
         labels: what lies between the layers.
         unit, slopes, at_start: as in the diagnosis.
         saturation: decades from the largest slopes to those of each step, (L−1,).
+        dying: as in the diagnosis.
     """
 
     layers: tuple[int, ...]
@@ -50,6 +52,7 @@ class Way:
     unit: str = "layer"
     slopes: bool = True
     saturation: Any = None
+    dying: Dying | None = None
 
 
 def judge_ledger(ledger: Ledger) -> Diagnosis:
@@ -85,6 +88,7 @@ def judge_ledger(ledger: Ledger) -> Diagnosis:
             unit="step" if any(part.holds_layers for part in parts) else "layer",
             slopes=all(part.is_activation for part in parts),
             saturation=np.array([_saturation(row) for row in rows]),
+            dying=ledger.dying,
         )
     )
 
@@ -132,6 +136,7 @@ def judge(way: Way) -> Diagnosis:
         "at_start": way.at_start,
         "unit": way.unit,
         "slopes": way.slopes,
+        "dying": way.dying,
     }
     if fate is None or fate == "underflow":
         return Diagnosis(**_figures(way, fate), named=way.named, **common)
@@ -144,7 +149,7 @@ def judge(way: Way) -> Diagnosis:
         activation=math.nan,
         total=-math.inf if fate == "dead" else math.nan,
         span=math.nan,
-        severity=None,
+        severity="at risk" if fate == "dead" and way.dying else None,
         named=commonest([source for source, own in zip(way.sources, way.fates, strict=False) if own == fate]),
         steps=len(way.layers),
         samples=len(way.fates),
@@ -163,8 +168,10 @@ def _figures(way: Way, fate: str | None) -> dict[str, Any]:
     interval = _interval(sums / counts, [median(step) for step in way.steps])
     state = fate or _direction(total, span, interval if len(counted) > 1 else None, way.at_start)
     by_weights, between = median(own / counts), median((sums - own) / counts)
-    cause = None
-    if state not in ("stable", "uneven", "unsure") and math.isfinite(by_weights):
+    cause, severity = None, severity_of(max(abs(total), span))
+    if way.dying and fate is None and severity in (None, "mild"):
+        state, severity, cause = "dying", "at risk", "width"
+    elif state not in ("stable", "uneven", "unsure") and math.isfinite(by_weights):
         cause = "weights" if (by_weights < between) == (rate < 0) else "activation"
     return {
         "state": state,
@@ -175,7 +182,7 @@ def _figures(way: Way, fate: str | None) -> dict[str, Any]:
         "activation": between,
         "total": total,
         "span": span,
-        "severity": severity_of(max(abs(total), span)),
+        "severity": severity,
         "steps": int(np.median(counts)),
         "samples": len(counted),
     }
