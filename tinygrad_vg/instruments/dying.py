@@ -48,7 +48,8 @@ def born_dead(widths: Iterable[int]) -> float:
     A layer of n units is closed if all its z are below 0, and then no gradient comes through. If the weights into a
     unit are as likely as their negatives, and its bias is 0, then so is the sign of its z, whatever the layers below
     have made of the input: all n are below 0 with the probability 2^−n. This is exact for one input. For several
-    inputs together it is an upper bound (Lu, Shin, Su & Karniadakis 2020, "Dying ReLU and Initialization").
+    inputs together it is an upper bound (Lu, Shin, Su & Karniadakis 2020, "Dying ReLU and Initialization"; Rister &
+    Rubin 2020).
 
     Args:
         widths: n of each hidden layer.
