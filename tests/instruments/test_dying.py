@@ -81,7 +81,34 @@ def test_a_layer_without_units_is_refused():
         born_dead([3, 0])
 
 
+class Counting(nn.Activation):
+    """A ReLU that counts its calls."""
+
+    calls = 0
+
+    def forward(self, z):
+        self.calls += 1
+        return ops.relu(z)
+
+
 # The forecast.
+
+
+def test_an_activation_is_asked_only_when_the_forecast_is_read():
+    """A training is not changed: an activation may draw random numbers in each call."""
+    net = net_of(NARROW, Counting)
+    ledger = Ledger(net)
+    with ledger:
+        np.sum(net(np.ones((3, 2)))).backward()
+    assert {net[i].calls for i in range(1, 20, 2)} == {1}
+    assert ledger.dying is not None
+
+
+def test_an_activation_that_is_not_defined_below_0():
+    class Root(nn.Activation):
+        function = staticmethod(np.sqrt)
+
+    assert judged(net_of(NARROW, Root)).dying is None
 
 
 @pytest.mark.parametrize("activation", [nn.ReLU, Hinge])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_vg.instruments.factors import slopes_at
-from tinygrad_vg.instruments.signals import Chain, Unit
+from tinygrad_vg.instruments.signals import Chain
 
 # Of fresh draws, for a given input. Fixed by 35 networks on blobs, 60 draws each, trained with Adam: above it 13 % of
 # the draws and more stay stuck at one answer, below it 0 to 10 %. tests/benchmarks/dying.py asks others the same.
@@ -68,26 +68,34 @@ def born_dead(widths: Iterable[int]) -> float:
     return -math.expm1(sum(math.log1p(-(0.5**n)) for n in sizes))
 
 
-def dying_of(chain: Chain) -> Dying | None:
-    """The forecast for a network at its initialization, right after a backward; None where there is none to make.
+def is_drawn(chain: Chain) -> bool:
+    """Whether a network that is at its initialization is narrow and deep, and looks as the theory takes it to be.
 
-    It is made where `born_dead` says at least 1/4, and only of layers in a row with one activation between each two,
-    whose biases are 0 and whose weights have either sign about equally often. A way around, a normalization, or a bias
-    lets a gradient through where the formula sees none.
+    It does if its biases are 0 and its weights have either sign about equally often. This is seen right after the
+    backward: the optimizer moves the biases, and replaces the weights.
     """
-    steps = [] if chain.problem else [*chain.steps()]
-    if born_dead(low.z.shape[-1] for low, _, _ in steps) < BORDER:
-        return None  # of nearly all networks; their weights are not looked at
-    if any(len(between) != 1 or between[0].activation is None for _, between, _ in steps):
-        return None
-    layers = [low for low, _, _ in steps]
-    if len({id(layer.module) for layer in layers}) < len(layers) or not _are_drawn(layers):
-        return None
-    widths, closed = [], np.zeros(layers[0].z.shape[:-1], bool)
-    for low, (behind,), _ in steps:
-        if _is_closed_below_0(behind.activation, low.z):
+    layers = [] if chain.problem else chain.layers[:-1]
+    if born_dead(layer.z.shape[-1] for layer in layers) < BORDER:
+        return False  # as nearly all networks; the weights of wide ones are not looked at
+    if len({id(layer.module) for layer in layers}) < len(layers) or any(_has_bias(layer.module) for layer in layers):
+        return False
+    weights = [layer.weights for layer in layers]
+    return all(weight is not None for weight in weights) and _are_symmetric(weights)
+
+
+def dying_of(chain: Chain) -> Dying | None:
+    """The forecast for a network that `is_drawn`; None if `born_dead` says less than 1/4, or the theory says nothing.
+
+    It knows layers in a row with one activation between each two. A way around or a normalization lets a gradient
+    through where the formula sees none.
+    """
+    widths, closed = [], np.zeros(chain.layers[0].z.shape[:-1], bool)
+    for low, between, _ in chain.steps():
+        if len(between) != 1 or between[0].activation is None:
+            return None
+        if _is_closed_below_0(between[0].activation, low.z):
             widths.append(low.z.shape[-1])
-            closed = closed | ~slopes_at(behind.activation, low.z).any(axis=-1)
+            closed = closed | ~slopes_at(between[0].activation, low.z).any(axis=-1)
     share = born_dead(widths)
     return Dying(share, tuple(widths), float(closed.mean())) if share >= BORDER else None
 
@@ -96,14 +104,12 @@ def _is_closed_below_0(activation: Any, z: Any) -> bool:
     """Whether its slope is 0 at all z < 0, and not at all z > 0: asked of it, for no list knows an activation of one's
     own."""
     size = np.where(z == 0, 1, np.abs(z))  # at 0, where the z behind a closed layer are, either slope may be meant
-    return not slopes_at(activation, -size).any() and bool(slopes_at(activation, size).any())
+    with np.errstate(all="ignore"):  # it may not be defined below 0
+        return not slopes_at(activation, -size).any() and bool(slopes_at(activation, size).any())
 
 
-def _are_drawn(layers: Sequence[Unit]) -> bool:
-    """Whether the layers look as if drawn from a symmetric distribution, without biases."""
-    weights = [layer.weights for layer in layers]
-    if any(weight is None for weight in weights) or any(_has_bias(layer.module) for layer in layers):
-        return False
+def _are_symmetric(weights: Sequence[Any]) -> bool:
+    """Whether either sign is as frequent as chance has it, in each layer and in all of them."""
     signs = [np.sign(weight).ravel() for weight in weights]
     return all(
         each.all() and abs(each.sum()) <= _DEVIATIONS * math.sqrt(each.size) for each in (*signs, np.concatenate(signs))

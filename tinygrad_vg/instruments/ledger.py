@@ -11,7 +11,7 @@ import numpy as np
 
 from tinygrad_vg.engine import Tensor
 from tinygrad_vg.instruments.accounts import Account, Row, accounts_of, rows_of, taken
-from tinygrad_vg.instruments.dying import Dying
+from tinygrad_vg.instruments.dying import Dying, dying_of
 from tinygrad_vg.instruments.ledger_table import LedgerTable
 from tinygrad_vg.instruments.listener import Listener
 from tinygrad_vg.instruments.signals import Chain, Unit, recorded
@@ -118,7 +118,7 @@ class Ledger:
     def dying(self) -> Dying | None:
         """How many fresh draws of this network are born dead, if they are many; None of one that has been trained, and
         where the theory says nothing (`dying_of`)."""
-        return self._listener.dying
+        return dying_of(self.chain) if self._listener.is_drawn else None
 
     @property
     def silent(self) -> Any:
