@@ -25,7 +25,7 @@ from tinygrad_vg import nn
 
 STEPS, WINDOW, TOGETHER, WIDE = 600, 30, 20, 30
 GRID = [*product((3, 4, 5, 6, 8, 12, 20), (2, 5, 10, 16, 25))]  # widths, hidden layers
-BORDERS = (0.0, 0.001, 0.01, 0.1, 0.3, 1.0)
+EDGES = (0.0, 0.01, 0.1, 0.25, 0.5, 1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,23 +127,27 @@ def by_labels(draws):
 
 
 def by_forecast(draws):
-    """The grid, in bands of the forecast."""
+    """The grid, and its bands of the forecast."""
     found = []
     for data, (width, hidden) in product(("blob", "circle"), GRID):
         base = next(net for net in NETS if net["label"] == "dead or vanishing" and net["data"] == data)
-        found.append((data, width, hidden, fates(with_width(base, width, hidden), draws)))
-        print(row(f"{data}, {hidden} × {width}", found[-1][-1]), flush=True)
-    print("\n| forecast | networks | samples silent at birth: forecast, measured | draws born dead | stuck | "
-          "median accuracy on blobs, circles |\n|---|---|---|---|---|---|")  # fmt: skip
-    for low, high in pairwise(BORDERS):
-        band = [(data, fate) for data, _, _, fate in found if low <= fate.forecast < high]
-        if band:
-            mean = [np.mean([np.mean(says(fate)) for _, fate in band]) for says in (
-                lambda fate: fate.forecast, lambda fate: fate.born, lambda fate: fate.born == 1,
-                lambda fate: fate.stuck)]  # fmt: skip
-            right = [np.median([fate.accuracy for data, fate in band if data == kind]) for kind in ("blob", "circle")]
-            print(f"| {low:.1%} to {high:.1%} | {len(band)} | {mean[0]:.1%}, {mean[1]:.1%} | {mean[2]:.1%} | "
-                  f"{mean[3]:.1%} | {right[0]:.2f}, {right[1]:.2f} |")  # fmt: skip
+        fate = fates(with_width(base, width, hidden), draws)
+        found.append((data, fate.forecast, fate.born.mean(), (fate.born == 1).mean(), fate.stuck.mean()))
+        print(row(f"{data}, {hidden} × {width}", fate), flush=True)
+    bands(found)
+
+
+def bands(found):
+    """Print the means of networks, each (data, forecast, silent samples, draws born dead, stuck), in bands."""
+    print("\n| forecast | networks | samples silent at birth: forecast, measured | draws born dead | "
+          "stuck on blobs: least, mean, most | on circles |\n|---|---|---|---|---|---|")  # fmt: skip
+    for low, high in pairwise(EDGES):
+        band = [each for each in found if low <= each[1] < high]
+        forecast, born, dead = (np.mean([each[i] for each in band]) for i in (1, 2, 3))
+        stuck = [[each[4] for each in band if each[0] == data] for data in ("blob", "circle")]
+        figures = [f"{min(some):.0%}, {np.mean(some):.0%}, {max(some):.0%}" for some in stuck]
+        print(f"| {low:.0%} to {high:.0%} | {len(band)} | {forecast:.0%}, {born:.0%} | {dead:.0%} | "
+              f"{' | '.join(figures)} |")  # fmt: skip
 
 
 if __name__ == "__main__":
