@@ -22,6 +22,9 @@ def diagnose(source: History | LedgerHistory | Ledger | GradientRecorder) -> Dia
     Recorder and ledger may differ: a ledger has the δ of all samples of the batch, a recorder their mean, ∂C/∂b. Where
     the samples' δ point in different directions they cancel in the mean, most in the lowest layers.
 
+    Of a narrow, deep network whose activations have the slope 0 below 0, a ledger also tells how many fresh draws are
+    born dead (`Dying`, `born_dead`): a draw that is alive says nothing of the others.
+
     Where gradients explode, how much is too much depends on the learning rate: the borders of `Diagnosis.severity` are
     those of the best one.
 

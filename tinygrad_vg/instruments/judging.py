@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from tinygrad_vg.instruments.accounts import Row, taken
+from tinygrad_vg.instruments.dying import Dying
 from tinygrad_vg.instruments.history import History
 from tinygrad_vg.instruments.ledger import Ledger
 from tinygrad_vg.instruments.ledger_history import WINDOW, LedgerHistory
@@ -43,6 +44,7 @@ class Way:
         labels: what lies between the layers.
         unit, slopes, at_start: as in the diagnosis.
         saturation: decades from the largest slopes to those of each step, (L−1,).
+        dying: as in the diagnosis.
     """
 
     layers: tuple[int, ...]
@@ -58,6 +60,7 @@ class Way:
     unit: str = "layer"
     slopes: bool = True
     saturation: Any = None
+    dying: Dying | None = None
 
 
 def judge_ledger(ledger: Ledger) -> Diagnosis:
@@ -78,7 +81,7 @@ def judge_ledger(ledger: Ledger) -> Diagnosis:
         fates.append(fate)
         sources.append(source)
     is_silent = _silent(np.atleast_1d(ledger.silent) > 1, np.atleast_1d(ledger.log10_norm[-1]))
-    return judge(_way(rows, fates, sources, is_silent, ledger.at_start))
+    return judge(replace(_way(rows, fates, sources, is_silent, ledger.at_start), dying=ledger.dying))
 
 
 def judge_ledger_history(history: LedgerHistory) -> Diagnosis:
@@ -162,6 +165,7 @@ def judge(way: Way) -> Diagnosis:
         "at_start": way.at_start,
         "unit": way.unit,
         "slopes": way.slopes,
+        "dying": way.dying,
     }
     if fate is None or fate == "underflow":
         return Diagnosis(**_figures(way, fate), named=way.named, **common)
@@ -174,7 +178,7 @@ def judge(way: Way) -> Diagnosis:
         activation=math.nan,
         total=-math.inf if fate == "no gradient" else math.nan,
         span=math.nan,
-        severity=None,
+        severity="at risk" if fate == "no gradient" and way.dying else None,
         named=commonest([source for source, own in zip(way.sources, way.fates, strict=False) if own == fate]),
         steps=len(way.layers),
         samples=len(way.fates),
@@ -193,8 +197,10 @@ def _figures(way: Way, fate: str | None) -> dict[str, Any]:
     interval = _interval(sums / counts, [median(step) for step in way.steps])
     state = fate or _direction(total, span, interval if len(counted) > 1 else None, way.at_start)
     by_weights, between = median(own / counts), median((sums - own) / counts)
-    cause = None
-    if state not in ("stable", "uneven", "unsure") and math.isfinite(by_weights):
+    cause, severity = None, severity_of(max(abs(total), span))
+    if way.dying and fate is None and severity in (None, "mild"):
+        state, severity, cause = "dying", "at risk", "width"
+    elif state not in ("stable", "uneven", "unsure") and math.isfinite(by_weights):
         cause = "weights" if (by_weights < between) == (rate < 0) else "activation"
     return {
         "state": state,
@@ -205,7 +211,7 @@ def _figures(way: Way, fate: str | None) -> dict[str, Any]:
         "activation": between,
         "total": total,
         "span": span,
-        "severity": severity_of(max(abs(total), span)),
+        "severity": severity,
         "steps": int(np.median(counts)),
         "samples": len(counted),
     }

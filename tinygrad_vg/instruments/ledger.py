@@ -12,6 +12,7 @@ import numpy as np
 from tinygrad_vg.engine import Tensor
 from tinygrad_vg.instruments.accounts import Account, Row, accounts_of, rows_of, taken
 from tinygrad_vg.instruments.collector import Collector
+from tinygrad_vg.instruments.dying import Dying, dying_of
 from tinygrad_vg.instruments.ledger_history import LedgerHistory
 from tinygrad_vg.instruments.ledger_table import LedgerTable
 from tinygrad_vg.instruments.listener import Listener
@@ -139,6 +140,12 @@ class Ledger:
         """Whether the accounts are of a network that nobody has trained yet: none of its layers is trained
         (`Parameter.is_trained`), and none had other weights in an earlier backward that was heard."""
         return not self._listener.is_trained
+
+    @property
+    def dying(self) -> Dying | None:
+        """How many fresh draws of this network are born dead, if they are many; None of one that has been trained, and
+        where the theory says nothing (`dying_of`)."""
+        return dying_of(self.chain) if self._listener.is_drawn else None
 
     @property
     def silent(self) -> Any:

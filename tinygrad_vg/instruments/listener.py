@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from tinygrad_vg.engine import HookHandle, Tensor, Walk, is_grad_enabled, listen
+from tinygrad_vg.instruments.dying import is_drawn
 from tinygrad_vg.instruments.magnitude import array_of
 from tinygrad_vg.instruments.signals import Chain, layers_of, weight_in
 from tinygrad_vg.nn import Module, by_member, members_of
@@ -29,6 +30,7 @@ class Listener:
         backwards: how many backwards were heard.
         silent: how many of them in a row, up to the last, brought no gradient to layer 1; (R,) of an ensemble.
         is_trained: whether the weights of the last were no longer those that the network was made with.
+        is_drawn: whether they look as the theory of dying ReLUs takes them to be (`dying.is_drawn`).
     """
 
     def __init__(self, model: Module) -> None:
@@ -41,6 +43,7 @@ class Listener:
         self._nothing = np.zeros(self._members, int)
         self.silent: Any = self._nothing
         self.is_trained = False
+        self.is_drawn = False
         # Of the last pass: layers, weak references to their z if it has a graph, which must not be held, and its array.
         self._calls: list[tuple[Module, Any, Any]] = []
         self._output: Any = None  # a weak reference to what the model has put out
@@ -146,6 +149,7 @@ class Listener:
         if not self.is_trained:
             layers: list[Any] = [layer.module for layer in chain.layers]
             self.is_trained = any(layer.weight.is_trained for layer in layers)
+        self.is_drawn = not self.is_trained and is_drawn(chain)
         if chain.units and (gradient := chain.units[0].gradient) is not None:
             self._note_what_arrived(chain, array_of(gradient))
 
