@@ -39,7 +39,7 @@ def has_right_cause(label, diagnosis):
     if label == "not finite":
         return diagnosis.state == "not finite"
     if label == "dead or vanishing":
-        return diagnosis.state in ("dead", "no gradient", "vanishing")
+        return diagnosis.cause == "width" or diagnosis.state in ("dead", "no gradient", "vanishing")
     return (diagnosis.state, diagnosis.cause) == tuple(label.split(", "))
 
 
@@ -72,10 +72,14 @@ def test_what_is_known_to_be_wrong_is_found(verdicts):
         figures = [f"{networks[label]} ({runs[label]} of {sizes[label] * len(SEEDS)} runs)"
                    for networks, runs in found.values()]  # fmt: skip
         print(f"| {label} | {sizes[label]} | {' | '.join(figures)} |")
-    for label in KINDS[:3]:
-        for networks, runs in list(found.values())[:3]:
-            assert networks[label] == sizes[label]
-            assert runs[label] == len(SEEDS) * sizes[label]
+    for measure, kinds in zip(list(found)[:3], (KINDS[:4], KINDS[:4], KINDS[:3]), strict=True):
+        networks, runs = found[measure]
+        for label in kinds:
+            assert networks[label] == sizes[label], measure
+            assert runs[label] == len(SEEDS) * sizes[label], measure
+    # That is 31 of the 31 faulty ones, and none of the sound ones is called dying: that would prove nothing of ReLU
+    # networks that train, for all of these are of tanh. tests/benchmarks/dying.py has some.
+    assert not any(first.dying for label, some in verdicts for first, _, _ in some if label == "stable")
     networks, runs = found["alarm over the window (recorder)"]
     assert networks["stable"] == 0
     assert runs["stable"] <= len(SEEDS)  # one of twenty
@@ -85,10 +89,13 @@ def test_what_is_known_to_be_wrong_is_found(verdicts):
 
 
 def test_deep_narrow_relu_networks_are_called_dead_only_where_they_are(verdicts):
-    """Which of them learn depends on the seed; one that is dead after the window has no gradient at all."""
+    """All are at risk by their widths. Which of them learn depends on the seed; one that is dead after the window has
+    no gradient at all."""
     runs = [each for label, some in verdicts for each in some if label == "dead or vanishing"]
     assert {window.state == "dead" for _, window, _ in runs} == {True, False}
     for first, window, last in runs:
+        assert first.dying is not None
+        assert last.dying is None
         if first.state == "no gradient":
             assert window.state == last.state == "dead"
             assert last.named[0].part == "slopes"

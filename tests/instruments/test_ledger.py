@@ -249,7 +249,7 @@ def dead_network() -> Any:
 
 def test_a_dead_layer_is_minus_infinity_with_its_cause_and_never_nan() -> None:
     ledger = ledger_of(dead_network())
-    assert column(ledger, "cause").tolist() == ["dead", "dead", "dead", None]
+    assert column(ledger, "cause").tolist() == ["no gradient"] * 3 + [None]
     assert np.isneginf(ledger.log10_norm).tolist() == [True, True, True, False, False]
     killer = ledger.rows[2]
     assert killer.activation == killer.total == killer.parts[0].decades == -math.inf
@@ -257,22 +257,22 @@ def test_a_dead_layer_is_minus_infinity_with_its_cause_and_never_nan() -> None:
     # Further down nothing arrives, so nobody takes anything.
     assert [(row.weights, row.activation, row.total) for row in ledger.rows[:2]] == [(0, 0, 0)] * 2
     assert column(ledger, "total").sum() == -math.inf
-    assert "layers 1-3: dead" in str(ledger)
+    assert "layers 1-3: no gradient" in str(ledger)
 
 
 def test_of_an_ensemble_only_the_dead_member_is_dead() -> None:
     ledger = ledger_of(nn.stack([network([6, 5, 5, 5, 5, 2], nn.ReLU), dead_network()]))
-    assert [row.cause for row in ledger] == [(None, "dead")] * 3 + [(None, None)]
+    assert [row.cause for row in ledger] == [(None, "no gradient")] * 3 + [(None, None)]
     assert np.isfinite(ledger.log10_norm[:, 0]).all()
     assert not np.isnan([row.total for row in ledger]).any()
-    assert "layers 1-3: dead in 1 of 2 networks" in str(ledger)
+    assert "layers 1-3: no gradient in 1 of 2 networks" in str(ledger)
 
 
 def test_weights_of_0_are_to_blame_themselves() -> None:
     net = network([6, 5, 5, 2])
     nn.init.zeros_(net[4].weight)
     ledger = ledger_of(net)
-    assert (ledger.rows[1].weights, ledger.rows[1].activation, ledger.rows[1].cause) == (-math.inf, 0.0, "dead")
+    assert (ledger.rows[1].weights, ledger.rows[1].activation, ledger.rows[1].cause) == (-math.inf, 0.0, "no gradient")
 
 
 def test_underflow_is_told_from_death_and_extended_range_has_none() -> None:

@@ -36,7 +36,7 @@ def test_blame_draws_the_ledger(members, ax):
 
 def test_a_dead_step_is_a_word_and_no_bar(ax):
     plots.blame(ledger(4, tg.nn.ReLU, 1, dead=2), ax)
-    assert [(text.get_text(), text.xy[1]) for text in ax.texts] == [("dead", 0), ("dead", 1)]
+    assert [(text.get_text(), text.xy[1]) for text in ax.texts] == [("no gradient", 0), ("no gradient", 1)]
     widths = [bar.get_width() for bar in bars(ax, "activation")]
     assert np.isnan(widths[:2]).all()
     assert np.isfinite(widths[2:]).all()
@@ -46,7 +46,7 @@ def test_a_dead_step_is_a_word_and_no_bar(ax):
 def test_members_that_live_have_their_bar_beside_the_count_of_the_dead(ax):
     accounts = ledger(4, tg.nn.ReLU, 3, dead=2)
     plots.blame(accounts, ax)
-    assert [text.get_text() for text in ax.texts] == ["1 of 3 dead"] * 2
+    assert [text.get_text() for text in ax.texts] == ["1 of 3 no gradient"] * 2
     widths = [bar.get_width() for bar in bars(ax, "weights")]
     assert widths[0] == accounts.rows[0].weights[1:].mean()
     assert widths[3] == accounts.rows[3].weights.mean()
@@ -54,7 +54,7 @@ def test_members_that_live_have_their_bar_beside_the_count_of_the_dead(ax):
 
 def test_thin_dead_steps_share_a_word(ax):
     plots.blame(ledger(50, tg.nn.ReLU, 1, dead=20), ax)
-    assert [text.get_text() for text in ax.texts] == ["layers 1-20:\ndead"]
+    assert [text.get_text() for text in ax.texts] == ["layers 1-20:\nno gradient"]
 
 
 def test_blame_takes_rows_and_refuses_none(ax):

@@ -64,7 +64,8 @@ class Row:
         parts: the parts of `activation`, in the order in which the gradient passes them.
         cause: None for an ordinary step, else the reason why the step has no meaningful value; a tuple of R of these
             for an ensemble.
-            "dead": δ^l is 0. The part that made it 0 has −inf. In the steps below, the change from 0 to 0 counts as 0.
+            "no gradient": δ^l is 0. The part that made it 0 has −inf. In the steps below, the change from 0 to 0 counts
+                as 0. One backward does not tell whether that lasts: a verdict says "dead" after several.
             "underflow": δ^l is 0, and the last norm above 0 lay below the smallest normal number of its type.
             "not finite": a gradient holds NaN or infinity.
             "not computed": the backward did not reach both layers of the step; the values are NaN.
@@ -140,7 +141,7 @@ def accounts_of(chain: Chain) -> tuple[Account, ...]:
     """
     if chain.problem:
         raise ValueError(chain.problem)
-    accounts = tuple(_account(unit, chain.members) for unit in chain.units)
+    accounts = norm_accounts(chain)
     if all(np.isfinite(account.log10_norm).all() for account in accounts if account.computed):
         return accounts
     above = [*chain.units[1:], None]
@@ -148,6 +149,11 @@ def accounts_of(chain: Chain) -> tuple[Account, ...]:
         account if unit.name is None else replace(account, forward=_forward(unit, behind, chain.members))
         for account, unit, behind in zip(accounts, chain.units, above, strict=True)
     )
+
+
+def norm_accounts(chain: Chain) -> tuple[Account, ...]:
+    """The account of each unit of a chain, without `forward`."""
+    return tuple(_account(unit, chain.members) for unit in chain.units)
 
 
 def _account(unit: Unit, members: tuple[int, ...]) -> Account:
@@ -231,7 +237,7 @@ def cause_of(norms: Sequence[float], step: int, smallest: float) -> str | None:
     if norms[0] != -math.inf:
         return None
     before = next((norm for norm in norms if norm != -math.inf), math.inf)
-    return "underflow" if before < smallest else "dead"
+    return "underflow" if before < smallest else "no gradient"
 
 
 def taken(before: Any, after: Any) -> Any:

@@ -1,22 +1,29 @@
 """Diagnose: the verdict on whatever has looked at a network."""
 
 from tinygrad_vg.instruments.history import History
-from tinygrad_vg.instruments.judging import judge_history, judge_ledger
+from tinygrad_vg.instruments.judging import judge_history, judge_ledger, judge_ledger_history
 from tinygrad_vg.instruments.ledger import Ledger
+from tinygrad_vg.instruments.ledger_history import LedgerHistory
 from tinygrad_vg.instruments.recorder import GradientRecorder
 from tinygrad_vg.instruments.verdict import Diagnosis
 
 
-def diagnose(source: History | Ledger | GradientRecorder) -> Diagnosis:
-    """Judge the last backward in a ledger, or what a recorder has seen, of one network or of an ensemble.
+def diagnose(source: History | LedgerHistory | Ledger | GradientRecorder) -> Diagnosis:
+    """Judge the last backward in a ledger, or what a ledger or a recorder has kept, of one network or of an ensemble.
 
     A forecast is made of a network at its initialization only: of a ledger whose network was not trained yet
     (`Ledger.at_start`), and of a history of one step, number 0. Of a longer history the last 30 recorded steps are
-    judged, and the verdict says what is. `diagnose(history[0, :-1])` is the start of training without the output
-    layer. Only a ledger can name the cause.
+    judged, and the verdict says what is. `diagnose(recorder.history[0, :-1])` is the start of training without the
+    output layer, `diagnose(ledger.history)` the last 30 steps with their cause; a recorder keeps no causes. Where no
+    gradient arrives, or one that is not finite, a ledger names the lowest layer that is to blame. Its history keeps no
+    z: it names the highest layer, where the gradient comes to nothing or breaks; with `neurons=True` the lowest one
+    whose neurons are all off.
 
-    The two may differ: a ledger has the δ of all samples of the batch, a history their mean, ∂C/∂b. Where the samples'
-    δ point in different directions they cancel in the mean, most in the lowest layers.
+    Recorder and ledger may differ: a ledger has the δ of all samples of the batch, a recorder their mean, ∂C/∂b. Where
+    the samples' δ point in different directions they cancel in the mean, most in the lowest layers.
+
+    Of a narrow, deep network whose activations have the slope 0 below 0, a ledger also tells how many fresh draws are
+    born dead (`Dying`, `born_dead`): a draw that is alive says nothing of the others.
 
     Where gradients explode, how much is too much depends on the learning rate: the borders of `Diagnosis.severity` are
     those of the best one.
@@ -38,8 +45,12 @@ def diagnose(source: History | Ledger | GradientRecorder) -> Diagnosis:
     """
     if isinstance(source, Ledger):
         return judge_ledger(source)
+    if isinstance(source, LedgerHistory):
+        return judge_ledger_history(source)
     if isinstance(source, GradientRecorder):
         return judge_history(source.history, source.at_start)
     if isinstance(source, History):
         return judge_history(source, at_start=[*source.steps] == [0])
-    raise TypeError(f"diagnose takes a History, a GradientRecorder or a Ledger, not {type(source).__name__}")
+    raise TypeError(
+        f"diagnose takes a History, a LedgerHistory, a GradientRecorder or a Ledger, not {type(source).__name__}"
+    )

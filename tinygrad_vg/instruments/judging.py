@@ -1,22 +1,31 @@
 """Judging: from the decades of each step, and from what became of each member, to a verdict."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from tinygrad_vg.instruments.accounts import Row, taken
+from tinygrad_vg.instruments.dying import Dying
 from tinygrad_vg.instruments.history import History
 from tinygrad_vg.instruments.ledger import Ledger
-from tinygrad_vg.instruments.naming import Named, commonest, outliers, source_of_nonfinite, source_of_nothing
+from tinygrad_vg.instruments.ledger_history import WINDOW, LedgerHistory
+from tinygrad_vg.instruments.naming import (
+    Named,
+    commonest,
+    outliers,
+    source_in_rows,
+    source_of_nonfinite,
+    source_of_nothing,
+)
 from tinygrad_vg.instruments.verdict import KEEPS, SATURATED, STEADY, Diagnosis, LayerVerdict, severity_of
 from tinygrad_vg.notation import median
 
-WINDOW = 30  # of a history: the last recorded steps that a verdict is about
 # What can have become of a member, the gravest first: nothing else is asked of it then.
-_FATES = ("not finite", "not computed", "dead", "underflow")
+_FATES = ("not finite", "not computed", "no gradient", "underflow")
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +44,7 @@ class Way:
         labels: what lies between the layers.
         unit, slopes, at_start: as in the diagnosis.
         saturation: decades from the largest slopes to those of each step, (L−1,).
+        dying: as in the diagnosis.
     """
 
     layers: tuple[int, ...]
@@ -50,6 +60,7 @@ class Way:
     unit: str = "layer"
     slopes: bool = True
     saturation: Any = None
+    dying: Dying | None = None
 
 
 def judge_ledger(ledger: Ledger) -> Diagnosis:
@@ -61,31 +72,53 @@ def judge_ledger(ledger: Ledger) -> Diagnosis:
     fates, sources = [], []
     for member in range(len(causes[0])):
         source, fate = None, _fate([cause[member] for cause in causes])
-        if fate in ("not finite", "dead"):
+        if fate in ("not finite", "no gradient"):
             source = source_of_nonfinite(accounts, member)
             if source is not None:
                 fate = "not finite"  # also where a z that is not finite ends in slopes of 0
-            elif fate == "dead":
+            elif fate == "no gradient":
                 source = source_of_nothing(accounts, member)
         fates.append(fate)
         sources.append(source)
+    is_silent = _silent(np.atleast_1d(ledger.silent) > 1, np.atleast_1d(ledger.log10_norm[-1]))
+    return judge(replace(_way(rows, fates, sources, is_silent, ledger.at_start), dying=ledger.dying))
+
+
+def judge_ledger_history(history: LedgerHistory) -> Diagnosis:
+    """The verdict on the last steps of a ledger's history."""
+    if len(history.steps) == 0:
+        raise ValueError("the history holds no steps")
+    if len(history.layers) < 2:
+        raise ValueError("one layer has no step to judge; a verdict needs two")
+    history = history[-WINDOW:]
+    rows, top = history.rows(), history.log10_norm[:, -1].ravel()
+    fates = [_fate(list(column)) for column in zip(*(row.causes for row in rows), strict=True)]
+    closed = history.off and np.array([np.zeros(len(fates), bool) if flags is None else flags.all(axis=-1).ravel()
+                                       for flags in history.off])  # fmt: skip
+    sources = [source_in_rows(rows, top, closed, i) for i in range(len(fates))]
+    is_silent = _silent(len(history.steps) > 1, top)
+    return judge(_way(rows, fates, sources, is_silent, history.at_start))
+
+
+def _way(
+    rows: Sequence[Row], fates: list[str | None], sources: Sequence[Named | None], is_silent: list[bool], at_start: bool
+) -> Way:
+    """The way of rows whose numbers are of S samples."""
     parts = [part for row in rows for part in row.parts]
-    return judge(
-        Way(
-            layers=tuple(row.layer for row in rows),
-            steps=np.array([np.atleast_1d(row.total) for row in rows]),
-            weights=np.array([np.atleast_1d(row.weights) for row in rows]),
-            causes=causes,
-            fates=fates,
-            is_silent=_silent(np.atleast_1d(ledger.silent) > 1, np.atleast_1d(ledger.log10_norm[-1])),
-            at_start=ledger.at_start,
-            sources=tuple(sources),
-            named=outliers(rows),
-            labels=", ".join(dict.fromkeys(part.label for part in parts)) or "nothing",
-            unit="step" if any(part.holds_layers for part in parts) else "layer",
-            slopes=all(part.is_activation for part in parts),
-            saturation=np.array([_saturation(row) for row in rows]),
-        )
+    return Way(
+        layers=tuple(row.layer for row in rows),
+        steps=np.array([np.atleast_1d(row.total) for row in rows]),
+        weights=np.array([np.atleast_1d(row.weights) for row in rows]),
+        causes=[row.causes for row in rows],
+        fates=fates,
+        is_silent=is_silent,
+        at_start=at_start,
+        sources=tuple(sources),
+        named=outliers(rows),
+        labels=", ".join(dict.fromkeys(part.label for part in parts)) or "nothing",
+        unit="step" if any(part.holds_layers for part in parts) else "layer",
+        slopes=all(part.is_activation for part in parts),
+        saturation=np.array([_saturation(row) for row in rows]),
     )
 
 
@@ -104,7 +137,7 @@ def judge_history(history: History, at_start: bool) -> Diagnosis:
     causes = [
         tuple(
             "not finite" if math.inf in ends else str(lost[i]) if np.isnan(ends).any() else
-            "dead" if ends[0] == -math.inf else None
+            "no gradient" if ends[0] == -math.inf else None
             for i, ends in enumerate(zip(low.tolist(), high.tolist(), strict=True))
         )
         for low, high in pairwise(levels)
@@ -132,19 +165,20 @@ def judge(way: Way) -> Diagnosis:
         "at_start": way.at_start,
         "unit": way.unit,
         "slopes": way.slopes,
+        "dying": way.dying,
     }
     if fate is None or fate == "underflow":
         return Diagnosis(**_figures(way, fate), named=way.named, **common)
     return Diagnosis(
-        state="no gradient" if fate == "dead" and not _is_confirmed(way) else fate,
+        state="dead" if fate == "no gradient" and _is_confirmed(way) else fate,
         rate=math.nan,
         interval=(math.nan, math.nan),
         cause=None,
         weights=math.nan,
         activation=math.nan,
-        total=-math.inf if fate == "dead" else math.nan,
+        total=-math.inf if fate == "no gradient" else math.nan,
         span=math.nan,
-        severity=None,
+        severity="at risk" if fate == "no gradient" and way.dying else None,
         named=commonest([source for source, own in zip(way.sources, way.fates, strict=False) if own == fate]),
         steps=len(way.layers),
         samples=len(way.fates),
@@ -163,8 +197,10 @@ def _figures(way: Way, fate: str | None) -> dict[str, Any]:
     interval = _interval(sums / counts, [median(step) for step in way.steps])
     state = fate or _direction(total, span, interval if len(counted) > 1 else None, way.at_start)
     by_weights, between = median(own / counts), median((sums - own) / counts)
-    cause = None
-    if state not in ("stable", "uneven", "unsure") and math.isfinite(by_weights):
+    cause, severity = None, severity_of(max(abs(total), span))
+    if way.dying and fate is None and severity in (None, "mild"):
+        state, severity, cause = "dying", "at risk", "width"
+    elif state not in ("stable", "uneven", "unsure") and math.isfinite(by_weights):
         cause = "weights" if (by_weights < between) == (rate < 0) else "activation"
     return {
         "state": state,
@@ -175,7 +211,7 @@ def _figures(way: Way, fate: str | None) -> dict[str, Any]:
         "activation": between,
         "total": total,
         "span": span,
-        "severity": severity_of(max(abs(total), span)),
+        "severity": severity,
         "steps": int(np.median(counts)),
         "samples": len(counted),
     }
@@ -239,10 +275,10 @@ def _layer_verdicts(way: Way, silent: str) -> tuple[LayerVerdict, ...]:
     for i, layer in enumerate(way.layers):
         rate = median(way.steps[i])
         cause = _majority(list(way.causes[i]))
-        state = silent if cause == "dead" else cause
+        state = silent if cause == "no gradient" else cause
         if state is None:
             state = _step(rate, -math.inf if way.saturation is None else -way.saturation[i])
-        verdicts.append(LayerVerdict(layer, state, -math.inf if cause == "dead" else rate))
+        verdicts.append(LayerVerdict(layer, state, -math.inf if cause == "no gradient" else rate))
     return tuple(verdicts)
 
 

@@ -3,6 +3,7 @@
 import math
 import textwrap
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from html import escape
 from itertools import groupby
 from typing import Any
@@ -29,9 +30,13 @@ class LedgerTable:
         top: log10‖δ^L‖, a float or (R,).
         width: the number of columns of the whole table.
         summary: the last line; by default it is made of the rows.
+        silent: in how many backwards in a row no gradient came to layer 1, an int or (R,). After one the table says "no
+            gradient", after more "dead", unless the cost itself gave none.
     """
 
-    def __init__(self, rows: Sequence[Row], top: Any, width: int, summary: str | None = None) -> None:
+    def __init__(self, rows: Sequence[Row], top: Any, width: int, summary: str | None = None, silent: Any = 0) -> None:
+        silent = np.where(np.isneginf(top), 0, silent)
+        rows = [_with_the_dead(row, np.atleast_1d(silent) > 1) for row in rows]
         steps = [_taken(row) for row in rows]
         sums = np.nansum([np.zeros((3, *np.shape(top))), *steps], axis=0)
         lines = [
@@ -50,7 +55,7 @@ class LedgerTable:
             line[-1] = bar
         self.lines = [[*_HEADER], *lines]
         self.widths = widths
-        self.summary = textwrap.fill(_summary(rows, sums) if summary is None else summary, width)
+        self.summary = textwrap.fill(_summary(rows, sums, int(np.max(silent))) if summary is None else summary, width)
 
     def _padded(self) -> Iterator[list[str]]:
         for line in self.lines:
@@ -88,6 +93,14 @@ class LedgerTable:
         head = "".join(f"<th>{escape(title)}</th>" for title in _HEADER)
         body = "".join(f"<tr>{row}</tr>" for row in rows)
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>{escape(self.summary)}</p>"
+
+
+def _with_the_dead(row: Row, is_dead: Any) -> Row:
+    """The row with the cause "dead" where no gradient came in several backwards."""
+    causes = tuple(
+        "dead" if cause == "no gradient" and dead else cause for cause, dead in zip(row.causes, is_dead, strict=True)
+    )
+    return replace(row, cause=causes if isinstance(row.cause, tuple) else causes[0])
 
 
 def _taken(row: Row) -> Any:
@@ -144,15 +157,16 @@ def _bars(steps: Sequence[tuple[float, float]], width: int) -> list[str]:
     return [f"{minus[::-1]:>{left}}│{plus}" for minus, plus in zip(taken, given, strict=True)]
 
 
-def _summary(rows: Sequence[Row], sums: Any) -> str:
+def _summary(rows: Sequence[Row], sums: Any, silent: int) -> str:
     """A sentence that says which of weights and slopes changes the gradient, and by how much."""
     sentences = []
-    for cause in ("dead", "underflow", "not finite", "not computed"):
+    for cause in ("dead", "no gradient", "underflow", "not finite", "not computed"):
         hit = {row.layer: row.causes.count(cause) for row in rows if cause in row.causes}
         if hit:
             layers = f"layers {min(hit)}-{max(hit)}" if len(hit) > 1 else f"layer {min(hit)}"
             members = f" in {max(hit.values())} of {sums.shape[1]} networks" if sums.ndim > 1 else ""
-            sentences.append(f"{layers}: {cause}{members}")
+            since = f", no gradient in {silent} backwards in a row" if cause == "dead" else ""
+            sentences.append(f"{layers}: {cause}{members}{since}")
     total, weights, activation = map(median, sums)
     slopes = all(part.is_activation for row in rows for part in row.parts)
     parties = [("W", weights), ("σ′" if slopes else "what lies between the layers", activation)]

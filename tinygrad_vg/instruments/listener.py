@@ -2,12 +2,14 @@
 
 import math
 import weakref
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Self
 
 import numpy as np
 
 from tinygrad_vg.engine import HookHandle, Tensor, Walk, is_grad_enabled, listen
+from tinygrad_vg.instruments.dying import is_drawn
 from tinygrad_vg.instruments.magnitude import array_of
 from tinygrad_vg.instruments.signals import Chain, layers_of, weight_in
 from tinygrad_vg.nn import Module, by_member, members_of
@@ -21,21 +23,27 @@ class Listener:
 
     Attributes:
         layers: the modules that make z, with their names.
+        on_heard: None, or a function that is called at the end of each backward that was heard, with its number from
+            0, its chain, the tensors that the chain's units and the first unit of its tail have put out, and whether
+            the network is trained.
         heard: the chain that the last backward has come through; None before the first.
         backwards: how many backwards were heard.
         silent: how many of them in a row, up to the last, brought no gradient to layer 1; (R,) of an ensemble.
         is_trained: whether the weights of the last were no longer those that the network was made with.
+        is_drawn: whether they look as the theory of dying ReLUs takes them to be (`dying.is_drawn`).
     """
 
     def __init__(self, model: Module) -> None:
         self._model = model
         self.layers = layers_of(model)
         self._members = members_of(next(iter(self.layers)))
+        self.on_heard: Callable[[int, Chain, list[Any], bool], None] | None = None
         self.heard: Chain | None = None
         self.backwards = 0
         self._nothing = np.zeros(self._members, int)
         self.silent: Any = self._nothing
         self.is_trained = False
+        self.is_drawn = False
         # Of the last pass: layers, weak references to their z if it has a graph, which must not be held, and its array.
         self._calls: list[tuple[Module, Any, Any]] = []
         self._output: Any = None  # a weak reference to what the model has put out
@@ -127,8 +135,11 @@ class Listener:
                 if not self.is_trained and isinstance(unit.weight, weakref.ref) and unit.weight() is not weight:
                     self.is_trained = True  # by hand: no optimizer has said so
                 unit.z, unit.weight = output.data, None if weight is None else weakref.ref(weight)
+        ends = [unit.output for unit in chain.tail[:1]]
         self.take(chain)
         self.backwards += 1
+        if self.on_heard is not None:
+            self.on_heard(self.backwards - 1, chain, [*outputs, *ends], self.is_trained)
 
     def take(self, chain: Chain) -> None:
         """A backward has come through this chain, and its units have their gradients."""
@@ -138,6 +149,7 @@ class Listener:
         if not self.is_trained:
             layers: list[Any] = [layer.module for layer in chain.layers]
             self.is_trained = any(layer.weight.is_trained for layer in layers)
+        self.is_drawn = not self.is_trained and is_drawn(chain)
         if chain.units and (gradient := chain.units[0].gradient) is not None:
             self._note_what_arrived(chain, array_of(gradient))
 

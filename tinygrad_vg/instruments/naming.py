@@ -105,6 +105,29 @@ def source_of_nonfinite(accounts: Sequence[Account], member: int) -> Named | Non
     return None
 
 
+def source_in_rows(rows: Sequence[Row], top: Any, closed: Any, sample: int) -> Named | None:
+    """As the two above, of one sample of rows, which tell where the gradient comes to nothing, or breaks.
+
+    Args:
+        top: log10‖δ^L‖, (S,).
+        closed: (L, S) whether all neurons of a layer are off, so that the lowest such layer can be named; else None.
+    """
+    causes = [row.causes[sample] for row in rows]
+    if "not finite" in causes:
+        layer = len(causes) - causes[::-1].index("not finite")  # the highest step that does not arrive as a number
+        return Named(layer + 1 if not top[sample] < np.inf else layer, "gradient")
+    if "no gradient" not in causes:
+        return None
+    if np.isneginf(top[sample]):
+        return Named(len(rows) + 1, "cost")
+    if closed is not None and closed[:, sample].any():
+        return Named(int(closed[:, sample].argmax()) + 1, "slopes", -np.inf)
+    row = rows[len(causes) - 1 - causes[::-1].index("no gradient")]
+    if np.isneginf(row.weights[sample]):
+        return Named(row.layer + 1, "weights", -np.inf)
+    return Named(row.layer, "slopes", -np.inf)
+
+
 def commonest(names: Sequence[Named | None]) -> tuple[Named, ...]:
     """What most members name, alone; () if there is nothing."""
     counts = Counter(name for name in names if name is not None)

@@ -6,6 +6,7 @@ decades, and a rule such as "vanishing if the mean gradient is below 1e-7" calls
 
 from dataclasses import dataclass
 
+from tinygrad_vg.instruments.dying import Dying
 from tinygrad_vg.instruments.naming import Named
 from tinygrad_vg.notation import decades
 
@@ -58,28 +59,32 @@ class Diagnosis:
     Attributes:
         state: at initialization "vanishing", "exploding"; of a trained network "shrinking", "growing". "stable" if
             `total` and `span` are below 1 decade; "uneven" if only `total` is: the gradient falls and rises again, or
-            the other way round; "unsure" if members or steps differ in direction. And where there is no way: "dead"
-            (no gradient in several backwards), "no gradient" (in the only one heard), "underflow", "not finite",
+            the other way round; "unsure" if members or steps differ in direction; "dying" if, at initialization, the
+            decades are below 2 but many fresh draws are born dead (`dying`). And where there is no way: "dead" (no
+            gradient in several backwards), "no gradient" (in the only one heard), "underflow", "not finite",
             "not computed".
         rate: decades a step, negative where the gradient shrinks towards the input: the median over members, or
             over steps of a history.
         interval: of the rate, from 5 to 95 % of the members (or steps); for a single one ± 1.645 standard errors of
             its steps' mean, NaN if it has only one.
-        cause: "activation" or "weights", whichever takes (or gives) more in the direction of the rate; None if there
-            is no direction, or nobody kept accounts (a History knows no causes).
+        cause: "activation" or "weights", whichever takes (or gives) more in the direction of the rate; "width" where
+            the state is "dying"; None if there is no direction, or nobody kept accounts (a History knows no causes).
         weights, activation: decades a step that each takes, medians; NaN from a History.
         layers: a verdict for each step, layer 1 first.
         between: the modules between the layers, "Sigmoid".
         total: decades of the whole way, from the last layer to the first; with "underflow" as far as there are
             numbers, −inf where no gradient arrives, NaN where it is not known.
         span: decades between the largest and the smallest ‖δ‖ of all layers.
-        severity: of the larger of |total| and span: None (below 1), "mild" (below 2), "at risk" (below 3), "severe".
+        severity: of the larger of |total| and span: None (below 1), "mild" (below 2), "at risk" (below 3), "severe";
+            "at risk" or more where `dying` is not None and a gradient could be judged.
         named: parts of layers that stand out, the worst first; or alone the layer where the gradient comes to nothing.
         at_start: whether this is of a network at its initialization, so that `forecast` is meant.
         steps: how many steps the way has; with "underflow" as far as there are numbers.
         unit: "layer", or "step" where something between two layers holds several of its own.
         slopes: whether what lies between are activations alone, so that what they take are slopes.
         samples: of how many members, or steps of a history and members, these are the medians.
+        dying: how many fresh draws of this architecture are born dead, at initialization; None if they are few, if
+            theory does not say, or from a History.
     """
 
     state: str
@@ -99,6 +104,7 @@ class Diagnosis:
     unit: str
     slopes: bool
     samples: int
+    dying: Dying | None = None
 
     @property
     def forecast(self) -> str | None:
@@ -116,8 +122,11 @@ class Diagnosis:
 
     def __str__(self) -> str:
         if self.state in BROKEN_STATES and self.state != "underflow":
-            return _broken(self)
-        return "; ".join(text for text in (_way(self), _blame(self), _standing_out(self)) if text)
+            texts = [_broken(self)]
+        else:
+            texts = [_way(self), _blame(self), _standing_out(self)]
+        texts.insert(2, str(self.dying or ""))
+        return "; ".join(text for text in texts if text)
 
 
 def severity_of(decades: float) -> str | None:
@@ -173,7 +182,7 @@ def _way(diagnosis: Diagnosis) -> str:
 
 def _blame(diagnosis: Diagnosis) -> str:
     """Who takes it."""
-    if diagnosis.cause is None:
+    if diagnosis.cause in (None, "width"):
         return ""
     part = diagnosis.steps * (diagnosis.weights if diagnosis.cause == "weights" else diagnosis.activation)
     if diagnosis.cause == "weights":

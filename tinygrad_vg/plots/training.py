@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_vg.instruments.history import History
+from tinygrad_vg.instruments.ledger_history import WINDOW, LedgerHistory
 from tinygrad_vg.notation import BROKEN, Floats, quantiles
 from tinygrad_vg.plots.axes import DECADES, layer_ticks, legend_below, mark_edge, new_axes, norms_of
 
@@ -48,24 +49,139 @@ def learning_speed(history: History, ax: "Axes | None" = None, steps_per_epoch: 
     means = np.array([_finite_mean(norms[group]) for group in groups])
     ax = new_axes() if ax is None else ax
 
-    import matplotlib
-
-    shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(history.layers)))
-    few = len(history.layers) <= _NAMED
-    marker = "o" if len(times) == 1 else None  # one point makes no line
-    for i, layer in reversed([*enumerate(history.layers)]):  # the last layer first: at the top of the legend
-        ax.plot(times, means[:, i], marker=marker, color=shades[i], label=f"layer {layer}" if few else None)
+    shades = _lines(ax, times, means, [f"layer {layer}" for layer in history.layers])
     mark_edge(ax, times, [norms[group] for group in groups])
     _name_time(ax, steps_per_epoch)
     ax.set_ylabel(DECADES)
+    _name_lines(ax, history.layers, shades)
+    return ax
+
+
+_STEPS = ("weights", "activation", "total")  # of the gradient
+_DECADES = ("log10_norm", *_STEPS)
+_FRACTIONS = ("dead_fraction", "saturated_fraction")
+_LABELS = {
+    "log10_norm": "log$_{10}$‖δ‖ (decades)",
+    "weights": "‖δ‖: change by the weights (decades)",
+    "activation": "‖δ‖: change by what lies between (decades)",
+    "total": "‖δ‖: change in each step (decades)",
+    "stable_rank": "stable rank ‖W‖²$_F$ / ‖W‖²$_2$",
+    "alignment": "alignment of neighbours' weights, |cos|",
+    "dead_fraction": "neurons dead in the last WINDOW rows (fraction)",
+    "saturated_fraction": "neurons saturated in the last WINDOW rows (fraction)",
+}
+
+
+def over_time(
+    history: LedgerHistory, quantity: str = "total", ax: "Axes | None" = None, steps_per_epoch: int = 1
+) -> "Axes":
+    """Draw a quantity of a ledger's history over time, with a line for each layer, or each step of the gradient.
+
+    A history of more than 60 rows is drawn with 60 points, each the mean over neighbouring rows. Members are averaged
+    too. Numbers that are not finite are left out of the means; where decades are −∞, NaN or ∞, their times are marked
+    on the lower edge.
+
+    Args:
+        history: the history of a network or an ensemble.
+        quantity: "total", "weights" and "activation" (of a step of the gradient), "log10_norm"; with `spectra=True`
+            "stable_rank" and "alignment"; with `neurons=True` "dead_fraction" and "saturated_fraction", of the last 30
+            rows or of all, if there are less.
+        ax: Matplotlib axes to draw on; new ones by default.
+        steps_per_epoch: the number of backwards in an epoch. With 1, as in full-batch descent, time is in steps.
+
+    Returns:
+        The axes. With more than 12 lines a colour bar replaces the legend.
+
+    Raises:
+        ValueError: if there is no such quantity, the history does not have it or is empty, or `steps_per_epoch` is less
+            than 1.
+        ModuleNotFoundError: if there is no `ax` and no Matplotlib.
+
+    >>> from matplotlib.figure import Figure
+    >>> import tinygrad_vg as tg
+    >>> net = tg.nn.mlp([3, 4, 4, 1], rng=0)
+    >>> with tg.instruments.Ledger(net, every=1) as ledger:
+    ...     for _ in range(5):
+    ...         np.sum(net(np.ones((5, 3)))).backward()
+    >>> [line.get_label() for line in over_time(ledger.history, "weights", Figure().subplots()).lines[:2]]
+    ['3→2', '2→1']
+    """
+    values = _values(history, quantity)
+    layers = [i for i in range(values.shape[1]) if quantity in _DECADES or np.isfinite(values[:, i]).any()]
+    values, numbers = values[:, layers], [history.layers[i] for i in layers]
+    groups, steps = _groups(len(values), _POINTS), _epochs(history, steps_per_epoch)[-len(values) :]
+    times = np.array([steps[group].mean() for group in groups])
+    names = [_line_name(quantity, layer) for layer in numbers]
+    ax = new_axes() if ax is None else ax
+
+    means = np.array([_finite_mean(values[group]) for group in groups])
+    shades = _lines(ax, times, means, names)
+    if quantity in _STEPS:
+        ax.axhline(0, lw=0.8, color="black", zorder=1)  # above it a step grows the gradient
+    if quantity in _DECADES:
+        mark_edge(ax, times, [values[group] for group in groups])
+    else:
+        ax.set_ylim(*((0, 1.05 * np.nanmax(means)) if quantity == "stable_rank" else (-0.03, 1.03)))
+    _name_time(ax, steps_per_epoch)
+    ax.set_ylabel(_LABELS[quantity].replace("WINDOW", str(_window(history))))
+    _name_lines(ax, numbers, shades, "step from\nlayer to layer" if quantity in _STEPS else None)
+    return ax
+
+
+def _values(history: LedgerHistory, quantity: str) -> Floats:
+    """A quantity (S, L, R) of a ledger's history, R = 1 for a single network; of fractions the rows that have one."""
+    if quantity not in _LABELS:
+        raise ValueError(f"there is no {quantity!r} to draw, but {', '.join(_LABELS)}")
+    if not len(history.steps):
+        raise ValueError("the history is empty: it has no steps")
+    if quantity in _FRACTIONS:
+        if history.off is None:
+            raise ValueError(f"the history has no {quantity}: Ledger(model, every=..., neurons=True) records neurons")
+        window = _window(history)
+        if window < 2:
+            raise ValueError("one step does not tell which neurons are dead or saturated for long")
+        array = getattr(history, quantity)(window)[window - 1 :]
+    else:
+        array = getattr(history, quantity)
+    if array is None:
+        raise ValueError(f"the history has no {quantity}: Ledger(model, every=..., spectra=True) records it")
+    if not array.shape[1] or (quantity not in _DECADES and not np.isfinite(array).any()):
+        raise ValueError(f"the history has no finite {quantity} of any layer")
+    values: Floats = np.asarray(array, np.float64)
+    return values.reshape(*values.shape[:2], -1)
+
+
+def _window(history: LedgerHistory) -> int:
+    return min(WINDOW, len(history.steps))
+
+
+def _line_name(quantity: str, layer: int) -> str:
+    if quantity == "alignment":
+        return f"layers {layer}, {layer + 1}"
+    return f"{layer + 1}→{layer}" if quantity in _STEPS else f"layer {layer}"
+
+
+def _lines(ax: "Axes", times: Floats, means: Floats, names: Sequence[str]) -> Any:
+    """Draw a line for each column of the means, and return their colours."""
+    import matplotlib
+
+    shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(names)))
+    few = len(names) <= _NAMED
+    marker = "o" if len(times) == 1 else None  # one point makes no line
+    for i, name in reversed([*enumerate(names)]):  # the last layer first: at the top of the legend
+        ax.plot(times, means[:, i], marker=marker, color=shades[i], label=name if few else None)
     ax.ticklabel_format(axis="y", useOffset=False)
     ax.grid(alpha=0.3)
-    if few:
-        ax.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)  # beside the lines
+    return shades
+
+
+def _name_lines(ax: "Axes", layers: Sequence[int], shades: Any, title: str | None = None) -> None:
+    if len(layers) <= _NAMED:  # beside the lines
+        ax.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, title=title,
+                  title_fontsize="small")  # fmt: skip
     else:
-        _layer_bar(ax, history.layers, shades)
+        _layer_bar(ax, layers, shades)
         legend_below(ax)
-    return ax
 
 
 def heat_map(history: History, ax: "Axes | None" = None, steps_per_epoch: int = 1) -> "Axes":
@@ -127,7 +243,7 @@ def heat_map(history: History, ax: "Axes | None" = None, steps_per_epoch: int = 
     return ax
 
 
-def _epochs(history: History, steps_per_epoch: int) -> Floats:
+def _epochs(history: History | LedgerHistory, steps_per_epoch: int) -> Floats:
     """The time of each row, in steps or epochs."""
     if not steps_per_epoch >= 1:
         raise ValueError(f"steps_per_epoch counts backwards, 1 or more, not {steps_per_epoch!r}")

@@ -1,0 +1,238 @@
+"""The history of a ledger: the accounts of many backwards, step by step."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from tinygrad_vg.instruments.accounts import Part, Row, taken
+from tinygrad_vg.instruments.neurons import lasting
+from tinygrad_vg.notation import median
+
+WINDOW = 30  # recorded steps
+_BY_LAYER = ("off", "saturated")
+_UNCHANGED = ("layers", "names", "parts", "began_untrained")
+
+
+@dataclass(frozen=True, eq=False)
+class LedgerHistory:
+    """The accounts that a ledger has kept while a network trained: of S backwards, L layers and R members.
+
+    Arrays are (S, L), and those of steps of the gradient (S, L−1), with a last axis of R for an ensemble. Position i of
+    the second axis is layer i+1, or the step to it. Decades are log10; at each step of the training the totals add up
+    to log10‖δ^1‖ − log10‖δ^L‖.
+
+    Attributes:
+        steps: (S,) the number of each recorded backward, from 0, rising.
+        layers: the numbers of the layers, 1 ... L.
+        names: their names in the model.
+        log10_norm: (S, L) log10‖δ^l‖.
+        weights, activation, total: (S, L−1) as in a `Row`: what the weights of layer l+1 and what lies between the two
+            layers take (< 0) or give in the step to layer l, and both together.
+        cause: (S, L−1) as in a `Row`, with "" for an ordinary step.
+        parts: for each step what lies between, as in a `Row`, without numbers.
+        stable_rank: with `spectra=True`: (S, L), see `stable_rank`.
+        alignment: with `spectra=True`: (S, L−1) that of W^l with W^{l+1}, see `singular_alignment`.
+        off, saturated: with `neurons=True`: for each layer an array (S, n), or (S, R, n), of bools: which neurons had
+            the slope 0, or a slope below 6 % of the largest, at all samples of the batch. The neurons of layer l are
+            the outputs of the first activation behind it; None for a layer without one.
+        began_untrained: whether the first backward was of a network as its initializers left it.
+
+    `history[-30:]` is the history of these rows; an integer keeps its axis. All numbers are NumPy arrays, to be indexed
+    as such: `history.weights[:, 0]` is the part of the weights in the step to layer 1, over time.
+
+    >>> import numpy as np, tinygrad_vg as tg
+    >>> from tinygrad_vg.instruments import Ledger
+    >>> net = tg.nn.mlp([3, 4, 4, 1], rng=0)
+    >>> with Ledger(net, every=2) as ledger:
+    ...     for _ in range(5):
+    ...         np.sum(net(np.ones((5, 3)))).backward()
+    >>> ledger.history.steps, ledger.history.total.shape
+    (array([0, 2, 4]), (3, 2))
+    """
+
+    steps: Any
+    layers: tuple[int, ...]
+    names: tuple[str, ...]
+    log10_norm: Any
+    weights: Any
+    activation: Any
+    total: Any
+    cause: Any
+    parts: tuple[tuple[Part, ...], ...]
+    stable_rank: Any = None
+    alignment: Any = None
+    off: tuple[Any, ...] | None = None
+    saturated: tuple[Any, ...] | None = None
+    began_untrained: bool = False
+
+    def __getitem__(self, index: int | slice) -> "LedgerHistory":
+        if not isinstance(index, slice | int | np.integer):
+            raise TypeError(f"a ledger's history is indexed by an integer or a slice of its steps, not {index!r}")
+        if not isinstance(index, slice):
+            if not -len(self.steps) <= index < len(self.steps):
+                raise IndexError(f"there is no step at position {index}: the history has {len(self.steps)}")
+            index = slice(int(index) % len(self.steps), int(index) % len(self.steps) + 1)
+        cut: dict[str, Any] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name in _BY_LAYER and value is not None:
+                cut[field.name] = tuple(flags if flags is None else flags[index] for flags in value)
+            elif field.name not in _UNCHANGED and value is not None:
+                cut[field.name] = value[index]
+        return replace(self, **cut)
+
+    @property
+    def at_start(self) -> bool:
+        """Whether all that was recorded is the first backward of a network as its initializers left it."""
+        return [*self.steps] == [0] and self.began_untrained
+
+    def rows(self) -> tuple[Row, ...]:
+        """A `Row` for each step of the gradient; its numbers and causes are (S·R,), of all backwards and members.
+
+        A verdict is made of them, and `plots.blame(history.rows())` draws their means.
+        """
+        count = len(self.layers) - 1
+
+        def samples(array: Any) -> Any:
+            return np.moveaxis(array, 1, 0).reshape(array.shape[1], -1)
+
+        norms, weights, activation, total, causes = map(
+            samples, (self.log10_norm, self.weights, self.activation, self.total, self.cause)
+        )
+        return tuple(
+            Row(
+                layer=self.layers[i],
+                name=self.names[i],
+                log10_norm=norms[i],
+                weights=weights[i],
+                activation=activation[i],
+                total=total[i],
+                parts=self.parts[i],
+                cause=tuple(cause or None for cause in causes[i].tolist()),
+            )
+            for i in range(count)
+        )
+
+    def dead_fraction(self, window: int = WINDOW, share: float = 1.0) -> Any:
+        """The fraction of each layer's neurons that were off in the last recorded steps, at each step.
+
+        A neuron is dead, as far as these steps tell, if it was off (see `off`) in at least `share` of the `window`
+        steps up to this one.
+
+        Args:
+            window: a number of recorded steps, 2 or more.
+            share: a share of them, above 0 and up to 1.
+
+        Returns:
+            (S, L), or (S, L, R) for an ensemble: fractions from 0 to 1. NaN in the first window − 1 rows, and for
+            layers without an activation.
+
+        Raises:
+            RuntimeError: if the ledger was not asked for `neurons`.
+            ValueError: if window or share are out of range.
+
+        >>> import numpy as np, tinygrad_vg as tg
+        >>> from tinygrad_vg.instruments import Ledger
+        >>> net = tg.nn.mlp([3, 4, 1], tg.nn.ReLU, rng=0)
+        >>> net[0].bias.data = np.array([-100.0, 100.0, 100.0, 100.0])
+        >>> with Ledger(net, every=1, neurons=True) as ledger:
+        ...     for _ in range(3):
+        ...         np.sum(net(np.ones((5, 3)))).backward()
+        >>> ledger.history.dead_fraction(window=2)[:, 0], ledger.history.dead_neurons(1, window=2)
+        (array([ nan, 0.25, 0.25]), array([ True, False, False, False]))
+        """
+        return self._fraction("off", window, share)
+
+    def saturated_fraction(self, window: int = WINDOW, share: float = 1.0) -> Any:
+        """As `dead_fraction`, of neurons that were `saturated`: those that learn slowly, and the dead ones."""
+        return self._fraction("saturated", window, share)
+
+    def dead_neurons(self, layer: int, window: int = WINDOW, share: float = 1.0) -> Any:
+        """Which neurons of a layer were off in the last `window` recorded steps, or in a share of them.
+
+        `history[:100].dead_neurons(1)` tells it of an earlier window.
+
+        Args:
+            layer: its number, 1 at the input side.
+            window, share: as in `dead_fraction`.
+
+        Returns:
+            (n,) bools, or (R, n) for an ensemble.
+
+        Raises:
+            RuntimeError: if the ledger was not asked for `neurons`.
+            ValueError: if there is no such layer, it has no activation, there are fewer steps than `window`, or window
+                or share are out of range.
+        """
+        return self._neurons("off", layer, window, share)
+
+    def saturated_neurons(self, layer: int, window: int = WINDOW, share: float = 1.0) -> Any:
+        """As `dead_neurons`, of neurons that were `saturated`."""
+        return self._neurons("saturated", layer, window, share)
+
+    def _fraction(self, kind: str, window: int, share: float) -> Any:
+        fractions = np.full(self.log10_norm.shape, np.nan)
+        for i, flags in enumerate(self._flags(kind)):
+            if flags is not None:
+                found = lasting(flags, window, share).mean(axis=-1)
+                fractions[len(fractions) - len(found) :, i] = found
+        return fractions
+
+    def _neurons(self, kind: str, layer: int, window: int, share: float) -> Any:
+        if layer not in self.layers:
+            raise ValueError(f"there is no layer {layer!r}, but {self.layers[0]} to {self.layers[-1]}")
+        flags = self._flags(kind)[self.layers.index(layer)]
+        if flags is None:
+            raise ValueError(f"there is no activation behind layer {layer}")
+        found = lasting(flags, window, share)
+        if not len(found):
+            raise ValueError(f"the history has {len(flags)} steps, less than a window of {window}")
+        return found[-1]
+
+    def _flags(self, kind: str) -> tuple[Any, ...]:
+        flags: tuple[Any, ...] | None = getattr(self, kind)
+        if flags is None:
+            raise RuntimeError("no neurons were recorded: Ledger(model, every=..., neurons=True) does")
+        return flags
+
+    def scalars(self) -> dict[str, float]:
+        """The last recorded step as named numbers, for any tracker of experiments; medians of an ensemble.
+
+        Returns:
+            "delta/1", ...: log10‖δ^l‖; "weights/1", "activation/1", "total/1", ...: of the step to the layer; and, if
+            they are recorded, "stable_rank/1", "alignment/1", "dead/1" and "saturated/1", fractions of the last 30
+            recorded steps, NaN before there are so many. Empty before the first step.
+        """
+        if not len(self.steps):
+            return {}
+        last = self[-WINDOW:]
+        columns = {"delta": last.log10_norm, "weights": last.weights, "activation": last.activation,
+                   "total": last.total, "stable_rank": last.stable_rank, "alignment": last.alignment}  # fmt: skip
+        if self.off is not None:
+            columns |= {"dead": last.dead_fraction(), "saturated": last.saturated_fraction()}
+        return {
+            f"{name}/{self.layers[i]}": median(array[-1, i])
+            for name, array in columns.items()
+            if array is not None
+            for i in range(array.shape[1])
+        }
+
+
+def steps_of(norms: Any, ends: Sequence[int]) -> dict[str, Any]:
+    """The columns log10_norm, weights, activation and total, from the norms (S, U) of the units at each step.
+
+    Args:
+        norms: log10 norms of the gradients at the outputs of all units, (S, U) or (S, U, R).
+        ends: the positions of the layers among the units.
+    """
+    low, high = [a for a, _ in pairwise(ends)], [b for _, b in pairwise(ends)]
+    delta, above, u = norms[:, low], norms[:, high], norms[:, [i - 1 for i in high]]
+    return {
+        "log10_norm": norms[:, [*ends]],
+        "weights": np.asarray(taken(above, u)),
+        "activation": np.asarray(taken(u, delta)),
+        "total": np.asarray(taken(above, delta)),
+    }

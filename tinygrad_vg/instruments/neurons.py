@@ -1,0 +1,79 @@
+"""Neurons: which of them pass no gradient on, or nearly none, for a whole batch, and for how many steps."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tinygrad_vg.instruments.factors import slope
+from tinygrad_vg.instruments.signals import Chain
+from tinygrad_vg.nn import member_axis
+
+
+def flags_of(chain: Chain, outputs: list[Any]) -> dict[str, Any]:
+    """Which neurons are off, and which are saturated, at all samples of a pass whose graph still stands.
+
+    The neurons of layer l are the outputs of the first activation behind it. A neuron is *off* where the slope is
+    exactly 0 at all samples, as that of a ReLU with z ≤ 0, and *saturated* where it is below 6 % of the largest slope
+    (`nn.Activation.saturated`). What is off is saturated.
+
+    Args:
+        chain: the chain of the pass.
+        outputs: the tensors that its units have put out, and that of the first unit of its tail.
+
+    Returns:
+        By "off_1", "saturated_1", "off_2", ... arrays of bools, (n,), or (R, n) for an ensemble. A layer without an
+        activation has none.
+    """
+    flags: dict[str, Any] = {}
+    layer, is_known = 0, True
+    for i, unit in enumerate([*chain.units, *chain.tail[:1]]):
+        if unit.name is not None:
+            layer, is_known = layer + 1, False
+        elif unit.activation is not None and not is_known and outputs[i] is not None:
+            is_known = True
+            y, z = outputs[i], outputs[i - 1]
+            saturated = unit.activation.saturated(y.data)
+            if saturated is None or saturated.any():
+                off = _for_all_samples(slope(y, z) == 0, chain.members)
+            else:  # as in most steps of a sound network, and then no slope need be computed
+                off = np.zeros((*chain.members, y.shape[-1]), bool)
+            flags[f"off_{layer}"] = off
+            flags[f"saturated_{layer}"] = off if saturated is None else _for_all_samples(saturated, chain.members)
+    return flags
+
+
+def _for_all_samples(which: Any, members: tuple[int, ...]) -> Any:
+    """(..., B, n) → (n,), or (..., R, B, n) → (R, n) for an ensemble."""
+    last = which.ndim - 1
+    kept = (member_axis(which.ndim), last) if members else (last,)
+    return which.all(axis=tuple(axis for axis in range(which.ndim) if axis not in kept))
+
+
+def lasting(flags: Any, window: int, share: float) -> Any:
+    """Which neurons have a flag in at least a share of the steps of each window.
+
+    Args:
+        flags: (S, ..., n) bools of S steps.
+        window: the number of steps in a window, 2 or more.
+        share: a share of them, above 0 and up to 1.
+
+    Returns:
+        (S − window + 1, ..., n) bools, of the windows that end with step window − 1, window, ...; (0, ..., n) if
+        there are fewer steps.
+
+    Raises:
+        ValueError: if window or share are out of range.
+
+    >>> lasting(np.array([[True, True], [True, False], [True, True]]), window=2, share=1.0)
+    array([[ True, False],
+           [ True, False]])
+    """
+    if not isinstance(window, int) or window < 2:
+        raise ValueError(f"a window has 2 steps or more, for one does not tell what lasts; not {window!r}")
+    if not 0 < share <= 1:
+        raise ValueError(f"share is above 0 and up to 1, not {share!r}")
+    counts = np.concatenate([np.zeros((1, *flags.shape[1:]), int), np.cumsum(flags, axis=0)])
+    least = math.ceil(share * window - 1e-9)  # 0.1 · 30 is a little more than 3
+    found: Any = counts[window:] - counts[: max(len(counts) - window, 0)] >= least
+    return found
