@@ -14,10 +14,10 @@ BACKENDS = ["numpy", *(["numba"] if find_spec("numba") and find_spec("scipy") el
 TOLERANCE = {np.float32: 1e-5, np.float64: 1e-12}
 ACTIVATIONS = [nn.Sigmoid, nn.Tanh, nn.ReLU, nn.Softplus, nn.Identity]
 OPTIMIZERS = {
-    "sgd": lambda p: optim.SGD(p, lr=0.1),
-    "decay": lambda p: optim.SGD(p, lr=0.1, weight_decay=0.01),
-    "momentum": lambda p: optim.SGD(p, lr=0.05, momentum=0.9),
-    "nesterov": lambda p: optim.SGD(p, lr=0.05, momentum=0.9, nesterov=True, weight_decay=0.01),
+    "sgd": lambda p: optim.SGD(p, lr=0.05),
+    "decay": lambda p: optim.SGD(p, lr=0.05, weight_decay=0.01),
+    "momentum": lambda p: optim.SGD(p, lr=0.01, momentum=0.9),
+    "nesterov": lambda p: optim.SGD(p, lr=0.01, momentum=0.9, nesterov=True, weight_decay=0.01),
     "adam": lambda p: optim.Adam(p, lr=0.01),
     "adam with decay": lambda p: optim.Adam(p, lr=0.01, weight_decay=0.1),
 }
@@ -25,7 +25,7 @@ COSTS = {
     "bce": lambda: nn.BCEWithLogitsLoss("batchmean"),
     "mse": nn.MSELoss,
     "classes": nn.CrossEntropyLoss,
-    "rows": lambda: nn.CrossEntropyLoss("sum"),
+    "rows": lambda: nn.CrossEntropyLoss("batchmean"),
 }
 
 

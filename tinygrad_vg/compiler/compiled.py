@@ -9,6 +9,7 @@ import numpy as np
 from tinygrad_vg.compiler.arguments import Form, put_together
 from tinygrad_vg.compiler.backends import chosen
 from tinygrad_vg.compiler.guards import Guards
+from tinygrad_vg.compiler.over import joined, rows_of, stacked
 from tinygrad_vg.compiler.passes import simplified
 from tinygrad_vg.compiler.places import Argument, Returned
 from tinygrad_vg.compiler.plan import Plan, plan_of
@@ -34,6 +35,11 @@ class Compiled:
         self.programs: list[Program] = []
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        program, found = self.fitting(args, kwargs)
+        return self.traced(args, kwargs) if program is None else program.run(found)
+
+    def fitting(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Program | None, list[Any]]:
+        """The program that is right for these arguments, and the arrays in them; None if there is none."""
         for number, program in enumerate(self.programs):
             found: list[Any] = []
             if program.why_not(args, kwargs, found) is None:
@@ -41,8 +47,46 @@ class Compiled:
                     self.programs.insert(0, self.programs.pop(number))
                 if program.lowered is None:
                     program.lower(self.backend)
-                return program.run(found)
-        return self.traced(args, kwargs)
+                return program, found
+        return None, []
+
+    def over(self, batches: Any, *data: Any) -> Any:
+        """Run the step for each row of an array of indices, `step(*(array[row] for array in data))`, as one call.
+
+        Args:
+            batches: whole numbers (steps, batch), or (steps,) for steps of one sample without an axis for it.
+            data: arrays of one length. They stay where they are; each step takes its rows of each of them.
+
+        Returns:
+            What the step returns, each array with a first axis that counts the steps.
+
+        Raises:
+            TypeError, ValueError, IndexError: if indices and data do not go together.
+
+        Ctrl-C ends it between two steps; the parameters are then those of the last step.
+
+        >>> import numpy as np, tinygrad_vg as tg
+        >>> w = tg.nn.Parameter(np.zeros(2))
+        >>> sgd = tg.optim.SGD([w], lr=0.1)
+        >>> @tg.compile(backend="numpy")
+        ... def step(x):
+        ...     sgd.zero_grad()
+        ...     cost = np.sum(np.square(x - w)) / len(x)
+        ...     cost.backward()
+        ...     sgd.step()
+        ...     return cost
+        >>> step.over(np.array([[0, 1], [1, 2], [2, 0]]), np.ones((3, 2))).data.round(3)
+        array([2.   , 1.28 , 0.819])
+        """
+        rows, arrays = rows_of(batches, data)
+        results = []
+        for number, row in enumerate(rows):
+            args = tuple([array.take(row, axis=0) for array in arrays])
+            program, found = self.fitting(args, {})
+            if program is not None and (rest := program.over(rows[number:], arrays)) is not None:
+                return joined(results, rest)
+            results.append(self.traced(args, {}) if program is None else program.run(found))
+        return stacked(results)
 
     def traced(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run the function itself, and make a program of what it does."""

@@ -239,6 +239,48 @@ def elementary(kind: Any, exp: Any, log1p_of_unit: Any, tanh: Any) -> dict[str, 
     return functions | {"exp": exp, "tanh": tanh}
 
 
+
+@intrinsic  # type: ignore[untyped-decorator]
+def call(context: Any, function: Any, argument: Any) -> Any:
+    """Call the function at an address with one whole number."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(ir.VoidType(), [ir.IntType(64)])
+        builder.call(builder.inttoptr(args[0], kind.as_pointer()), [args[1]])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), code
+
+
+@register_jitable  # type: ignore[untyped-decorator]
+def copy(source: Any, target: Any, n: Any) -> None:
+    """Copy n bytes from one address to another."""
+    a, b = carray(pointer(source), n, np.uint8), carray(pointer(target), n, np.uint8)
+    for i in range(n):
+        b[i] = a[i]
+
+
+def steps(run: Any, table: Any, moves: Any, size: Any, batches: Any, rows: Any, begin: Any, end: Any) -> None:
+    """Call `run(table)` for each of some steps, with the rows of its batch copied in and its results copied out.
+
+    `moves` is the address of `size` rows (kind, source, target, bytes): of kind 0 the rows of data, whose indices are
+    at the address `batches`, to an argument; of kind 1 a result to its place among those of all steps.
+    """
+    table_of_moves = carray(pointer(moves), (size, 4), np.int64)
+    indices = carray(pointer(batches), end * rows, np.int64)
+    for step in range(begin, end):
+        for i in range(size):
+            kind, source, target, n = table_of_moves[i]
+            if kind == 0:
+                for row in range(rows):
+                    copy(source + indices[step * rows + row] * n, target + row * n, n)
+        call(run, table)
+        for i in range(size):
+            kind, source, target, n = table_of_moves[i]
+            if kind == 1:
+                copy(source, target + step * n, n)
+
+
 f64 = np.float64
 boolean = np.bool_
 globals().update({f"{name}_f32": f for name, f in elementary(f32, exp32, log1p_of_unit32, tanh32).items()})

@@ -85,10 +85,7 @@ class Program:
     def run(self, found: list[Any]) -> Any:
         """Run once, with these arrays as arguments."""
         assert self.lowered is not None
-        for place, buffer in self.owned:
-            if (array := place.get()) is not buffer:
-                np.copyto(buffer, array)
-                place.set(buffer)
+        self.settle()
         outputs = self.lowered.function(
             *[found[place.number] if isinstance(place, Argument) else place.get() for place in self.fetched]
         )
@@ -104,8 +101,35 @@ class Program:
         for tensor in self.dropped:
             tensor.grad = None
         self.numbers.count()
+        return self.filled(returned)
+
+    def settle(self) -> None:
+        """Make the arrays that the program writes into those of their places."""
+        for place, buffer in self.owned:
+            if (array := place.get()) is not buffer:
+                np.copyto(buffer, array)
+                place.set(buffer)
+
+    def filled(self, returned: list[Any]) -> Any:
+        """The result with these arrays and Tensors in it."""
         left = iter(returned)
         return put_together(self.result, lambda leaf: next(left))
+
+    def over(self, batches: Any, data: list[Any]) -> Any:
+        """The results of a step for each row of indices, in native code; None if the program cannot do that."""
+        machine = self.lowered.function if self.lowered is not None else None
+        wanted = [number for number, place, _ in self.carried if isinstance(place, Returned)]
+        if not getattr(machine, "runs_at_once", False) or len(wanted) < len(self.carried) or self.numbers.counts:
+            return None
+        self.settle()
+        given = [(data[p.number], True) if isinstance(p, Argument) else (p.get(), False) for p in self.fetched]
+        results: list[Any] = []
+        for _, results in machine.over(batches, given, wanted):  # type: ignore[union-attr]
+            pass  # here Python looks whether Ctrl-C was pressed
+        for tensor in self.dropped:
+            tensor.grad = None
+        places = [place for _, place, _ in self.carried]
+        return self.filled([Tensor(a) if p.is_tensor else a for p, a in zip(places, results, strict=True)])  # type: ignore[union-attr]
 
 
 def is_like(array: Any, value: Any) -> bool:

@@ -5,7 +5,11 @@ their order; the table holds the addresses of all arrays. What has no form here 
 `run` is then in several parts.
 """
 
+import ctypes
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -18,6 +22,7 @@ from tinygrad_vg.compiler.plan import Instruction, Plan, Value
 from tinygrad_vg.compiler.templates import expression, is_written
 from tinygrad_vg.engine.kernels import sum_of_rows
 
+PAUSE = 0.05  # seconds in native code, after which Python looks whether Ctrl-C was pressed
 KINDS = {"float32": "f32", "float64": "f64", "bool": "boolean", "int64": "i64", "int32": "i32"}
 
 
@@ -345,6 +350,47 @@ class Machine:
             return value
         return self.fixed[value] if value in self.fixed else self.view(value, given)
 
+    def over(self, batches: Any, given: list[tuple[Any, bool]], wanted: list[int]) -> Iterator[tuple[int, list[Any]]]:
+        """Run once for each row of indices; yield from time to time how many are done, with the results of all.
+
+        Args:
+            batches: int64 indices (steps, ...).
+            given: for each input that is not bound its array, or the data whose rows it is to hold and True.
+            wanted: the numbers of the outputs whose values are the results.
+        """
+        steps, rows = len(batches), int(np.prod(batches.shape[1:], dtype=np.int64))
+        moves, kept = [], [batches]
+        for value, place, (array, has_rows) in zip(self.dynamic, self.places, given, strict=True):
+            array = np.ascontiguousarray(array)
+            if has_rows:
+                buffer = np.empty(value.shape, value.dtype)
+                moves.append((0, array.ctypes.data, buffer.ctypes.data, array.nbytes // len(array)))
+                kept += [array, buffer]
+                array = buffer
+            kept.append(array)
+            self.table[place] = array.ctypes.data
+        results = []
+        for number in wanted:
+            source = self.fixed[self.plan.outputs[number]]
+            results.append(np.empty((steps, *source.shape), source.dtype))
+            moves.append((1, source.ctypes.data, results[-1].ctypes.data, source.nbytes))
+        table = np.array(moves, np.int64).reshape(-1, 4)
+        run, many = self.parts[0], many_steps()
+        address = ctypes.cast(run, ctypes.c_void_p).value
+        done, length = 0, 1
+        while done < steps:
+            begin = perf_counter()
+            end = min(steps, done + length)
+            many(address, self.address, table.ctypes.data, len(table), batches.ctypes.data, rows, done, end)
+            done = end
+            length = max(1, int(length * min(8.0, PAUSE / max(1e-6, perf_counter() - begin))))
+            yield done, results
+
+    @property
+    def runs_at_once(self) -> bool:
+        """Whether it is one native function, without calls of NumPy in between."""
+        return len(self.parts) == 1 and not isinstance(self.parts[0], Group)
+
     def called(self, group: Group, given: dict[Value, Any]) -> None:
         """Run a group that is a NumPy call."""
         for i in group.instructions:
@@ -374,3 +420,13 @@ def with_constants(plan: Plan) -> tuple[Plan, dict[Value, Any]]:
 
     new = tuple(replace(i, args=tuple(map(of, i.args))) for i in plan.instructions)
     return Plan(new, plan.outputs), arrays
+
+
+@cache
+def many_steps() -> Any:
+    """`native.steps` as a function that is called with numbers."""
+    from numba import cfunc, types
+
+    from tinygrad_vg.compiler import native
+
+    return cfunc(types.void(*[types.int64] * 8))(native.steps).ctypes
