@@ -16,8 +16,7 @@ class Lowered(NamedTuple):
     """A plan that can run.
 
     Attributes:
-        function: takes the arrays of the inputs that are not bound, and returns those of the outputs. The next run
-            writes into them again.
+        function: takes the arrays of the inputs, and returns those of the outputs. The next run writes into them again.
         source: its text.
         into: the outputs that it writes into the array of a bound input.
         bytes: the size of the memory for all values on the way.
@@ -48,12 +47,15 @@ def chosen(backend: str) -> str:
     return backend
 
 
-def lowered(backend: str, plan: Plan, bound: dict[Value, Any], changed: dict[Value, Value]) -> Lowered:
+def lowered(
+    backend: str, plan: Plan, inputs: list[Value], bound: dict[Value, Any], changed: dict[Value, Value]
+) -> Lowered:
     """A plan as a function that runs.
 
     Args:
         backend: "numpy" or "numba".
         plan: what it computes.
+        inputs: the inputs whose arrays are the arguments of the function, in their order.
         bound: the inputs whose arrays are the same in every run.
         changed: outputs that may be written into the array of a bound input, whose new value they are.
     """
@@ -61,9 +63,9 @@ def lowered(backend: str, plan: Plan, bound: dict[Value, Any], changed: dict[Val
     if backend == "numba":
         from tinygrad_vg.compiler.run_numba import Machine
 
-        machine = Machine(plan, bound, changed)
+        machine = Machine(plan, inputs, bound, changed)
         return Lowered(machine, machine.source, machine.into, machine.size)
     plan = simplified(expanded(plan, ELEMENTARY))
     into = in_place(plan, changed)
-    function, source, writer = run_numpy.program(plan, bound, into)
+    function, source, writer = run_numpy.program(plan, inputs, bound, into)
     return Lowered(function, source, into, writer.size)

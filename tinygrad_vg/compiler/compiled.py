@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from functools import partial
 from typing import Any, overload
 
 import numpy as np
@@ -15,6 +16,7 @@ from tinygrad_vg.compiler.places import Argument, Returned
 from tinygrad_vg.compiler.plan import Plan, plan_of
 from tinygrad_vg.compiler.program import Program
 from tinygrad_vg.compiler.returned import Outcome, outcome_of
+from tinygrad_vg.compiler.shown import Shown, is_looked_at
 from tinygrad_vg.compiler.trace import Trace
 from tinygrad_vg.engine import Tensor
 
@@ -102,9 +104,12 @@ class Compiled:
         except BaseException:
             trace.undo()
             raise
-        plan = simplified(plan_of(trace, [value for _, value in outcome.outputs]))
-        program = Program(plan, outcome, form, Guards(self.function, trace), trace)
+        shown = Shown(trace) if is_looked_at(trace) else None
+        wanted = [value for _, value in outcome.outputs] + (shown.wanted if shown is not None else [])
+        program = Program(simplified(plan_of(trace, wanted)), outcome, form, Guards(self.function, trace), trace, shown)
         self.programs = [program, *self.programs][:MOST]
+        if shown is not None:
+            show_trace(trace, shown)
         return carried_out(outcome)
 
     @property
@@ -133,6 +138,22 @@ def wrapper(trace: Trace, number: int, value: Any) -> Tensor:
     tensor._asks = is_tensor and value._asks
     trace.arguments[tensor] = is_tensor
     return tensor
+
+
+def show_trace(trace: Trace, shown: Shown) -> None:
+    """Show to hooks what a trace has computed; they find the parameters as they were before the step."""
+    new = {parameter: parameter._data for parameter in trace.moved}
+    for parameter in new:
+        parameter._data = trace.leaves[parameter]
+    try:
+        later = shown.wanted_later
+        ready = shown.wanted[: len(shown.wanted) - len(later)]
+        shown.show([np.array(tensor._data) for tensor in ready], [partial(np.array, tensor._data) for tensor in later])
+    except BaseException:
+        trace.undo()
+        raise
+    for parameter, array in new.items():
+        parameter._data = array
 
 
 def carried_out(outcome: Outcome) -> Any:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from operator import is_
 from typing import Any
 
+from tinygrad_vg.compiler.shown import signature_of
 from tinygrad_vg.compiler.trace import Trace
 from tinygrad_vg.engine.recording import changes
 from tinygrad_vg.nn import Module
@@ -42,6 +43,8 @@ class Guards:
                 Elements("the parameters of the optimizer", group["params"]) for group in optimizer.param_groups
             ]
         self.outside = [Outside(function)]
+        self.modules = tuple(trace.modules)
+        self.signature = signature_of(self.modules, self.leaves)
         self.count = changes.count
 
     def changed(self) -> str | None:
@@ -62,6 +65,8 @@ class Guards:
         for each in self.attributes:
             if each.changed():
                 return each.name
+        if signature_of(self.modules, self.leaves) != self.signature:
+            return "the hooks"
         self.count = changes.count
         return None
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from tinygrad_vg.compiler.plan import Instruction, Plan, Value
 from tinygrad_vg.engine import Operation
+from tinygrad_vg.engine.kernels import sum_of_outer
 
 IMPURE: set[Any] = set()  # functions that return something else in each call
 
@@ -94,6 +95,39 @@ def is_elementwise(i: Instruction) -> bool:
     """Whether each element of the output depends on one element of each argument."""
     function = i.operation.function
     return isinstance(function, np.ufunc) and function.signature is None and function.nout == 1
+
+
+# Operations of which the gradient of a weight consists, behind the δ of its layer.
+_PRODUCTS = {np.matmul, sum_of_outer, np.swapaxes, np.transpose, np.reshape}
+
+
+def recipe_of(plan: Plan, value: Any) -> tuple[list[Instruction], list[Any]]:
+    """The products, and views, of which a value is made, and what they are made of.
+
+    Whoever has these need not compute the value until somebody asks for it.
+    """
+    made = {i.out: i for i in plan.instructions}
+    needed: dict[Value, None] = {}
+    rest: dict[Value, None] = {}
+    unseen = [value]
+    while unseen:
+        now = unseen.pop()
+        i = made.get(now)
+        if i is None or i.operation.function not in _PRODUCTS:
+            rest[now] = None
+        elif now not in needed:
+            needed[now] = None
+            unseen += i.reads
+    return [i for i in plan.instructions if i.out in needed], [*rest]
+
+
+def followed(recipe: list[Instruction], value: Any, arrays: dict[Any, Any]) -> Any:
+    """The array of a value, by its recipe."""
+    arrays = dict(arrays)
+    for i in recipe:
+        args = [arrays[a] if isinstance(a, Value) else a for a in i.args]
+        arrays[i.out] = i.operation.kernel(*args, **i.kwargs)
+    return np.array(arrays[value])
 
 
 def descended(p: Any, kept: Any, lr: Any, a: Any, b: Any) -> Any:

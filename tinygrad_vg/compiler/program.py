@@ -1,6 +1,7 @@
 """A program: one trace of a step as a function that runs again, with all that must hold for it to be right."""
 
 import weakref
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,11 @@ import numpy as np
 from tinygrad_vg.compiler.arguments import Form, put_together
 from tinygrad_vg.compiler.backends import Lowered, lowered
 from tinygrad_vg.compiler.guards import Guards
+from tinygrad_vg.compiler.passes import followed, recipe_of, without_unused
 from tinygrad_vg.compiler.places import Argument, Gradient, Held, Inside, Numbers, Option, Returned, State
 from tinygrad_vg.compiler.plan import Plan, Value
 from tinygrad_vg.compiler.returned import Outcome, Place
+from tinygrad_vg.compiler.shown import Shown
 from tinygrad_vg.compiler.trace import Trace
 from tinygrad_vg.engine import Tensor
 
@@ -27,8 +30,11 @@ class Program:
         lowered: the function that runs; None before the first run.
     """
 
-    def __init__(self, plan: Plan, outcome: Outcome, form: Form, guards: Guards, trace: Trace) -> None:
-        self.plan = plan
+    def __init__(
+        self, plan: Plan, outcome: Outcome, form: Form, guards: Guards, trace: Trace, shown: Shown | None
+    ) -> None:
+        self.shown = shown
+        self.plan, self.recipes = put_off(plan, len(shown.wanted_later) if shown is not None else 0)
         self.places = [place for place, _ in outcome.outputs]
         self.form = form
         self.result = outcome.structure
@@ -69,16 +75,18 @@ class Program:
         held = {place.key: value for place, value in self.read}
         changed = {
             value: held[place.key]
-            for place, value in zip(self.places, self.plan.outputs, strict=True)
+            for place, value in zip(self.places, self.plan.outputs, strict=False)
             if isinstance(place, Held | State) and place.key in held and isinstance(value, Value)
         }
-        arrays = {old: owned(old.source) for old in changed.values()}
+        arrays = {old: self.buffer(old.source) for old in changed.values()}
         self.owned = [(old.source, array) for old, array in arrays.items()]  # type: ignore[misc]
+        self.last = [array for _, array in self.owned]
         self.read = [(place, value) for place, value in self.read if value not in arrays]
         bound = arrays | self.options
-        self.fetched = [value.source for value in self.plan.inputs if value not in bound]  # type: ignore[misc]
-        self.lowered = lowered(backend, self.plan, bound, changed)
-        for number, (place, value) in enumerate(zip(self.places, self.plan.outputs, strict=True)):
+        inputs = [value for value in self.plan.inputs if value not in bound]
+        self.fetched = [value.source for value in inputs]  # type: ignore[misc]
+        self.lowered = lowered(backend, self.plan, inputs, bound, changed)
+        for number, (place, value) in enumerate(zip(self.places, self.plan.outputs, strict=False)):
             if value not in self.lowered.into:
                 self.carried.append((number, place, arrays.get(changed.get(value))))  # type: ignore[arg-type]
 
@@ -89,6 +97,8 @@ class Program:
         outputs = self.lowered.function(
             *[found[place.number] if isinstance(place, Argument) else place.get() for place in self.fetched]
         )
+        if self.shown is not None:
+            self.show(self.shown, outputs)
         returned = []
         for number, place, buffer in self.carried:
             if isinstance(place, Returned):
@@ -105,10 +115,28 @@ class Program:
 
     def settle(self) -> None:
         """Make the arrays that the program writes into those of their places."""
-        for place, buffer in self.owned:
-            if (array := place.get()) is not buffer:
+        for number, (place, buffer) in enumerate(self.owned):
+            if (array := place.get()) is not self.last[number]:
                 np.copyto(buffer, array)
-                place.set(buffer)
+                if self.shown is None:
+                    place.set(buffer)
+                    self.last[number] = buffer
+
+    def show(self, shown: Shown, outputs: Any) -> None:
+        """Show to hooks what a run has computed, and then give the parameters new arrays: hooks may keep the old."""
+        self.last = [None] * len(self.owned)  # if a hook raises, the next run copies them anew
+        begin = len(self.places)
+        end = begin + len(shown.wanted) - len(shown.wanted_later)
+        values = dict(zip(self.plan.outputs[end:], outputs[end:], strict=True))
+        later = [partial(followed, recipe, value, values) for recipe, value in self.recipes]
+        shown.show([np.array(array) for array in outputs[begin:end]], later)
+        for number, (place, buffer) in enumerate(self.owned):
+            self.last[number] = np.array(buffer)
+            place.set(self.last[number])
+
+    def buffer(self, place: Held | State) -> Any:
+        """The array that the program writes into for a place."""
+        return np.array(place.get(), order="C") if self.shown is not None else owned(place)
 
     def filled(self, returned: list[Any]) -> Any:
         """The result with these arrays and Tensors in it."""
@@ -119,7 +147,7 @@ class Program:
         """The results of a step for each row of indices, in native code; None if the program cannot do that."""
         machine = self.lowered.function if self.lowered is not None else None
         wanted = [number for number, place, _ in self.carried if isinstance(place, Returned)]
-        if not getattr(machine, "runs_at_once", False) or len(wanted) < len(self.carried) or self.numbers.counts:
+        if self.shown or not getattr(machine, "runs_at_once", False) or len(wanted) < len(self.carried) or self.numbers.counts:
             return None
         self.settle()
         given = [(data[p.number], True) if isinstance(p, Argument) else (p.get(), False) for p in self.fetched]
@@ -130,6 +158,18 @@ class Program:
             tensor.grad = None
         places = [place for _, place, _ in self.carried]
         return self.filled([Tensor(a) if p.is_tensor else a for p, a in zip(places, results, strict=True)])  # type: ignore[union-attr]
+
+
+def put_off(plan: Plan, n: int) -> tuple[Plan, list[tuple[Any, Any]]]:
+    """The plan with what its last n outputs are made of in their place, and (recipe, value) of each of them."""
+    if not n:
+        return plan, []
+    recipes, values = [], list(plan.outputs[:-n])
+    for value in plan.outputs[-n:]:
+        recipe, rest = recipe_of(plan, value)
+        recipes.append((recipe, value))
+        values += rest
+    return without_unused(Plan(plan.instructions, tuple(values))), recipes
 
 
 def is_like(array: Any, value: Any) -> bool:

@@ -275,7 +275,9 @@ class Machine:
         into: the outputs that are written into the array of the input that they replace.
     """
 
-    def __init__(self, plan: Plan, bound: dict[Value, Any], changed: dict[Value, Value]) -> None:
+    def __init__(
+        self, plan: Plan, inputs: list[Value], bound: dict[Value, Any], changed: dict[Value, Value]
+    ) -> None:
         plan, constants = with_constants(plan)
         bound = bound | constants
         while True:
@@ -295,7 +297,7 @@ class Machine:
         arena = laid_out([life for life in lives_of(groups, self.found, text, outputs) if life.value not in bound])
         self.size = arena.size
         self.arrays: dict[Value, Any] = {**bound, **allocated(arena)}
-        self.dynamic = [value for value in plan.inputs if value not in bound]
+        self.dynamic = inputs
         self.source = text.text()
         self.parts, self.table = self.compiled(text)
         self.address = self.table.ctypes.data
@@ -311,7 +313,7 @@ class Machine:
 
         names: dict[str, Any] = {}
         exec(compile(self.source, "<plan>", "exec"), names)
-        for value in self.dynamic:
+        for value in self.dynamic:  # also one that is not used after all
             text.place(value)
         table = np.zeros(len(text.places) + 1, np.int64)
         for value, place in text.places.items():

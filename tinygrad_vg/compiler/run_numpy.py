@@ -36,11 +36,13 @@ def is_elementwise(i: Instruction) -> bool:
 class Writer:
     """Writes the source of a plan: lines, and the arrays and functions that its names stand for."""
 
-    def __init__(self, plan: Plan, bound: dict[Value, Any], into: dict[Value, Value]) -> None:
+    def __init__(
+        self, plan: Plan, inputs: list[Value], bound: dict[Value, Any], into: dict[Value, Value]
+    ) -> None:
         self.plan = plan
         self.lines: list[str] = []
         self.globals: dict[str, Any] = {}
-        self.names = {value: f"i{number}" for number, value in enumerate(plan.inputs)}
+        self.names = {value: f"i{number}" for number, value in enumerate(inputs)}
         self.arrays: dict[Value, Any] = {}  # of the values whose array is the same in every run
         self.size = 0
         for value, array in bound.items():
@@ -153,16 +155,19 @@ def _ones(n: int, dtype: Any) -> Any:
 FORMS |= {np.matmul: _matmul, np.sum: _sum, sum_of_rows: _sum_of_rows}
 
 
-def program(plan: Plan, bound: dict[Value, Any], into: dict[Value, Value]) -> tuple[Callable[..., Any], str, Writer]:
-    """A function of the inputs that are not bound, its source, and its writer.
+def program(
+    plan: Plan, inputs: list[Value], bound: dict[Value, Any], into: dict[Value, Value]
+) -> tuple[Callable[..., Any], str, Writer]:
+    """A function of the inputs, its source, and its writer.
 
     Args:
         plan: what it computes.
+        inputs: the inputs that are its arguments.
         bound: the inputs whose arrays are the same in every run.
         into: outputs that are written into the array of a bound input.
     """
-    writer = Writer(plan, bound, into)
-    arguments = ", ".join(writer.names[value] for value in plan.inputs if value not in bound)
+    writer = Writer(plan, inputs, bound, into)
+    arguments = ", ".join(writer.names[value] for value in inputs)
     results = "".join(f"{writer.name(value)}, " for value in plan.outputs)
     source = "\n    ".join([f"def run({arguments}):", *writer.lines, f"return ({results})"]) + "\n"
     exec(compile(source, "<plan>", "exec"), writer.globals)
