@@ -1,6 +1,5 @@
 """A compiled step does what the step itself does: the same losses, weights and states, for any network and optimizer."""
 
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -8,9 +7,9 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 import tinygrad_vg as tg
+from tests.compiler.backends import BACKENDS
 from tinygrad_vg import nn, optim
 
-BACKENDS = ["numpy", *(["numba"] if find_spec("numba") and find_spec("scipy") else [])]
 TOLERANCE = {np.float32: 1e-5, np.float64: 1e-12}
 ACTIVATIONS = [nn.Sigmoid, nn.Tanh, nn.ReLU, nn.Softplus, nn.Identity]
 OPTIMIZERS = {

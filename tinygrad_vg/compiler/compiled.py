@@ -1,6 +1,7 @@
 """`compile`: a step that is recorded once and then runs as one function."""
 
 import functools
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any, overload
@@ -35,6 +36,8 @@ class Compiled:
         self.function = function
         self.backend = chosen(backend)
         self.programs: list[Program] = []
+        self.reasons: dict[str, None] = {}  # why a further program was made
+        self.is_told = False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         program, found = self.fitting(args, kwargs)
@@ -44,7 +47,10 @@ class Compiled:
         """The program that is right for these arguments, and the arrays in them; None if there is none."""
         for number, program in enumerate(self.programs):
             found: list[Any] = []
-            if program.why_not(args, kwargs, found) is None:
+            why = program.why_not(args, kwargs, found)
+            if why is not None:
+                self.reasons[why] = None
+            else:
                 if number:
                     self.programs.insert(0, self.programs.pop(number))
                 if program.lowered is None:
@@ -107,6 +113,10 @@ class Compiled:
         shown = Shown(trace) if is_looked_at(trace) else None
         wanted = [value for _, value in outcome.outputs] + (shown.wanted if shown is not None else [])
         program = Program(simplified(plan_of(trace, wanted)), outcome, form, Guards(self.function, trace), trace, shown)
+        if len(self.programs) == MOST and not self.is_told:
+            self.is_told = True
+            warnings.warn(f"{self.__name__} has {MOST} programs, and each further one takes the place of the one not used "
+                          f"for longest; what was new: {'; '.join(self.reasons)}", RuntimeWarning, stacklevel=3)  # fmt: skip
         self.programs = [program, *self.programs][:MOST]
         if shown is not None:
             show_trace(trace, shown)

@@ -49,6 +49,8 @@ class Program:
         self.read: list[tuple[Inside, Value]] = [
             (v.source, v) for v in plan.inputs if isinstance(v.source, Held | Gradient | State)
         ]
+        held = {place.key for place, _ in self.read}
+        self.absent = [place for place in self.places if isinstance(place, State) and place.key not in held]
         self.owned: list[tuple[Held | State, Any]] = []
         self.fetched: list[Argument | Inside] = []  # where the arrays of a run come from
         self.carried: list[tuple[int, Place, Any]] = []  # (output, its place, the array to write it into)
@@ -65,6 +67,9 @@ class Program:
         for place, buffer in self.owned:
             if (array := place.get()) is not buffer and not is_like(array, buffer):
                 return place.name
+        for place in self.absent:
+            if place.get() is not None:
+                return f"the {place.name} of an optimizer"
         for place, value in self.read:
             if not is_like(place.get(), value):
                 return place.name

@@ -60,14 +60,15 @@ def outcome_of(trace: Trace, result: Any, arguments: list[Tensor]) -> Outcome:
                 counts.append((place, value))
     no_grads, dropped = [], []
     for tensor in trace.leaves:
-        first = trace.grads[tensor]
+        was_none = trace.grads[tensor] is None
+        is_zeroed = tensor in trace.zero or (was_none and trace.before.get(tensor) is not None)
         if isinstance(tensor.grad, Tensor):
-            if tensor in trace.moved and first is None and trace.before.get(tensor) is not None:
+            if tensor in trace.moved and is_zeroed:
                 dropped.append(tensor)
-                continue
-            outputs.append((Gradient(tensor), tensor.grad))
-            if first is None:
-                no_grads.append(tensor)
+            else:
+                outputs.append((Gradient(tensor), tensor.grad))
+        if was_none and not is_zeroed and trace.reached(tensor):
+            no_grads.append(tensor)
     for number, argument in enumerate(arguments):
         if argument.grad is not None:
             raise TraceError(f"backward() reaches argument {number} of a compiled step, which requires gradients: "

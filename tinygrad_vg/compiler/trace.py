@@ -59,6 +59,7 @@ class Trace:
         modules: the modules that were called.
         optimizers: the optimizers whose `step` was called.
         before: the `.grad` of tensors before the step, where it was known that the step uses them.
+        zero: the tensors whose `.grad` was set to None before the step first used them.
         arguments: the arguments, each with whether it was given as a Tensor.
         plain: the ids of the gradients that are arrays outside of a trace.
         groups: the groups, or parameters, whose numbers a step of an optimizer used, with these numbers.
@@ -78,6 +79,7 @@ class Trace:
         self.made: dict[int, Tensor] = {}
         self.options: dict[Any, Tensor] = {}
         self.before: dict[Tensor, Any] = {}
+        self.zero: set[Tensor] = set()
         self.arguments: dict[Tensor, bool] = {}
         self.plain: set[int] = set()
         self.groups: dict[Any, tuple[Option, dict[str, Any]]] = {}
@@ -125,6 +127,10 @@ class Trace:
             self.grads[tensor] = tensor.grad
             if isinstance(tensor.grad, np.ndarray):
                 self.sources[id(tensor.grad)] = Gradient(tensor)
+
+    def zeroed(self, parameters: Iterable[Tensor]) -> None:
+        """The `.grad` of these was set to None, whatever it was before."""
+        self.zero.update(p for p in parameters if p not in self.leaves)
 
     def called(self, module: Module, args: tuple[Any, ...], output: Any) -> None:
         """A module was called."""
@@ -189,6 +195,10 @@ class Trace:
         if key not in self.options or owner is not None:
             self.options[key] = self.input(Option(*key), np.array(value, dtype))
         return self.options[key]
+
+    def reached(self, tensor: Tensor) -> bool:
+        """Whether a backward has reached a tensor."""
+        return any(isinstance(event, Backward) and tensor in event.gradients for event in self.events)
 
     def refuse(self, what: str, instead: str = "") -> NoReturn:
         """Raise TraceError for something that would not be done again in the next run."""

@@ -222,6 +222,8 @@ class Module:
         """Set the `.grad` of every parameter to None."""
         for parameter in self.parameters():
             parameter.grad = None
+        if recording.trace is not None:
+            recording.trace.zeroed(self.parameters())
 
     def train(self, mode: bool = True) -> Self:
         """Set `training` on this module and all below it, and return this module."""

@@ -233,6 +233,8 @@ class Optimizer:
         for group in self.param_groups:
             for parameter in group["params"]:
                 parameter.grad = None
+        if recording.trace is not None:
+            recording.trace.zeroed(self._parameters())
 
 
 def array_of(g: Any, parameter: Parameter) -> Any:
