@@ -1,10 +1,10 @@
 """Guards: what must be as it was in the trace for a program to be right. They are compared before each run."""
 
-import types
 from collections.abc import Callable
 from operator import is_
 from typing import Any
 
+from tinygrad_vg.compiler.outside import Outside
 from tinygrad_vg.compiler.shown import signature_of
 from tinygrad_vg.compiler.trace import Trace
 from tinygrad_vg.engine.recording import changes
@@ -42,7 +42,7 @@ class Guards:
             self.containers += [
                 Elements("the parameters of the optimizer", group["params"]) for group in optimizer.param_groups
             ]
-        self.outside = [Outside(function)]
+        self.outside = Outside(function)
         self.modules = tuple(trace.modules)
         self.signature = signature_of(self.modules, self.leaves)
         self.count = changes.count
@@ -52,9 +52,8 @@ class Guards:
         for each in self.containers:
             if each.changed():
                 return each.name
-        for outside in self.outside:
-            if (name := outside.changed()) is not None:
-                return name
+        if (name := self.outside.changed()) is not None:
+            return name
         return None if changes.count == self.count else self.looked_closer()
 
     def looked_closer(self) -> str | None:
@@ -84,27 +83,3 @@ def containers_of(module: Module) -> list[Elements]:
             items = value.items() if isinstance(value, dict) else enumerate(value)
             unseen += [(f"{key}[{k!r}]", v) for k, v in items]
     return found
-
-
-class Outside:
-    """The objects that a function's own code takes from outside by their names: numbers, arrays, modules ..."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        code = getattr(function, "__code__", None)
-        self.cells = getattr(function, "__closure__", None) or ()
-        self.globals = getattr(function, "__globals__", {})
-        names = code.co_names if code is not None else ()
-        self.names = [name for name in names if not isinstance(self.globals.get(name, types), types.ModuleType)]
-        self.inside = [cell.cell_contents for cell in self.cells]
-        self.values = [self.globals[name] for name in self.names]
-        self.free = code.co_freevars if code is not None else ()
-
-    def changed(self) -> str | None:
-        """The name that stands for another object now; None if there is none."""
-        for name, cell, value in zip(self.free, self.cells, self.inside, strict=True):
-            if cell.cell_contents is not value:
-                return f"{name!r}, which the function takes from outside,"
-        for name, value in zip(self.names, self.values, strict=True):
-            if self.globals.get(name) is not value:
-                return f"{name!r}, which the function takes from outside,"
-        return None

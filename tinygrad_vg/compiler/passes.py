@@ -8,9 +8,6 @@ from tinygrad_vg.compiler.plan import Instruction, Plan, Value
 from tinygrad_vg.engine import Operation
 from tinygrad_vg.engine.kernels import sum_of_outer
 
-IMPURE: set[Any] = set()  # functions that return something else in each call
-
-
 def simplified(plan: Plan) -> Plan:
     """All passes that every backend uses, in their order."""
     for each in (folded, merged, without_unused):
@@ -24,7 +21,7 @@ def folded(plan: Plan) -> Plan:
     kept = []
     for i in plan.instructions:
         args = tuple(constants.get(a, a) if isinstance(a, Value) else a for a in i.args)
-        if any(isinstance(a, Value) for a in args) or i.operation.function in IMPURE:
+        if any(isinstance(a, Value) for a in args) or i.operation.kind == "random":
             kept.append(i)
         else:
             constants[i.out] = np.asarray(i.operation.kernel(*args, **i.kwargs))
@@ -39,7 +36,7 @@ def merged(plan: Plan) -> Plan:
     for i in plan.instructions:
         args = [same.get(a, a) if isinstance(a, Value) else a for a in i.args]
         key = (i.operation.name, *map(identity_of, args), *((n, identity_of(v)) for n, v in sorted(i.kwargs.items())))
-        if key in first and i.operation.function not in IMPURE:
+        if key in first and i.operation.kind != "random":
             same[i.out] = first[key]
         else:
             first[key] = i.out

@@ -84,7 +84,7 @@ def is_array_outside(tensor: Tensor, known: dict[int, bool]) -> bool:
         if id(now) not in known:
             node = now.node
             below = [given for given in node.inputs if isinstance(given, Tensor)] if node is not None else []
-            is_constant = node is not None and node.operation.kind == "constant"
+            is_constant = node is not None and node.operation.kind in ("constant", "random")
             if not is_constant and (waiting := [given for given in below if id(given) not in known]):
                 unseen += waiting
                 continue

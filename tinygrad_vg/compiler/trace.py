@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, NoReturn, cast
 import numpy as np
 
 import tinygrad_vg
+from tinygrad_vg.compiler.outside import outside
 from tinygrad_vg.compiler.places import Argument, Gradient, Held, Inside, Option, State
 from tinygrad_vg.engine import Node, Tensor, record_everything
 from tinygrad_vg.engine.graph import walk
@@ -86,7 +87,25 @@ class Trace:
         self.held: list[Any] = []  # so that no id is used twice
 
     def run(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Call the function once, and note what it does."""
+        """Call the function once, and note what it does.
+
+        Raises:
+            TraceError: if it does what no later run would do again.
+        """
+        generators = generators_in([*outside(function).values(), *args, *kwargs.values()])
+        before = states_of(generators)
+        result = self.called_once(function, args, kwargs)
+        for state, now, generator in zip(before, states_of(generators), ["np.random", *generators], strict=True):
+            drawn = [i for node, _ in self.nodes if node.operation.kind == "random" for i in node.values]
+            if state != now and not any(value is generator for value in drawn):
+                raise TraceError(
+                    f"the step has drawn random numbers from {generator}, and every run would have the same: draw them "
+                    "outside and pass them as an argument, or by tinygrad_vg.engine.random.uniform"
+                )
+        return result
+
+    def called_once(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The result of the function, called with all recording on."""
         with LOCK, ExitStack() as on:
             on.enter_context(record_everything())
             on.enter_context(Switch("note", self.note))
@@ -109,7 +128,16 @@ class Trace:
     def undo(self) -> None:
         """Give each tensor back what it had before the step, which has ended by an exception."""
         for tensor, array in self.leaves.items():
-            tensor._data, tensor.grad = array, self.before.get(tensor, self.grads[tensor])
+            tensor._data, tensor.grad = array, self.grads[tensor]
+        for tensor, gradient in self.before.items():
+            tensor.grad = gradient
+
+    def looked(self, operation: Any) -> None:
+        """A call gave Python a value that is no Tensor."""
+        if operation.function in _SHAPES_OF_DATA:
+            self.refuse(operation.name, "its shape depends on the values; write np.where for a choice")
+        if operation.function in _TEXTS:
+            self.refuse(operation.name)
 
     def note(self, node: Node) -> None:
         """A call was recorded."""
@@ -128,9 +156,12 @@ class Trace:
             if isinstance(tensor.grad, np.ndarray):
                 self.sources[id(tensor.grad)] = Gradient(tensor)
 
-    def zeroed(self, parameters: Iterable[Tensor]) -> None:
-        """The `.grad` of these was set to None, whatever it was before."""
-        self.zero.update(p for p in parameters if p not in self.leaves)
+    def zeroing(self, parameters: Iterable[Tensor]) -> None:
+        """The `.grad` of these is about to be set to None, whatever it is now."""
+        for parameter in parameters:
+            if parameter not in self.leaves:
+                self.zero.add(parameter)
+                self.before.setdefault(parameter, parameter.grad)
 
     def called(self, module: Module, args: tuple[Any, ...], output: Any) -> None:
         """A module was called."""
@@ -216,14 +247,33 @@ def is_number(value: Any) -> bool:
 
 # Calls whose output has a shape that depends on the values.
 _SHAPES_OF_DATA = {np.argwhere, np.flatnonzero, np.nonzero}
+_TEXTS = {np.array_repr, np.array_str, np.array2string, np.shares_memory, np.may_share_memory}
 
 
 def refuse_shapes_of_data(trace: Trace, node: Node) -> None:
     """Raise TraceError for a call whose output may have another shape in the next run."""
-    by_mask = node.operation.name == "getitem" and getattr(node.inputs[1], "dtype", None) == bool
+    by_mask = node.operation.name == "getitem" and getattr(node.values[1], "dtype", None) == bool
     if node.function in _SHAPES_OF_DATA or (by_mask and isinstance(node.inputs[1], Tensor)):
         what = "an index of booleans" if by_mask else node.operation.name
         trace.refuse(what, "its shape depends on the values; write np.where(mask, t, 0)")
+
+
+def states_of(generators: Iterable[Any]) -> list[str]:
+    """The states of generators of random numbers, and of NumPy's own."""
+    own = np.random.get_state()  # noqa: NPY002 - somebody may draw in the old way
+    return [repr((own[1].tobytes(), own[2])), *(repr(g.bit_generator.state) for g in generators)]
+
+
+def generators_in(values: Iterable[Any]) -> list[Any]:
+    """The generators of random numbers among some objects, and in the modules among them."""
+    found = []
+    for value in values:
+        if isinstance(value, np.random.Generator):
+            found.append(value)
+        elif isinstance(value, Module):
+            parts = [part for _, module in value.named_modules() for part in vars(module).values()]
+            found += [part for part in parts if isinstance(part, np.random.Generator)]
+    return found
 
 
 def users_line() -> str:

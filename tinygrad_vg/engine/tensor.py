@@ -61,7 +61,9 @@ def record(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
     if not found and rules:  # the Tensors are in a list
         raise TypeError(f"{operation.name} takes Tensors as arguments, not in a list; put them together by np.stack")
     output = operation.kernel(*values, **kwargs)
-    if not rules and not (operation.kind == "constant" and recording.everything):
+    if not rules and not (recording.everything and operation.kind in ("constant", "random")):
+        if recording.trace is not None:
+            recording.trace.looked(operation)
         return output
     output = output if isinstance(output, ndarray) else np.asarray(output)
     tensor = Tensor.__new__(Tensor)  # does what the constructor does, without its checks

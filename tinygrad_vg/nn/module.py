@@ -220,10 +220,10 @@ class Module:
 
     def zero_grad(self) -> None:
         """Set the `.grad` of every parameter to None."""
+        if recording.trace is not None:
+            recording.trace.zeroing(self.parameters())
         for parameter in self.parameters():
             parameter.grad = None
-        if recording.trace is not None:
-            recording.trace.zeroed(self.parameters())
 
     def train(self, mode: bool = True) -> Self:
         """Set `training` on this module and all below it, and return this module."""

@@ -230,11 +230,11 @@ class Optimizer:
 
     def zero_grad(self) -> None:
         """Set the `.grad` of every parameter to None."""
+        if recording.trace is not None:
+            recording.trace.zeroing(self._parameters())
         for group in self.param_groups:
             for parameter in group["params"]:
                 parameter.grad = None
-        if recording.trace is not None:
-            recording.trace.zeroed(self._parameters())
 
 
 def array_of(g: Any, parameter: Parameter) -> Any:
