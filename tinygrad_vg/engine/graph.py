@@ -299,16 +299,21 @@ def added(leaf: Vertex, g: Any) -> Any:
 
 
 def owned(gradients: Iterable[Gradient], given: Iterable[Gradient]) -> Iterator[Gradient]:
-    """Each gradient as an array of its own.
+    """Each gradient as an array of its own, or as a Tensor with an array of its own.
 
     Copies those that are views, and those that occur earlier among `gradients` or are one of the caller's, `given`.
     """
-    seen = {id(g): g for g in given}
+    seen = {id(array): array for array in map(_array_in, given)}
     for g in gradients:
-        if isinstance(g, np.ndarray):
-            if g.base is not None or id(g) in seen:
-                g = np.array(g)
-            seen[id(g)] = g
+        array = _array_in(g)
+        if isinstance(array, np.ndarray):
+            if array.base is not None or id(array) in seen:
+                g = np.array(g) if array is g else np.positive(g)  # of a Tensor, and recorded
+            seen[id(array := _array_in(g))] = array
         elif isinstance(g, np.generic):
             g = np.array(g)
         yield g
+
+
+def _array_in(g: Any) -> Any:
+    return g.data if isinstance(g, Recordable) else g
