@@ -43,15 +43,18 @@ def ratio(numerator: float, denominator: float) -> float:
 
 
 def larger_vjp(g: Any, y: Any, a: Any, b: Any) -> Any:
-    """∂max(a, b)/∂a · g: g where a is the larger, g/2 where the two are equal, so that neither is preferred."""
-    return np.where(a == b, 0.5 * g, np.where(y == a, g, 0))
+    """∂max(a, b)/∂a · g: g where a is the larger, g/2 where the two are equal, so that neither is preferred.
+
+    A NaN leaves both of them g, as in PyTorch: no gradient ends in a 0 that looks sound. (NaN ≠ NaN.)
+    """
+    return np.where(a == b, 0.5 * g, np.where(y != b, g, 0))
 
 
 def max_vjp(g: Any, y: Any, a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """g at the element that is the maximum; where several are equal to it, each has an equal share of g."""
     if not keepdims:
         g, y = unreduce(g, axis), unreduce(y, axis)
-    hit = (a == y).astype(g.dtype)
+    hit = np.logical_or(a == y, a != a).astype(g.dtype)  # or it is NaN, and y too
     return np.where(hit, g / np.sum(hit, axis=axis, keepdims=True), 0)
 
 
