@@ -251,6 +251,44 @@ assert before == {key: dict(vars(part)) for key, part in (("package", graphviz),
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.parametrize("name", ["dot", "graphviz-pure", "my-dot"])
+@pytest.mark.parametrize("how", ["piped", "rendered", "shown in Jupyter"])
+def test_the_ways_of_the_package_graphviz_wait_for_no_program_for_ever(digraph, name, how, tmp_path, monkeypatch):
+    program = executable(tmp_path / "bin" / name, "echo thinking >&2; sleep 1000")
+    if name == "my-dot":
+        monkeypatch.setattr(pictures.dot_command, "DOT_BINARY", program)
+    else:
+        monkeypatch.setattr(pictures, "find_engine", lambda: str(program))
+    if how == "shown in Jupyter":
+        monkeypatch.setattr(pictures.Picture.pipe, "__defaults__", (None, 0.2))
+    draw_it = {
+        "piped": lambda: digraph.pipe("svg", timeout=0.2),
+        "rendered": lambda: digraph.render(tmp_path / "own.gv", format="svg", timeout=0.2),
+        "shown in Jupyter": digraph._repr_mimebundle_,
+    }[how]
+    with pytest.raises(
+        RuntimeError, match=rf"{name} could not draw this graph within 0\.2 seconds, .* killed; .*think"
+    ):
+        draw_it()
+    assert not (tmp_path / "own.gv.svg").exists()
+
+
+def test_what_the_program_says_is_told_unless_nobody_wants_it(digraph, tmp_path, monkeypatch, capsys):
+    program = executable(tmp_path / "bin" / "dot", "echo complaint >&2; echo picture")
+    monkeypatch.setattr(pictures, "find_engine", lambda: str(program))
+    assert digraph.pipe("svg", quiet=True) == b"picture\n"
+    digraph.render(tmp_path / "own.gv", quiet=True)
+    assert capsys.readouterr().err == ""
+    assert digraph.pipe("svg", encoding="ascii") == "picture\n"
+    assert capsys.readouterr().err == "complaint\n"
+
+
+def test_a_chosen_program_that_is_missing_is_missing(digraph, tmp_path, monkeypatch):
+    monkeypatch.setattr(pictures.dot_command, "DOT_BINARY", tmp_path / "none")
+    with pytest.raises(graphviz.ExecutableNotFound):
+        digraph.pipe("svg")
+
+
 @pytest.fixture
 def only_pure(tmp_path, monkeypatch):
     """A graphviz-pure that tells its arguments in place of a picture, and no dot."""

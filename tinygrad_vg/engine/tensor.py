@@ -313,7 +313,7 @@ class Recorded(Plain):
         return (vertex, *node.inputs)
 
     def shown(self, g: Any) -> Any:
-        view = np.reshape(g, g.shape)  # recorded, as what a hook computes of it is
+        view = g.reshape(g.shape)  # recorded, as what a hook computes of it is
         view.data.setflags(write=False)
         return view
 

@@ -265,8 +265,8 @@ class Module:
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Pickle what lies `STRIDE` levels below before this module: pickle recurses, and has to go no deeper then."""
-        reduced, below = super().__reduce_ex__(protocol), levels_below(self, STRIDE)
-        if not below:
+        reduced: Any = super().__reduce_ex__(protocol)
+        if not (below := levels_below(self, STRIDE)):
             return reduced
         make, arguments, *rest = reduced
         return made, (make, arguments, below), *rest
