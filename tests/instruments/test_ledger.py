@@ -205,6 +205,29 @@ def test_split_notices_the_step_of_an_optimizer() -> None:
         ledger.split()
 
 
+@pytest.mark.parametrize("kind", ["heard", "told"])
+def test_split_notices_what_is_written_into_the_weights(kind: str) -> None:
+    """Also of a ledger that keeps them; not what was written before the pass."""
+    net = network([6, 5, 4, 3], nn.Sigmoid)
+    x, g = data(net)
+    net[4].weight.data *= 2
+    with Ledger(net) as ledger:
+        cost = np.sum(net(x) * g)
+        cost.backward()
+    if kind == "told":
+        ledger = Ledger.of(net, cost)
+    before = [astuple(one) for one in ledger.split()]
+    net[0].weight.data *= 2  # the first layer's are in no row
+    assert [astuple(one) for one in ledger.split()] == before
+    net[4].weight.data *= 2
+    with pytest.raises(RuntimeError, match="layer 3 has other weights"):
+        ledger.split()
+    if kind == "heard":
+        with ledger:
+            net(x).backward(g)
+        assert ledger.split()[1].spectral == pytest.approx(before[1][1] + math.log10(2), abs=1e-14)
+
+
 def test_split_of_a_recorded_cost_is_by_the_weights_of_its_graph() -> None:
     net = network([6, 5, 4, 3], nn.Sigmoid)
     x, g = data(net)

@@ -64,6 +64,19 @@ def owner_of(array: Any) -> int:
 writes = Writes()
 
 
+def was_written(array: Any, since: int) -> bool:
+    """Whether somebody has written into an array since the node of this order was recorded, as far as it was noticed.
+
+    >>> import tinygrad_vg as tg
+    >>> w = tg.Tensor([1.0, 2.0], requires_grad=True)
+    >>> y = w * w
+    >>> w.data *= 2
+    >>> was_written(w.data, y.node.order)
+    True
+    """
+    return writes.latest > since and writes.since(since, array)
+
+
 def checked() -> Switch:
     """Inside this context every array that is recorded gets a checksum, which a backward compares.
 
