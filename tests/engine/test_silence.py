@@ -170,9 +170,9 @@ def test_targets_of_which_no_shape_tells_the_axis_of_the_classes_are_refused(tar
 
 
 @pytest.mark.filterwarnings("ignore:Mean of empty slice", "ignore:invalid value", "ignore:Degrees of freedom")
-@pytest.mark.parametrize("function", [np.sum, np.mean, np.var, np.std], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("function", [np.sum, np.mean, np.var, np.std, np.prod], ids=lambda f: f.__name__)
 @pytest.mark.parametrize("shape", [(0,), (0, 3), (3, 0)], ids=str)
-@pytest.mark.parametrize("axis", [None, 0, -1])
+@pytest.mark.parametrize("axis", [None, 0, -1, ()], ids=str)
 def test_empty_arrays_have_empty_gradients(function, shape, axis):
     t = leaf(np.zeros(shape))
     y = function(t, axis=axis)

@@ -172,6 +172,16 @@ def test_float32_keeps_norms_that_its_squares_would_lose() -> None:
     assert column(single, "weights") + column(single, "activation") == pytest.approx(column(single, "total"), abs=1e-13)
 
 
+def test_a_cotangent_that_is_filled_again_changes_no_account() -> None:
+    net = network([6, 5, 4, 3], nn.Sigmoid)
+    x, g = data(net)
+    with Ledger(net) as ledger:
+        net(x).backward(g)
+    right = log10_norm(g)
+    g[:] = 0
+    assert ledger.log10_norm[-1] == right
+
+
 def test_split_against_bounds() -> None:
     net = network([6, 5, 4, 3], nn.Sigmoid)
     net = nn.Sequential(*list(net)[:3], nn.Tanh(), nn.LayerNorm(4), nn.Linear(4, 3, rng=0))

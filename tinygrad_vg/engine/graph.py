@@ -270,7 +270,9 @@ def fit(g: Any, value: Any) -> Any:
     if g.shape != value.shape:
         lead = g.ndim - value.ndim
         axes = tuple(range(lead)) + tuple(i + lead for i, n in enumerate(value.shape) if n == 1)
-        g = np.reshape(np.sum(g, axis=axes), value.shape) if lead >= 0 else g
+        if lead >= 0:
+            g = np.sum(g, axis=axes, keepdims=True)
+            g = np.reshape(g, g.shape[lead:])
         g = np.broadcast_to(g, value.shape)  # a rule may return a shape that broadcasts to the argument's
     return g if g.dtype == value.dtype else g.astype(value.dtype)
 

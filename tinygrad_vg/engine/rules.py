@@ -70,7 +70,8 @@ def prod_vjp(g: Any, y: Any, a: Any, axis: Any = None, *, keepdims: bool = False
     axes = axis if isinstance(axis, tuple) else (axis,)
     last = tuple(range(-len(axes), 0))
     moved = np.moveaxis(a, axes, last)
-    row = np.reshape(moved, (*np.shape(moved)[: np.ndim(a) - len(axes)], -1))
+    shape, kept = np.shape(moved), np.ndim(a) - len(axes)
+    row = np.reshape(moved, (*shape[:kept], math.prod(shape[kept:])))  # -1 cannot be told where another length is 0
     others = product_before(row) * np.flip(product_before(np.flip(row, -1)), -1)
     return g * np.moveaxis(np.reshape(others, np.shape(moved)), last, axes)
 
