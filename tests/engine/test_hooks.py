@@ -109,6 +109,17 @@ def test_what_a_hook_gets_in_a_recorded_walk_is_part_of_the_graph():
     assert tg.grad(kept[1], x)[0] == 180 * 32
 
 
+def test_gradients_of_extended_range_are_read_only_and_not_the_caller_s():
+    a, b, start = leaf([1.0, 2.0]), leaf([3.0, 4.0]), np.ones(2)
+    (a + b).backward(start, extended_range=True)
+    start[:] = 0
+    assert np.asarray(a.grad).tolist() == np.asarray(b.grad).tolist() == [1, 1]
+    for g in (a.grad, b.grad, ExtendedArray(start)):
+        with pytest.raises(ValueError, match="read-only"):
+            g.mantissa[:] = 0
+    assert start.flags.writeable
+
+
 @pytest.mark.parametrize("take", ["backward", "grad"])
 def test_recorded_gradients_share_no_array(take):
     """The rule of a sum hands one gradient to both sides."""

@@ -190,7 +190,7 @@ class Tensor(Arithmetic["Tensor"]):
             raise ValueError("backward cannot be recorded and have extended range at once; choose one")
         start = cotangent(self, gradient, create_graph)
         if extended_range:
-            totals = walk({self: ExtendedArray(start)}, EXTENDED)
+            totals = walk({self: ExtendedArray(np.array(start))}, EXTENDED)  # whose else it may be
         else:
             totals = walk({self: start}, RECORDED if create_graph else PLAIN)
         with ACCUMULATING:
