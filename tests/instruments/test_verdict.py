@@ -194,7 +194,9 @@ def test_one_dead_member_is_not_the_ensemble_and_most_of_them_are():
     assert not {"dead", "no gradient"} & {*states[:3]}  # half of the members are not most
 
 
-def test_most_members_must_be_silent_again_and_again():
+@pytest.mark.parametrize("first", [1, MEMBERS // 2])
+def test_most_members_must_be_silent_again_and_again(first):
+    """Half of them are not most."""
     nets = Net(nn.ReLU, 1.4, 0.2, 5, 10).build()
 
     def silence(members):
@@ -202,11 +204,11 @@ def test_most_members_must_be_silent_again_and_again():
         bias[:members] = -1e3
         nets[4].bias.data = bias
 
-    silence(1)
+    silence(first)
     ledger = heard(nets, samples(10), 1, lambda: silence(MEMBERS))
     with ledger:
         np.sum(nets(samples(10))).backward()
-        assert ledger.silent.tolist() == [2, 1, 1, 1, 1, 1, 1, 1]
+        assert ledger.silent.tolist() == [2] * first + [1] * (MEMBERS - first)
         assert diagnose(ledger).state == "no gradient"
         np.sum(nets(samples(10))).backward()
         assert diagnose(ledger).state == "dead"
@@ -387,6 +389,15 @@ def test_no_direction_where_members_differ():
     assert diagnosis.interval[0] < 0 < diagnosis.interval[1]
     assert diagnosis.total < -1
     assert (diagnosis.state, diagnosis.cause) == ("unsure", None)
+
+
+def test_the_span_of_an_ensemble_is_that_of_its_median_way_from_the_last_layer():
+    """Measured from the first layer it would be another: each member has a total of its own."""
+    levels = np.random.default_rng(2).normal(size=(6, 9)).cumsum(axis=0)
+    diagnosis = diagnose(History(np.arange(1), tuple(range(1, 7)), tuple("abcdef"), levels[None]))
+    down, up = (np.median(levels - levels[end], axis=1) for end in (-1, 0))
+    assert diagnosis.span == pytest.approx(np.ptp(down))
+    assert abs(np.ptp(up) - np.ptp(down)) > 0.1
 
 
 def test_not_computed():
