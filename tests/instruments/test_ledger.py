@@ -15,6 +15,7 @@ import pytest
 import tinygrad_vg as tg
 from tinygrad_vg import nn, optim
 from tinygrad_vg.instruments import Ledger, log10_norm
+from tinygrad_vg.instruments.accounts import cause_of
 
 SLOPES = {
     nn.Sigmoid: lambda z: 1 / (2 + np.exp(z) + np.exp(-z)),
@@ -180,6 +181,24 @@ def test_a_cotangent_that_is_filled_again_changes_no_account() -> None:
     right = log10_norm(g)
     g[:] = 0
     assert ledger.log10_norm[-1] == right
+
+
+@pytest.mark.parametrize(
+    ("norms", "cause"),
+    [
+        ([-math.inf, -37.94, -30.0], "underflow"),
+        ([-math.inf, -math.inf, -37.94], "underflow"),
+        ([-math.inf, -37.92, -30.0], "dead"),
+        ([-math.inf, -math.inf, -math.inf], "dead"),
+        ([-45.0, -44.0, -30.0], None),
+        ([-45.0, math.nan, -30.0], "not finite"),
+        ([-45.0, -44.0, math.nan], None),  # above the step
+        ([math.inf, -44.0, -30.0], "not finite"),
+    ],
+)
+def test_a_gradient_that_has_come_to_nothing_says_why(norms: list[float], cause: str | None) -> None:
+    """The smallest normal number of float32 is at −37.93."""
+    assert cause_of(norms, 1, math.log10(np.finfo(np.float32).tiny)) == cause
 
 
 def test_split_against_bounds() -> None:

@@ -7,7 +7,7 @@ import copy
 import math
 import pickle
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -165,6 +165,16 @@ def dead():
     net = Net(nn.ReLU, 1.4, 0.0, 5, 10).build()
     net[4].bias.data = np.full_like(net[4].bias.data, -1e3)
     return net
+
+
+@pytest.mark.parametrize(("count", "words"), [(2, "; the slopes of"), (3, "; the saturated slopes of")])
+def test_slopes_are_called_saturated_where_those_of_most_layers_are(count, words):
+    diagnosis = diagnose(heard(nn.mlp([30] * 6, rng=0), samples(30)))
+    assert (diagnosis.cause, len(diagnosis.layers)) == ("activation", 4)
+    layers = [
+        replace(layer, state="saturated" if i < count else "shrinking") for i, layer in enumerate(diagnosis.layers)
+    ]
+    assert f"{words} Sigmoid (σ′)" in str(replace(diagnosis, layers=tuple(layers)))
 
 
 def test_dead_needs_more_than_one_backward_and_names_the_layer():
