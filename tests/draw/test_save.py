@@ -194,6 +194,14 @@ def test_a_program_that_does_not_end_is_ended(digraph, how, tmp_path, monkeypatc
     assert os.listdir(tmp_path / "out") == []
 
 
+def test_all_that_a_program_says_is_waited_for(digraph, tmp_path, monkeypatch):
+    """Also what a child of it says after its end."""
+    program = executable(tmp_path / "bin" / "dot", "(sleep 0.2; echo too late >&2) >&- & exit 3")
+    monkeypatch.setattr(SAVE, "find_engine", lambda: str(program))
+    with pytest.raises(RuntimeError, match="dot could not draw this graph: too late"):
+        draw.save(digraph, tmp_path / "picture.svg")
+
+
 # Which program.
 
 
