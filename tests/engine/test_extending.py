@@ -101,6 +101,9 @@ def test_a_rule_may_return_what_broadcasts_to_the_argument():
         (gradient,) = tg.grad(function(a), a, np.arange(float(size)).reshape(() if size == 1 else 3) + 2)
         assert gradient.shape == (2, 3)
         assert (gradient == np.arange(size) + 2).all()
+    fit = tg.engine.graph.fit
+    for g, shape, value in (((5, 1, 3), (2, 3), 5), ((1, 3), (2, 3), 1), ((4, 2, 1), (1, 3), 8), ((2, 1), (1, 0), 2)):
+        assert np.array_equal(fit(np.ones(g), np.zeros(shape)), np.full(shape, value))
 
 
 def test_a_rule_is_any_callable():

@@ -271,8 +271,9 @@ def fit(g: Any, value: Any) -> Any:
         lead = g.ndim - value.ndim
         axes = tuple(range(lead)) + tuple(i + lead for i, n in enumerate(value.shape) if n == 1)
         if lead >= 0:
-            g = np.sum(g, axis=axes, keepdims=True)
-            g = np.reshape(g, g.shape[lead:])
+            lengths, g = g.shape[lead:], np.sum(g, axis=axes)
+            kept = (1 if n == 1 else length for n, length in zip(value.shape, lengths, strict=True))
+            g = np.reshape(g, value.shape if g.size == value.size else tuple(kept))
         g = np.broadcast_to(g, value.shape)  # a rule may return a shape that broadcasts to the argument's
     return g if g.dtype == value.dtype else g.astype(value.dtype)
 
