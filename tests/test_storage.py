@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import tinygrad_vg as tg
-from tinygrad_vg import nn
+from tinygrad_vg import nn, storage
 
 ARRAYS: dict[str, Any] = {
     "float64": np.linspace(0, 1, 7),
@@ -216,6 +216,19 @@ def test_members_that_are_no_arrays_or_come_twice_are_refused(tmp_path: Path) ->
             archive.writestr(name, content)
         with pytest.raises(ValueError, match=words):
             tg.load(tmp_path / "b.npz")
+
+
+@pytest.mark.parametrize(("entries", "counted"), [(0, 0), (3, 3), (0xFFFE, 0xFFFE), (0xFFFF, 0xFFFF), (70_000, 0xFFFF)])
+def test_an_archive_has_as_many_entries_as_its_last_record_counts(entries: int, counted: int) -> None:
+    """Which has two bytes for it, and 65,535 for more."""
+    members = [zipfile.ZipInfo(f"{i}.npy") for i in range(entries)]
+    for count, is_right in ((counted, True), (counted - 1 if counted else 1, False)):
+        record = io.BytesIO(b"PK\5\6" + bytes(6) + count.to_bytes(2, "little") + bytes(10))
+        if is_right:
+            storage.check_members(members, record)
+        else:
+            with pytest.raises(ValueError, match=f"its directory has {entries} entries"):
+                storage.check_members(members, record)
 
 
 @pytest.mark.parametrize("write", [np.savez, np.savez_compressed], ids=["plain", "compressed"])

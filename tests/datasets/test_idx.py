@@ -267,3 +267,19 @@ def test_what_unpacks_to_more_than_allowed_is_refused_by_its_header(tmp_path: Pa
                 datasets.load_idx(path, max_bytes=99)
         else:  # as large as it is
             assert len(datasets.load_idx(path, max_bytes=99)) in (1, 100)
+
+
+@pytest.mark.parametrize("suffix", PACKERS)
+def test_a_file_is_read_to_its_end_also_where_a_piece_ends_with_the_array(
+    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There are the checksums, and the bytes that are too many."""
+    monkeypatch.setattr("tinygrad_vg.datasets.idx._CHUNK_BYTES", COUNT.nbytes)
+    path, pack = tmp_path / f"count{suffix}", PACKERS[suffix]
+    path.write_bytes(pack(idx_bytes(COUNT)))
+    assert np.array_equal(load(path), COUNT)
+    assert "too long" in message(path, pack(idx_bytes(COUNT) + b"x"))
+    if suffix:
+        damaged = bytearray(pack(idx_bytes(COUNT)))
+        damaged[-8 if suffix == ".gz" else -20] ^= 1
+        assert "truncated or corrupt" in message(path, bytes(damaged))

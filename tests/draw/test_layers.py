@@ -67,6 +67,26 @@ def test_a_cost_and_a_ledger_give_one_picture(kind):
             assert picture == pictures[0]
 
 
+def test_each_share_of_an_edge_is_of_the_module_that_it_names():
+    between = [nn.Linear(5, 5, rng=0), nn.Sigmoid(), nn.LayerNorm(5)]
+    net = nn.Sequential(*between, nn.Linear(5, 5, rng=1))
+    cost, ledger = trained_once(net)
+    (row,) = ledger
+    of = {part.label: style.decades(part.decades) for part in row.parts}
+    assert of["Sigmoid"] != of["LayerNorm"]
+    (edge,) = [edge for edge in read(draw.layers(net, cost)).edges if edge.tail == "layer 1" and edge.head == "layer 2"]
+    assert edge.lines[1] == f"σ′ {of['Sigmoid']}, LayerNorm {of['LayerNorm']}, W {style.decades(row.weights)}"
+
+
+def test_the_edge_of_a_folded_node_has_the_colour_of_a_step():
+    net = network([30] * 5, nn.Sigmoid)
+    cost, ledger = trained_once(net)
+    (edge,) = [edge for edge in read(draw.layers(net, cost)).edges if edge.tail == "layer 1"]
+    mean = np.mean([row.total for row in ledger])
+    assert edge.colour == style.fill(mean) != style.fill(3 * mean)
+    assert edge.attributes["penwidth"] == style.line(mean)["penwidth"]
+
+
 def test_a_folded_node_tells_of_all_its_layers():
     net = network([30] * 5, nn.Sigmoid)
     cost, ledger = trained_once(net)

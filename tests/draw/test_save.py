@@ -194,6 +194,14 @@ def test_a_program_that_does_not_end_is_ended(digraph, how, tmp_path, monkeypatc
     assert os.listdir(tmp_path / "out") == []
 
 
+def test_all_that_a_program_says_is_waited_for(digraph, tmp_path, monkeypatch):
+    """Also what a child of it says after its end."""
+    program = executable(tmp_path / "bin" / "dot", "(sleep 0.2; echo too late >&2) >&- & exit 3")
+    monkeypatch.setattr(SAVE, "find_engine", lambda: str(program))
+    with pytest.raises(RuntimeError, match="dot could not draw this graph: too late"):
+        draw.save(digraph, tmp_path / "picture.svg")
+
+
 # Which program.
 
 
@@ -249,6 +257,44 @@ assert before == {key: dict(vars(part)) for key, part in (("package", graphviz),
     environment = {**os.environ, "PATH": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
     result = subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("name", ["dot", "graphviz-pure", "my-dot"])
+@pytest.mark.parametrize("how", ["piped", "rendered", "shown in Jupyter"])
+def test_the_ways_of_the_package_graphviz_wait_for_no_program_for_ever(digraph, name, how, tmp_path, monkeypatch):
+    program = executable(tmp_path / "bin" / name, "echo thinking >&2; sleep 1000")
+    if name == "my-dot":
+        monkeypatch.setattr(pictures.dot_command, "DOT_BINARY", program)
+    else:
+        monkeypatch.setattr(pictures, "find_engine", lambda: str(program))
+    if how == "shown in Jupyter":
+        monkeypatch.setattr(pictures.Picture.pipe, "__defaults__", (None, 0.2))
+    draw_it = {
+        "piped": lambda: digraph.pipe("svg", timeout=0.2),
+        "rendered": lambda: digraph.render(tmp_path / "own.gv", format="svg", timeout=0.2),
+        "shown in Jupyter": digraph._repr_mimebundle_,
+    }[how]
+    with pytest.raises(
+        RuntimeError, match=rf"{name} could not draw this graph within 0\.2 seconds, .* killed; .*think"
+    ):
+        draw_it()
+    assert not (tmp_path / "own.gv.svg").exists()
+
+
+def test_what_the_program_says_is_told_unless_nobody_wants_it(digraph, tmp_path, monkeypatch, capsys):
+    program = executable(tmp_path / "bin" / "dot", "echo complaint >&2; echo picture")
+    monkeypatch.setattr(pictures, "find_engine", lambda: str(program))
+    assert digraph.pipe("svg", quiet=True) == b"picture\n"
+    digraph.render(tmp_path / "own.gv", quiet=True)
+    assert capsys.readouterr().err == ""
+    assert digraph.pipe("svg", encoding="ascii") == "picture\n"
+    assert capsys.readouterr().err == "complaint\n"
+
+
+def test_a_chosen_program_that_is_missing_is_missing(digraph, tmp_path, monkeypatch):
+    monkeypatch.setattr(pictures.dot_command, "DOT_BINARY", tmp_path / "none")
+    with pytest.raises(graphviz.ExecutableNotFound):
+        digraph.pipe("svg")
 
 
 @pytest.fixture

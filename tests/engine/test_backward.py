@@ -53,6 +53,7 @@ def test_2_to_the_60_paths():
         y = y + y
     y.backward()
     assert x.grad == 2.0**60
+    assert tg.grad(y, x)[0] == 2.0**60  # which first looks for the part of the graph between the two
 
 
 def test_two_backwards_add_exactly():

@@ -139,6 +139,12 @@ def test_backwards_of_both_kinds_add():
     assert np.array_equal(np.asarray(x.grad), [6.0, 12.0])
 
 
+def test_a_wider_type_gets_what_the_own_type_has_no_room_for():
+    x = ExtendedArray(np.ones(1, np.float32), -200)
+    assert np.asarray(x, np.float64) == 2.0**-200
+    assert np.asarray(x) == 0
+
+
 def test_a_true_infinity_stays_one():
     x = tg.Tensor(0.0, requires_grad=True)
     with np.errstate(divide="ignore"):

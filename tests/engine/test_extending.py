@@ -87,6 +87,25 @@ def test_an_argument_without_a_rule_is_a_constant():
     assert not scaled(tg.Tensor([2.0]), b).requires_grad
 
 
+def test_a_rule_may_return_what_broadcasts_to_the_argument():
+    @tg.differentiable(lambda g, y, a: g)
+    def total(a):
+        return np.sum(a)
+
+    @tg.differentiable(lambda g, y, a: np.expand_dims(g, 0))
+    def of_columns(a):
+        return np.sum(a, axis=0)
+
+    a = tg.Tensor(np.ones((2, 3)), requires_grad=True)
+    for function, size in ((total, 1), (of_columns, 3)):
+        (gradient,) = tg.grad(function(a), a, np.arange(float(size)).reshape(() if size == 1 else 3) + 2)
+        assert gradient.shape == (2, 3)
+        assert (gradient == np.arange(size) + 2).all()
+    fit = tg.engine.graph.fit
+    for g, shape, value in (((5, 1, 3), (2, 3), 5), ((1, 3), (2, 3), 1), ((4, 2, 1), (1, 3), 8), ((2, 1), (1, 0), 2)):
+        assert np.array_equal(fit(np.ones(g), np.zeros(shape)), np.full(shape, value))
+
+
 def test_a_rule_is_any_callable():
     @tg.differentiable(functools.partial(lambda factor, g, y, a: factor * g, 2))
     def twice(a):

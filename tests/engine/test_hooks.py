@@ -75,25 +75,62 @@ def test_the_identity_loses_nothing_in_extended_range():
     assert tg.instruments.log10_norm(x.grad) == pytest.approx(-600)
 
 
-def test_what_a_hook_gets_cannot_be_written_to():
+@every_mode
+def test_what_a_hook_gets_cannot_be_written_to(mode):
     """Both branches get the same array: one hook could spoil the other's."""
     a, b = leaf([1.0]), leaf([2.0])
-    a.register_hook(lambda g: np.multiply(g, 0, out=g))
+    a.register_hook(lambda g: (g.mantissa if isinstance(g, ExtendedArray) else array_of(g)).fill(0))
     with pytest.raises(ValueError, match="read-only"):
-        np.sum(a + b).backward()
+        np.sum(a + b).backward(**mode)
     assert a.grad is b.grad is None
 
 
-@pytest.mark.parametrize("mode", [{}, {"extended_range": True}], ids=["plain", "extended"])
+@every_mode
 def test_what_a_hook_has_kept_is_not_the_gradient(mode):
     a, kept = leaf([1.0, 2.0]), []
     a.register_hook(kept.append)
     np.sum(3 * a).backward(**mode)
-    if mode:
+    if "extended_range" in mode:
         assert not a.grad.mantissa.flags.writeable
     else:
-        a.grad *= 0
-    assert np.asarray(kept[0]).tolist() == [3, 3]
+        array_of(a.grad)[:] = 0
+    assert array_of(kept[0]).tolist() == [3, 3]
+
+
+def test_what_a_hook_gets_in_a_recorded_walk_is_part_of_the_graph():
+    """∂/∂x of what it computes, and ∂/∂(what it got) of the gradients further down."""
+    x, kept = leaf(2.0), []
+    y = x**3
+    with y.register_hook(lambda g: kept.append(g) or 5 * g * x), x.register_hook(kept.append):
+        (y * y).backward(create_graph=True)  # g = 2 y = 2 x³; x.grad = 5 g x · 3 x² = 30 x⁶
+    assert (kept[0].item(), x.grad.item()) == (16, 30 * 64)
+    assert tg.grad(x.grad, x)[0] == 180 * 32
+    assert tg.grad(x.grad, kept[0])[0] == 15 * 8
+    assert tg.grad(kept[1], x)[0] == 180 * 32
+
+
+def test_gradients_of_extended_range_are_read_only_and_not_the_caller_s():
+    a, b, start = leaf([1.0, 2.0]), leaf([3.0, 4.0]), np.ones(2)
+    (a + b).backward(start, extended_range=True)
+    start[:] = 0
+    assert np.asarray(a.grad).tolist() == np.asarray(b.grad).tolist() == [1, 1]
+    for g in (a.grad, b.grad, ExtendedArray(start)):
+        with pytest.raises(ValueError, match="read-only"):
+            g.mantissa[:] = 0
+    assert start.flags.writeable
+
+
+@pytest.mark.parametrize("take", ["backward", "grad"])
+def test_recorded_gradients_share_no_array(take):
+    """The rule of a sum hands one gradient to both sides."""
+    a, b, start = leaf([1.0, 2.0]), leaf([3.0, 4.0]), tg.Tensor([1.0, 1.0])
+    if take == "grad":
+        ours = tg.grad(a + b, [a, b], start, create_graph=True)
+    else:
+        (a + b).backward(start, create_graph=True)
+        ours = a.grad, b.grad
+    ours[0].data[:] = 7
+    assert ours[1].data.tolist() == start.data.tolist() == [1, 1]
 
 
 @every_mode

@@ -328,3 +328,14 @@ def test_the_youngest_is_visited_first() -> None:
         # ∂C/∂t of each by forward mode, which knows no order.
         for tensor in tensors[1::7]:
             assert totals[tensor] == pytest.approx(float(tg.jvp(cost, tensor, np.asarray(1.0))[0]), rel=1e-12)
+
+
+def test_several_starts_are_visited_in_that_order_too() -> None:
+    """Of an output and one that was computed from it."""
+    x, visits = leaf(2.0), []
+    y = x * x
+    y.register_hook(lambda g: visits.append(float(g)))
+    z = 3 * y
+    assert tg.grad([y, z], x)[0] == 16
+    assert tg.grad([z, y], x)[0] == 16
+    assert visits == [4, 4]

@@ -64,6 +64,28 @@ def test_an_exponent_may_be_a_list():
     np.testing.assert_allclose(tg.grad([2.0, 3.0] ** t, t, np.ones(2))[0], np.log([2, 3]) * [4, 27])
 
 
+# NaN. The slopes are those of PyTorch, but of np.fmax at a tie, which is ours, and at two NaN.
+
+NAN = math.nan
+SLOPES_AT_NAN = {
+    "relu": (ops.relu, [[NAN, 1, -1, 0]], [[1, 1, 0, 0]]),
+    "max": (lambda t: np.max(t, axis=-1), [[[NAN, 1, 2], [1, 2, 2]]], [[[1, 0, 0], [0, 0.5, 0.5]]]),
+    "min": (np.min, [[NAN, 1, 2]], [[1, 0, 0]]),
+    "maximum": (np.maximum, [[NAN, 1, NAN, 2, 3], [1, NAN, NAN, 2, 4]], [[1, 1, 1, 0.5, 0], [1, 1, 1, 0.5, 1]]),
+    "minimum": (np.minimum, [[NAN, 1, NAN, 2, 3], [1, NAN, NAN, 2, 4]], [[1, 1, 1, 0.5, 1], [1, 1, 1, 0.5, 0]]),
+    "fmax": (np.fmax, [[NAN, 1, 3], [1, NAN, 4]], [[0, 1, 0], [1, 0, 1]]),
+    "fmin": (np.fmin, [[NAN, 1, 3], [1, NAN, 4]], [[0, 1, 1], [1, 0, 0]]),
+    "clip": (lambda t: np.clip(t, -1, 1), [[NAN, 0.5, 3]], [[0, 1, 0]]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("function", "at", "slopes"), SLOPES_AT_NAN.values(), ids=SLOPES_AT_NAN)
+def test_the_gradient_of_a_nan_is_no_zero_that_looks_sound(function, at, slopes):
+    tensors = [leaf(numbers) for numbers in at]
+    np.sum(function(*tensors)).backward()
+    assert [t.grad.tolist() for t in tensors] == slopes
+
+
 # Matrices and masks.
 
 NOT_PLAIN = {
@@ -148,9 +170,9 @@ def test_targets_of_which_no_shape_tells_the_axis_of_the_classes_are_refused(tar
 
 
 @pytest.mark.filterwarnings("ignore:Mean of empty slice", "ignore:invalid value", "ignore:Degrees of freedom")
-@pytest.mark.parametrize("function", [np.sum, np.mean, np.var, np.std], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("function", [np.sum, np.mean, np.var, np.std, np.prod], ids=lambda f: f.__name__)
 @pytest.mark.parametrize("shape", [(0,), (0, 3), (3, 0)], ids=str)
-@pytest.mark.parametrize("axis", [None, 0, -1])
+@pytest.mark.parametrize("axis", [None, 0, -1, ()], ids=str)
 def test_empty_arrays_have_empty_gradients(function, shape, axis):
     t = leaf(np.zeros(shape))
     y = function(t, axis=axis)

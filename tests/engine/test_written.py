@@ -1,5 +1,6 @@
 """What is written into arrays between forward and backward: noticed, or the right gradient."""
 
+import functools
 import gc
 import pickle
 
@@ -88,6 +89,30 @@ def test_what_no_rule_reads_may_be_written_into(function):
     assert np.array_equal(w.grad, 2 * right)
 
 
+class Rules:
+    def of_method(self, g, y, a, b):
+        return g * b
+
+
+RULES = {
+    "a function": lambda g, y, a, b: g * b,
+    "a method": Rules().of_method,
+    "a partial function": functools.partial(lambda factor, g, y, a, b: factor * g * b, 1),
+    "any arguments": lambda g, y, *args: g * args[1],
+    "a function inside": lambda g, y, a, b: (lambda: g * b)(),
+}
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+def test_what_a_rule_of_any_kind_reads_may_not_be_written_into(rule):
+    product = tg.differentiable(rule, None)(lambda a, b: a * b)
+    w, u = leaf(1.0), leaf(3.0)
+    y = product(w, u)
+    u.data *= 2
+    with pytest.raises(RuntimeError, match="argument of <lambda>, was written into"):
+        y.backward([1.0])
+
+
 def test_rows_of_one_array_are_written_into_alone():
     rows = np.ones((2, 3))
     w, u = tg.Tensor(rows[0], requires_grad=True), tg.Tensor(rows[1], requires_grad=True)
@@ -97,6 +122,16 @@ def test_rows_of_one_array_are_written_into_alone():
     assert u.grad.tolist() == [2, 2, 2]
     with pytest.raises(RuntimeError, match="written"):
         y.backward(np.ones(3))
+
+
+def test_what_was_written_before_the_forward_does_no_harm():
+    """Also where a later write makes the walk look at every node."""
+    w, u = leaf(1.0), leaf(3.0)
+    w.data *= 2
+    y = w * w
+    u.data *= 2
+    y.backward([1.0])
+    assert w.grad == 4
 
 
 def test_descent_by_hand_costs_no_look_at_every_node(monkeypatch):

@@ -15,6 +15,7 @@ import pytest
 import tinygrad_vg as tg
 from tinygrad_vg import nn, optim
 from tinygrad_vg.instruments import Ledger, log10_norm
+from tinygrad_vg.instruments.accounts import cause_of
 
 SLOPES = {
     nn.Sigmoid: lambda z: 1 / (2 + np.exp(z) + np.exp(-z)),
@@ -172,6 +173,34 @@ def test_float32_keeps_norms_that_its_squares_would_lose() -> None:
     assert column(single, "weights") + column(single, "activation") == pytest.approx(column(single, "total"), abs=1e-13)
 
 
+def test_a_cotangent_that_is_filled_again_changes_no_account() -> None:
+    net = network([6, 5, 4, 3], nn.Sigmoid)
+    x, g = data(net)
+    with Ledger(net) as ledger:
+        net(x).backward(g)
+    right = log10_norm(g)
+    g[:] = 0
+    assert ledger.log10_norm[-1] == right
+
+
+@pytest.mark.parametrize(
+    ("norms", "cause"),
+    [
+        ([-math.inf, -37.94, -30.0], "underflow"),
+        ([-math.inf, -math.inf, -37.94], "underflow"),
+        ([-math.inf, -37.92, -30.0], "no gradient"),
+        ([-math.inf, -math.inf, -math.inf], "no gradient"),
+        ([-45.0, -44.0, -30.0], None),
+        ([-45.0, math.nan, -30.0], "not finite"),
+        ([-45.0, -44.0, math.nan], None),  # above the step
+        ([math.inf, -44.0, -30.0], "not finite"),
+    ],
+)
+def test_a_gradient_that_has_come_to_nothing_says_why(norms: list[float], cause: str | None) -> None:
+    """The smallest normal number of float32 is at −37.93."""
+    assert cause_of(norms, 1, math.log10(np.finfo(np.float32).tiny)) == cause
+
+
 def test_split_against_bounds() -> None:
     net = network([6, 5, 4, 3], nn.Sigmoid)
     net = nn.Sequential(*list(net)[:3], nn.Tanh(), nn.LayerNorm(4), nn.Linear(4, 3, rng=0))
@@ -203,6 +232,29 @@ def test_split_notices_the_step_of_an_optimizer() -> None:
     optim.SGD(net.parameters(), lr=0.1).step()
     with pytest.raises(RuntimeError, match="layer 2 has other weights"):
         ledger.split()
+
+
+@pytest.mark.parametrize("kind", ["heard", "told"])
+def test_split_notices_what_is_written_into_the_weights(kind: str) -> None:
+    """Also of a ledger that keeps them; not what was written before the pass."""
+    net = network([6, 5, 4, 3], nn.Sigmoid)
+    x, g = data(net)
+    net[4].weight.data *= 2
+    with Ledger(net) as ledger:
+        cost = np.sum(net(x) * g)
+        cost.backward()
+    if kind == "told":
+        ledger = Ledger.of(net, cost)
+    before = [astuple(one) for one in ledger.split()]
+    net[0].weight.data *= 2  # the first layer's are in no row
+    assert [astuple(one) for one in ledger.split()] == before
+    net[4].weight.data *= 2
+    with pytest.raises(RuntimeError, match="layer 3 has other weights"):
+        ledger.split()
+    if kind == "heard":
+        with ledger:
+            net(x).backward(g)
+        assert ledger.split()[1].spectral == pytest.approx(before[1][1] + math.log10(2), abs=1e-14)
 
 
 def test_split_of_a_recorded_cost_is_by_the_weights_of_its_graph() -> None:

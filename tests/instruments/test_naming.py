@@ -11,6 +11,8 @@ import pytest
 
 from tinygrad_vg import nn
 from tinygrad_vg.instruments import Ledger, diagnose
+from tinygrad_vg.instruments.accounts import Part, Row
+from tinygrad_vg.instruments.naming import outliers
 
 ACTIVATIONS = (nn.Sigmoid, nn.Tanh, nn.ReLU)
 GAINS = {nn.Sigmoid: 1.0, nn.Tanh: 1.2, nn.ReLU: 2**0.5}
@@ -113,3 +115,36 @@ def test_nothing_is_named_in_healthy_networks():
                 alarms[activation.__name__, seed] = str(diagnosis)
     print(f"\n| healthy, named all the same | {len(alarms)} of {3 * 100} |")
     assert len(alarms) <= 3, alarms
+
+
+def rows(*steps):
+    """A row of each (label, decades of the weights, decades of the slopes)."""
+    return [
+        Row(i, "", 0.0, weights, slopes, weights + slopes, (Part(label, slopes, True, "", 0.0),), None)
+        for i, (label, weights, slopes) in enumerate(steps, 1)
+    ]
+
+
+def named(*steps):
+    return [(one.part, one.layer) for one in outliers(rows(*steps))]
+
+
+def test_slopes_are_compared_with_those_of_the_same_modules():
+    alike = [("Sigmoid", 0.0, -0.7)] * 3 + [("Identity", 0.0, 0.0)] * 5
+    assert named(*alike) == []
+    assert named(*alike, ("Sigmoid", 0.0, 0.0)) == [("slopes", 9)]
+
+
+def test_who_stands_out_is_half_a_decade_off_and_five_times_the_spread():
+    tanh = [("Tanh", 0.0, 0.0)] * 4
+    assert named(*tanh, ("Tanh", 0.49, 0.0)) == []
+    assert named(*tanh, ("Tanh", 0.51, 0.0)) == [("weights", 6)]
+    spread = [("Tanh", weights, 0.0) for weights in (-0.2, -0.1, 0.0, 0.1, 0.2)]  # 1.48 · 0.2 with the sixth
+    assert named(*spread, ("Tanh", 1.0, 0.0)) == []
+    assert named(*spread, ("Tanh", 1.6, 0.0)) == [("weights", 7)]
+
+
+def test_of_two_steps_none_stands_out():
+    assert named(("Tanh", 0.0, 0.0), ("Tanh", -5.0, 0.0)) == []
+    assert named(("Tanh", 0.0, 0.0), ("Tanh", 0.1, 0.0), ("Tanh", -5.0, 0.0)) == [("weights", 4)]
+    assert named(("Tanh", np.nan, -np.inf)) == []

@@ -31,6 +31,19 @@ def test_a_spike_names_the_layer_that_rose_first():
     assert (second.step, second.layer, second.layers) == (350, 4, (4, 1))
 
 
+def test_a_spike_is_measured_against_the_median_of_the_ten_before_it():
+    levels = 0.05 * np.arange(40.0)[:, None]
+    levels[20] += 3
+    (spike,) = history(levels).spikes()
+    assert spike.decades == pytest.approx(3 + 0.05 * (20 - 14.5))  # rows 10 to 19
+
+
+def test_one_quiet_step_ends_a_spike():
+    levels = np.zeros((40, 2))
+    levels[[20, 21, 23], [0, 1, 1]] = 3
+    assert [(spike.step // 5, spike.layers) for spike in history(levels).spikes()] == [(20, (1, 2)), (23, (2,))]
+
+
 def test_no_spike_where_gradients_are_noisy_grow_slowly_or_are_new():
     assert history(noise(100, 3)).spikes() == ()
     assert history(20 * noise(100, 3)).spikes() == ()  # a decade is nothing there

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import tinygrad_vg as tg
+from tinygrad_vg import nn
 from tinygrad_vg.engine.graph import walk
-from tinygrad_vg.instruments import GradientRecorder, log10_norm
+from tinygrad_vg.instruments import GradientRecorder, Ledger, log10_norm
 
 MEMBERS = 3
 
@@ -526,3 +527,18 @@ def test_every_number_of_an_ensemble_is_that_of_its_members():
             np.testing.assert_allclose(getattr(together, name)[:, :, i], getattr(single, name), rtol=1e-9)
         for mine, its in zip(together.values, single.values, strict=True):
             np.testing.assert_allclose(mine[:, i], its, rtol=1e-9)
+
+
+def test_costs_that_are_kept_make_no_step_longer() -> None:
+    """As in `losses.append(cost)`: their graphs are alive, and what they have put out is not asked for again."""
+    net, costs, wanted = nn.mlp([3, 3, 3], rng=0), [], []
+    with (
+        GradientRecorder(net, statistics=True),
+        Ledger(net) as ledger,
+        tg.engine.listen(lambda walk: wanted.append(len(walk.wanted))),
+    ):
+        for _ in range(4):
+            costs.append(np.sum(net(np.ones((2, 3)))))
+            costs[-1].backward()
+        assert len({*wanted}) == 1
+        assert len(ledger._listener._calls) == 2  # of the last pass

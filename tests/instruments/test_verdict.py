@@ -7,7 +7,7 @@ import copy
 import math
 import pickle
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -167,6 +167,16 @@ def dead():
     return net
 
 
+@pytest.mark.parametrize(("count", "words"), [(2, "; the slopes of"), (3, "; the saturated slopes of")])
+def test_slopes_are_called_saturated_where_those_of_most_layers_are(count, words):
+    diagnosis = diagnose(heard(nn.mlp([30] * 6, rng=0), samples(30)))
+    assert (diagnosis.cause, len(diagnosis.layers)) == ("activation", 4)
+    layers = [
+        replace(layer, state="saturated" if i < count else "shrinking") for i, layer in enumerate(diagnosis.layers)
+    ]
+    assert f"{words} Sigmoid (σ′)" in str(replace(diagnosis, layers=tuple(layers)))
+
+
 def test_dead_needs_more_than_one_backward_and_names_the_layer():
     once, twice = (diagnose(heard(dead(), np.ones((BATCH, 10)), backwards)) for backwards in (1, 2))
     # Layer 3 is silent, so that layer 4, without biases, stands at ReLU's corner: no gradient arrives at 1 to 4.
@@ -194,7 +204,9 @@ def test_one_dead_member_is_not_the_ensemble_and_most_of_them_are():
     assert not {"dead", "no gradient"} & {*states[:3]}  # half of the members are not most
 
 
-def test_most_members_must_be_silent_again_and_again():
+@pytest.mark.parametrize("first", [1, MEMBERS // 2])
+def test_most_members_must_be_silent_again_and_again(first):
+    """Half of them are not most."""
     nets = Net(nn.ReLU, 1.4, 0.2, 5, 10).build()
 
     def silence(members):
@@ -202,11 +214,11 @@ def test_most_members_must_be_silent_again_and_again():
         bias[:members] = -1e3
         nets[4].bias.data = bias
 
-    silence(1)
+    silence(first)
     ledger = heard(nets, samples(10), 1, lambda: silence(MEMBERS))
     with ledger:
         np.sum(nets(samples(10))).backward()
-        assert ledger.silent.tolist() == [2, 1, 1, 1, 1, 1, 1, 1]
+        assert ledger.silent.tolist() == [2] * first + [1] * (MEMBERS - first)
         assert diagnose(ledger).state == "no gradient"
         np.sum(nets(samples(10))).backward()
         assert diagnose(ledger).state == "dead"
@@ -387,6 +399,15 @@ def test_no_direction_where_members_differ():
     assert diagnosis.interval[0] < 0 < diagnosis.interval[1]
     assert diagnosis.total < -1
     assert (diagnosis.state, diagnosis.cause) == ("unsure", None)
+
+
+def test_the_span_of_an_ensemble_is_that_of_its_median_way_from_the_last_layer():
+    """Measured from the first layer it would be another: each member has a total of its own."""
+    levels = np.random.default_rng(2).normal(size=(6, 9)).cumsum(axis=0)
+    diagnosis = diagnose(History(np.arange(1), tuple(range(1, 7)), tuple("abcdef"), levels[None]))
+    down, up = (np.median(levels - levels[end], axis=1) for end in (-1, 0))
+    assert diagnosis.span == pytest.approx(np.ptp(down))
+    assert abs(np.ptp(up) - np.ptp(down)) > 0.1
 
 
 def test_not_computed():

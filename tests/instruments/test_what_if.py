@@ -1,12 +1,13 @@
 """What-if: over many changes the prediction holds, and it is the measurement that says so."""
 
 import math
+import sys
 
 import numpy as np
 import pytest
 
 from tinygrad_vg import nn
-from tinygrad_vg.instruments import what_if
+from tinygrad_vg.instruments import mean_field, what_if
 from tinygrad_vg.notation import decades
 
 
@@ -96,6 +97,31 @@ def test_what_is_measured_has_the_top_layer_s_fan_in_of_the_new_depth():
     shallow = nn.mlp([10, 40, 3], rng=rng)
     same = what_if(shallow, rng.normal(size=(3, 10)), depth=2, rng=0)
     assert answer.measured_after == pytest.approx(same.measured_after, abs=0.05)
+
+
+def test_what_is_sampled_is_of_the_model_s_kind_layer_by_layer():
+    """Also of the hidden layers that are added, which are like the last one; by the theory, from the same figures."""
+    rng, stds, biases = np.random.default_rng(0), (1.0, 0.5, 2.5, 1.5), (0.1, 2.0, 0.3, 1.0)
+    modules = []
+    for weight_std, bias_std in zip(stds, biases, strict=True):
+        linear = nn.Linear(100, 100, rng=rng)
+        nn.init.scaled_normal_(linear.weight, gain=weight_std, rng=rng)
+        nn.init.constant_(linear.bias, bias_std)
+        modules += [linear, nn.Tanh()]
+    images = rng.normal(size=(3, 100))
+    answer = what_if(nn.Sequential(*modules[:-1]), images, depth=6, rng=0)
+    for figure, order in ((answer.predicted_before, [0, 1, 2, 3]), (answer.predicted_after, [0, 1, 2, 2, 2, 3])):
+        kind = [stds[i] for i in order], [biases[i] for i in order]
+        theory = mean_field(nn.Tanh, *kind, width=100, depth=len(order), input_q=np.mean(images**2))
+        assert figure == pytest.approx(theory.decades_per_layer.mean(), abs=0.005)
+
+
+@pytest.mark.parametrize(
+    ("rates", "own"), [([0.0, 0.0, 3.0], 1.0), ([[0.0, 1.0, 0.0], [0.0, 1.0, 0.0], [3.0, 1.0, 9.0]], 1.0)]
+)
+def test_the_model_s_own_rate_is_the_mean_over_samples_and_the_median_over_members(rates, own, monkeypatch):
+    monkeypatch.setattr(sys.modules["tinygrad_vg.instruments.what_if"], "_measure", lambda *_: np.array(rates))
+    assert what_if(network(nn.Sigmoid, 3, 10), np.ones((3, 10)), depth=5, rng=0).own == own
 
 
 def test_what_cannot_be_asked():

@@ -1,6 +1,7 @@
 """Modules nested deeper than Python's stack: an answer, or an error that says what to write."""
 
 import copy
+import pickle
 
 import numpy as np
 import pytest
@@ -36,6 +37,32 @@ def test_a_copy_is_deep_too(deep):
         assert ours is not copied
         assert np.array_equal(ours.data, copied.data)
     assert nn.unstack(nn.stack([deep, twin]), 1).state_dict().keys() == deep.state_dict().keys()
+
+
+@pytest.mark.parametrize("protocol", [0, 2, pickle.HIGHEST_PROTOCOL])
+def test_pickle_takes_them_and_keeps_what_is_shared(deep, protocol):
+    twin = pickle.loads(pickle.dumps([deep, deep], protocol))
+    assert twin[0] is twin[1]
+    assert [type(module) for _, module in twin[0].named_modules()] == [
+        type(module) for _, module in deep.named_modules()
+    ]
+    for (name, ours), (copied_name, copied) in zip(deep.named_parameters(), twin[0].named_parameters(), strict=True):
+        assert name == copied_name
+        assert np.array_equal(ours.data, copied.data)
+
+
+def test_pickle_takes_lists_of_deep_modules_and_those_that_hold_themselves():
+    net = nn.Module()
+    net.parts = [nn.Linear(2, 2, rng=0)]
+    for _ in range(DEPTH):
+        above = nn.Module()
+        above.parts = [[net], net]
+        above.own = above
+        net = above
+    twin = pickle.loads(pickle.dumps(net))
+    assert twin.own is twin
+    assert twin.parts[0][0] is twin.parts[1]
+    assert len([*twin.named_modules()]) == DEPTH + 2
 
 
 def test_repr_leaves_out_what_is_too_deep(deep):

@@ -15,6 +15,21 @@ REMEDIES = (
     "or without root: pip install graphviz-pure"
 )
 MOST_WORDS, MOST_PICTURE = 2000, 1 << 28  # bytes that are kept of its messages and of its picture
+SECONDS = 60.0  # that a layout may take, if nobody says otherwise
+
+
+class LayoutError(RuntimeError):
+    """The layout program has ended with another status than 0.
+
+    Attributes:
+        status: that status.
+        words: what it has written to its standard error.
+    """
+
+    def __init__(self, message: str, status: int, words: bytes) -> None:
+        super().__init__(message)
+        self.status = status
+        self.words = words
 
 
 def find_engine() -> str | None:
@@ -24,12 +39,12 @@ def find_engine() -> str | None:
     return shutil.which("dot") or shutil.which("graphviz-pure") or shutil.which("graphviz-pure", path=here)
 
 
-def run(command: list[str], source: bytes, seconds: float) -> bytes:
-    """Run a layout program on a DOT source, and return the picture that it writes.
+def run(command: list[str], source: bytes, seconds: float) -> tuple[bytes, bytes]:
+    """Run a layout program on a DOT source, and return the picture that it writes, and its messages.
 
     Raises:
-        RuntimeError: if the program cannot be started, fails, writes nothing or too much, or takes longer than
-            `seconds`; the message has the program's own words.
+        LayoutError: if the program fails; the message has its own words.
+        RuntimeError: if it cannot be started, writes nothing or too much, or takes longer than `seconds`.
     """
     failed, late = f"{command[0]} could not draw this graph", threading.Event()
     picture, words = bytearray(), bytearray()
@@ -62,10 +77,11 @@ def run(command: list[str], source: bytes, seconds: float) -> bytes:
             f"{failed} within {seconds:g} seconds, and was killed; timeout= sets another limit. {said}".strip()
         )
     if process.returncode:
-        raise RuntimeError(f"{failed}: {said or f'it said nothing, and ended with status {process.returncode}'}")
+        why = said or f"it said nothing, and ended with status {process.returncode}"
+        raise LayoutError(f"{failed}: {why}", process.returncode, bytes(words))
     if not 0 < len(picture) < MOST_PICTURE:
         raise RuntimeError(f"{failed}: it wrote {'too much' if picture else 'nothing'}. {said}".strip())
-    return bytes(picture)
+    return bytes(picture), bytes(words)
 
 
 def _read(stream: Any, kept: bytearray, most: int) -> None:

@@ -1,21 +1,25 @@
-"""A `graphviz.Digraph` that uses graphviz-pure where there is no `dot`. The first picture drawn imports this module."""
+"""A `graphviz.Digraph` with a time limit, which uses graphviz-pure where there is no `dot`.
+
+The first picture drawn imports this module.
+"""
 
 import os
-import subprocess
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 import graphviz
 from graphviz.backend import dot_command
 
-from tinygrad_vg.draw.dot import find_engine
+from tinygrad_vg.draw.dot import SECONDS, LayoutError, find_engine, run
 
 
 class Picture(graphviz.Digraph):  # type: ignore[misc]  # graphviz has no types
-    """A `Digraph` whose `pipe`, `render` and display in Jupyter also work with graphviz-pure.
+    """A `Digraph` whose `pipe`, `render` and display in Jupyter have a time limit, and also work with graphviz-pure.
 
-    It behaves as a plain Digraph if there is a `dot`, if the user has set another program in
-    `graphviz.backend.dot_command.DOT_BINARY`, if there is no program, and for options that only `dot` has.
+    It behaves as a plain Digraph, without a limit, if there is no program, and for options that only `dot` has. The
+    program that the user has set in `graphviz.backend.dot_command.DOT_BINARY` comes first.
 
     >>> picture = Picture()
     >>> picture.edge("a", "b")
@@ -23,25 +27,33 @@ class Picture(graphviz.Digraph):  # type: ignore[misc]  # graphviz has no types
     ['digraph', '{', 'a', '->', 'b', '}']
     """
 
-    def pipe(self, format: str | None = None, **options: Any) -> bytes | str:
+    def pipe(self, format: str | None = None, timeout: float = SECONDS, **options: Any) -> bytes | str:
         """The picture in a format such as "svg": bytes, or with `encoding=` a string; see `Digraph.pipe`.
+
+        Args:
+            format: the format; by default that of the picture.
+            timeout: the seconds that the layout may take.
+            **options: those of `Digraph.pipe`.
 
         Raises:
             graphviz.ExecutableNotFound: if there is neither `dot` nor `graphviz-pure`.
             graphviz.CalledProcessError: if the program fails.
+            RuntimeError: if it takes too long, and is killed, or writes nothing.
         """
         drawn: bytes | str
-        program = _pure()
+        program = _program()
         encoding: str | None = options.get("encoding")
         if program is None or options.keys() - {"encoding", "engine", "quiet"}:
             drawn = super().pipe(format, **options)
             return drawn
         command = [program, f"-K{options.get('engine') or self.engine}", f"-T{format or self.format}"]
-        result = subprocess.run(command, input=self.source.encode(), capture_output=True)
-        if result.returncode:
-            raise graphviz.CalledProcessError(result.returncode, command, result.stdout, result.stderr)
-        drawn = result.stdout.decode(encoding) if encoding else result.stdout
-        return drawn
+        try:
+            drawn, words = run(command, self.source.encode(), timeout)
+        except LayoutError as error:
+            raise graphviz.CalledProcessError(error.status, command, b"", error.words) from error
+        if words and not options.get("quiet"):
+            sys.stderr.write(words.decode(errors="replace"))
+        return drawn.decode(encoding) if encoding else drawn
 
     def render(
         self,
@@ -50,6 +62,7 @@ class Picture(graphviz.Digraph):  # type: ignore[misc]  # graphviz has no types
         view: bool = False,
         cleanup: bool = False,
         format: str | None = None,
+        timeout: float = SECONDS,
         **options: Any,
     ) -> str:
         """Write the source and the picture to two files, and return the picture's path; see `Digraph.render`.
@@ -57,14 +70,16 @@ class Picture(graphviz.Digraph):  # type: ignore[misc]  # graphviz has no types
         Raises:
             graphviz.ExecutableNotFound: if there is neither `dot` nor `graphviz-pure`.
             graphviz.CalledProcessError: if the program fails.
+            RuntimeError: if it takes longer than `timeout` seconds, and is killed, or writes nothing.
         """
-        if _pure() is None or options.keys() - {"engine", "quiet", "quiet_view"}:
+        if _program() is None or options.keys() - {"engine", "quiet", "quiet_view"}:
             options |= {"directory": directory, "view": view, "cleanup": cleanup, "format": format}
             path: str = super().render(filename, **options)
             return path
         source = Path(self.save(filename, directory=directory))
         picture = source.with_name(f"{source.name}.{format or self.format}")
-        picture.write_bytes(self.pipe(format, engine=options.get("engine")))  # type: ignore[arg-type]  # no encoding
+        same = {name: options[name] for name in ("engine", "quiet") if name in options}
+        picture.write_bytes(self.pipe(format, timeout, **same))  # type: ignore[arg-type]  # no encoding
         if cleanup:
             source.unlink()
         quiet_view: bool = options.get("quiet_view", False)
@@ -73,8 +88,7 @@ class Picture(graphviz.Digraph):  # type: ignore[misc]  # graphviz has no types
         return str(picture)
 
 
-def _pure() -> str | None:
-    """The path of graphviz-pure, if the package graphviz would call a `dot` that is missing; else None."""
-    program = find_engine()
-    chosen = str(dot_command.DOT_BINARY) != "dot"
-    return None if program is None or chosen or Path(program).stem == "dot" else program
+def _program() -> str | None:
+    """The path of the program that the user has chosen, else of `dot` or graphviz-pure; None if it is missing."""
+    chosen = str(dot_command.DOT_BINARY)
+    return find_engine() if chosen == "dot" else shutil.which(chosen)

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinygrad_vg.draw.dot import REMEDIES, find_engine, run
+from tinygrad_vg.draw.dot import REMEDIES, SECONDS, find_engine, run
 from tinygrad_vg.storage import replacing
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _NODE = re.compile(r'\s*(?!(?:graph|node|edge)\b)("(?:[^"\\]|\\.)*"|[^\s"=\[{}]+
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 
 
-def save(digraph: "Digraph", path: str | os.PathLike[str], max_nodes: int = 1000, timeout: float = 60.0) -> None:
+def save(digraph: "Digraph", path: str | os.PathLike[str], max_nodes: int = 1000, timeout: float = SECONDS) -> None:
     """Write a picture to `path`, in the format of its suffix: .svg, .png, .pdf or .dot.
 
     The system's `dot` lays the graph out, or `graphviz-pure` if there is no `dot`; graphviz-pure writes no PDF. In an
@@ -74,7 +74,7 @@ def _rendered(digraph: "Digraph", kind: str, max_nodes: int, timeout: float) -> 
     if kind == "pdf" and Path(engine).stem != "dot":
         raise RuntimeError(f"graphviz-pure writes no PDF: save as .svg or .png, or {REMEDIES.split(', or')[0]}")
     command = [engine, f"-K{digraph.engine}", f"-T{kind}"]
-    picture = run(command, digraph.source.encode(), timeout)
+    picture, _ = run(command, digraph.source.encode(), timeout)
     start, end = _FRAMES.get(kind, (b"", b""))
     if not (picture.startswith(start) and end in picture[-1024:]):
         raise RuntimeError(f"{engine} could not draw this graph: what it wrote is not a complete {kind.upper()}")

@@ -14,11 +14,11 @@ from tinygrad_vg.engine.operations import Operation, defvjp, differentiable, nam
 from tinygrad_vg.engine.reading import ModuleCall, ancestors, between, calls, cotangents, local_derivative, share
 from tinygrad_vg.engine.recording import enable_grad, is_grad_enabled, no_grad, record_everything
 from tinygrad_vg.engine.tensor import Tensor
-from tinygrad_vg.engine.written import checked
+from tinygrad_vg.engine.written import checked, was_written
 
 __all__ = [
     "ExtendedArray", "GradcheckError", "Hook", "HookHandle", "ModuleCall", "Node", "Operation", "Tensor", "Walk",
     "ancestors", "between", "calls", "checked", "cotangents", "defvjp", "differentiable", "enable_grad", "grad",
     "gradcheck", "is_grad_enabled", "jvp", "listen", "local_derivative", "name_of", "no_grad", "ops",
-    "record_everything", "share",
+    "record_everything", "share", "was_written",
 ]  # fmt: skip

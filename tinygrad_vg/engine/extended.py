@@ -20,7 +20,7 @@ class ExtendedArray:
     of its dtype; `instruments.log10_norm` takes it without rounding.
 
     Attributes:
-        mantissa: an array.
+        mantissa: a read-only array.
         exponent: a Python integer, which has no smallest or largest.
 
     >>> import tinygrad_vg as tg
@@ -33,7 +33,8 @@ class ExtendedArray:
     __slots__ = ("mantissa", "exponent")
 
     def __init__(self, mantissa: Any, exponent: int = 0) -> None:
-        self.mantissa = np.asarray(mantissa)
+        self.mantissa = np.asarray(mantissa)[...]
+        self.mantissa.setflags(write=False)  # several gradients may share it
         self.exponent = exponent
 
     @property
@@ -112,7 +113,7 @@ class Extended(Plain):
         return ExtendedArray(fit(g.mantissa, value), g.exponent).rescaled()
 
     def shown(self, g: ExtendedArray) -> ExtendedArray:
-        return ExtendedArray(super().shown(g.mantissa), g.exponent)
+        return g  # its mantissa is read-only
 
     def replaced(self, replacement: Any, vertex: Any) -> ExtendedArray:
         if isinstance(replacement, ExtendedArray):

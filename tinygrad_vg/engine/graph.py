@@ -273,7 +273,10 @@ def fit(g: Any, value: Any) -> Any:
     if g.shape != value.shape:
         lead = g.ndim - value.ndim
         axes = tuple(range(lead)) + tuple(i + lead for i, n in enumerate(value.shape) if n == 1)
-        g = np.reshape(np.sum(g, axis=axes), value.shape) if lead >= 0 else g
+        if lead >= 0:
+            lengths, g = g.shape[lead:], np.sum(g, axis=axes)
+            kept = (1 if n == 1 else length for n, length in zip(value.shape, lengths, strict=True))
+            g = np.reshape(g, value.shape if g.size == value.size else tuple(kept))
         g = np.broadcast_to(g, value.shape)  # a rule may return a shape that broadcasts to the argument's
     return g if g.dtype == value.dtype else g.astype(value.dtype)
 
@@ -302,16 +305,21 @@ def added(leaf: Vertex, g: Any) -> Any:
 
 
 def owned(gradients: Iterable[Gradient], given: Iterable[Gradient]) -> Iterator[Gradient]:
-    """Each gradient as an array of its own.
+    """Each gradient as an array of its own, or as a Tensor with an array of its own.
 
     Copies those that are views, and those that occur earlier among `gradients` or are one of the caller's, `given`.
     """
-    seen = {id(g): g for g in given}
+    seen = {id(array): array for array in map(_array_in, given)}
     for g in gradients:
-        if isinstance(g, np.ndarray):
-            if g.base is not None or id(g) in seen:
-                g = np.array(g)
-            seen[id(g)] = g
+        array = _array_in(g)
+        if isinstance(array, np.ndarray):
+            if array.base is not None or id(array) in seen:
+                g = np.array(g) if array is g else np.positive(g)  # of a Tensor, and recorded
+            seen[id(array := _array_in(g))] = array
         elif isinstance(g, np.generic):
             g = np.array(g)
         yield g
+
+
+def _array_in(g: Any) -> Any:
+    return g.data if isinstance(g, Recordable) else g

@@ -136,7 +136,7 @@ def call_hooks(vertex: Any, g: Gradient, mode: Shower) -> Gradient:
         if key not in hooks:  # another hook has just taken it off
             continue
         replacement = hook(g)
-        if replacement is not None and replacement is not g:
+        if replacement is not None:
             if np.shape(replacement) != vertex.shape:
                 raise ValueError(
                     f"a hook on {vertex.label} returned a gradient of shape {np.shape(replacement)}; "

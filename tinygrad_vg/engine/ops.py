@@ -63,7 +63,7 @@ def softplus(z: Any) -> Any:
     return np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z)))
 
 
-@differentiable(lambda g, y, z: np.where(z > 0, g, 0))
+@differentiable(lambda g, y, z: np.where(z <= 0, 0, g))
 def relu(z: Any) -> Any:
     """max(z, 0), elementwise; the slope at 0 is taken as 0.
 

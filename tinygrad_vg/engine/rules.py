@@ -43,15 +43,18 @@ def ratio(numerator: float, denominator: float) -> float:
 
 
 def larger_vjp(g: Any, y: Any, a: Any, b: Any) -> Any:
-    """∂max(a, b)/∂a · g: g where a is the larger, g/2 where the two are equal, so that neither is preferred."""
-    return np.where(a == b, 0.5 * g, np.where(y == a, g, 0))
+    """∂max(a, b)/∂a · g: g where a is the larger, g/2 where the two are equal, so that neither is preferred.
+
+    A NaN leaves both of them g, as in PyTorch: no gradient ends in a 0 that looks sound. (NaN ≠ NaN.)
+    """
+    return np.where(a == b, 0.5 * g, np.where(y != b, g, 0))
 
 
 def max_vjp(g: Any, y: Any, a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """g at the element that is the maximum; where several are equal to it, each has an equal share of g."""
     if not keepdims:
         g, y = unreduce(g, axis), unreduce(y, axis)
-    hit = (a == y).astype(g.dtype)
+    hit = np.logical_or(a == y, a != a).astype(g.dtype)  # or it is NaN, and y too
     return np.where(hit, g / np.sum(hit, axis=axis, keepdims=True), 0)
 
 
@@ -67,7 +70,8 @@ def prod_vjp(g: Any, y: Any, a: Any, axis: Any = None, *, keepdims: bool = False
     axes = axis if isinstance(axis, tuple) else (axis,)
     last = tuple(range(-len(axes), 0))
     moved = np.moveaxis(a, axes, last)
-    row = np.reshape(moved, (*np.shape(moved)[: np.ndim(a) - len(axes)], -1))
+    shape, kept = np.shape(moved), np.ndim(a) - len(axes)
+    row = np.reshape(moved, (*shape[:kept], math.prod(shape[kept:])))  # -1 cannot be told where another length is 0
     others = product_before(row) * np.flip(product_before(np.flip(row, -1)), -1)
     return g * np.moveaxis(np.reshape(others, np.shape(moved)), last, axes)
 

@@ -194,7 +194,7 @@ class Tensor(Arithmetic["Tensor"]):
             raise ValueError("backward cannot be recorded and have extended range at once; choose one")
         start = cotangent(self, gradient, create_graph)
         if extended_range:
-            totals = walk({self: ExtendedArray(start)}, EXTENDED)
+            totals = walk({self: ExtendedArray(np.array(start))}, EXTENDED)  # whose else it may be
         else:
             totals = walk({self: start}, RECORDED if create_graph else PLAIN)
         with ACCUMULATING:
@@ -206,7 +206,7 @@ class Tensor(Arithmetic["Tensor"]):
     def register_hook(self, hook: Hook) -> HookHandle:
         """Call `hook(gradient)` with this tensor's total gradient in every backward that reaches it.
 
-        The hook gets a read-only array (with `create_graph` a Tensor, with `extended_range` an ExtendedArray). It
+        The hook gets a read-only array (with `create_graph` in a Tensor, with `extended_range` in an ExtendedArray). It
         returns None, or a gradient of the same shape, with which the backward then goes on: a list, an array or a
         Tensor is copied in the dtype of `data`. A hook that another hook removes in the same backward is not called.
 
@@ -319,7 +319,9 @@ class Recorded(Plain):
         return (vertex, *node.inputs)
 
     def shown(self, g: Any) -> Any:
-        return g  # what a hook computes of it is recorded, which a view would not be
+        view = g.reshape(g.shape)  # recorded, as what a hook computes of it is
+        view.data.setflags(write=False)
+        return view
 
     def replaced(self, replacement: Any, vertex: Any) -> Any:
         if not isinstance(replacement, Tensor):

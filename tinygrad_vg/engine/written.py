@@ -11,6 +11,7 @@ import itertools
 import weakref
 import zlib
 from collections.abc import Iterator
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,19 @@ def owner_of(array: Any) -> int:
 writes = Writes()
 
 
+def was_written(array: Any, since: int) -> bool:
+    """Whether somebody has written into an array since the node of this order was recorded, as far as it was noticed.
+
+    >>> import tinygrad_vg as tg
+    >>> w = tg.Tensor([1.0, 2.0], requires_grad=True)
+    >>> y = w * w
+    >>> w.data *= 2
+    >>> was_written(w.data, y.node.order)
+    True
+    """
+    return writes.latest > since and writes.since(since, array)
+
+
 def checked() -> Switch:
     """Inside this context every array that is recorded gets a checksum, which a backward compares.
 
@@ -114,8 +128,8 @@ def _arrays(node: Any) -> Iterator[tuple[int, Any]]:
 def _read(node: Any, place: int) -> bool:
     """Whether a rule of the node's edges uses the argument at this place, or the output: a sum needs no summand."""
     for _, _, rule in node.edges:
-        code = getattr(rule, "__code__", None)
-        if code is None or code.co_flags & inspect.CO_VARARGS or code.co_argcount < place + 3:
+        code = rule.__code__ if isinstance(rule, FunctionType) else None
+        if code is None or code.co_flags & inspect.CO_VARARGS:
             return True  # of such a rule nobody can tell
         name = code.co_varnames[place + 2]  # behind g and y
         used = [i.argval for i in dis.get_instructions(code) if i.opname.startswith("LOAD")]

@@ -135,6 +135,7 @@ class Listener:
                 if not self.is_trained and isinstance(unit.weight, weakref.ref) and unit.weight() is not weight:
                     self.is_trained = True  # by hand: no optimizer has said so
                 unit.z, unit.weight = output.data, None if weight is None else weakref.ref(weight)
+                unit.order = output.node.order
         ends = [unit.output for unit in chain.tail[:1]]
         self.take(chain)
         self.backwards += 1

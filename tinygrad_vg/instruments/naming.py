@@ -11,8 +11,8 @@ from tinygrad_vg.instruments.accounts import Account, Row
 from tinygrad_vg.notation import decades, median
 
 # A step stands out if it is this many decades off the median of its kind, and this many times the spread of its kind.
-OFF, TIMES, LEAST_SPREAD = 0.5, 5.0, 0.1
-_FEWEST = 3  # of a kind: of two steps nobody can say which one is off
+# Of two steps none does: both are equally far off.
+OFF, TIMES = 0.5, 5.0
 _NORMAL = 1.48  # times the median of distances is the standard deviation, of a normal distribution
 
 
@@ -55,11 +55,11 @@ def outliers(rows: Sequence[Row]) -> tuple[Named, ...]:
     found = []
     for kind in dict.fromkeys((part, label) for part, _, label, _ in parts):
         some = [(layer, x) for part, layer, label, x in parts if (part, label) == kind and np.isfinite(x)]
-        if len(some) < _FEWEST:
+        if not some:
             continue
         values = np.array([x for _, x in some])
         usual = float(np.median(values))
-        spread = max(LEAST_SPREAD, _NORMAL * float(np.median(np.abs(values - usual))))
+        spread = _NORMAL * float(np.median(np.abs(values - usual)))
         found += [
             Named(layer, kind[0], x, usual) for layer, x in some if abs(x - usual) > max(OFF, TIMES * spread)
         ]  # fmt: skip

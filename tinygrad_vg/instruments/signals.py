@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_vg.engine import Tensor, ancestors, calls, cotangents, enable_grad
+from tinygrad_vg.engine import Tensor, ancestors, calls, cotangents, enable_grad, was_written
 from tinygrad_vg.instruments.tracing import Way, depends_on_layers, source_of, trace
 from tinygrad_vg.nn import Activation, Linear, Module, members_of
 
@@ -27,12 +27,13 @@ class Unit:
         output: the tensor that was returned. A Listener sets it to None after the backward, so that the graph is freed.
         z: the array that a layer returned; None for other units.
         weight: the weights of a layer in this call, an array or a weak reference to one; None for other units.
+        order: of the node that a layer's z was computed by: what is written into the weights later is not of this call.
         weight_facts: whether the weights of a layer are all 0, and whether all are finite, each a bool or (R,); a
             Listener notes them if the gradient is 0 or not finite, since the optimizer replaces the weights. Else None.
         gradient: ∂C/∂output, an array or an ExtendedArray; None if it was not computed.
     """
 
-    __slots__ = ("_operation", "gradient", "module", "name", "output", "weight", "weight_facts", "z")
+    __slots__ = ("_operation", "gradient", "module", "name", "order", "output", "weight", "weight_facts", "z")
 
     def __init__(self, module: Module | None, output: Tensor | None, name: str | None = None) -> None:
         self.module = module
@@ -40,6 +41,7 @@ class Unit:
         self.name = name
         self.z: Any = None
         self.weight: Any = None
+        self.order = -1
         self.weight_facts: tuple[Any, Any] | None = None
         self.gradient: Any = None
         self._operation: Any = None  # for an operation: its activation class, or its name
@@ -61,8 +63,9 @@ class Unit:
 
     @property
     def weights(self) -> Any:
-        """The array of the layer's weights in this call; None if it is gone, or was not used as it is."""
-        return self.weight() if isinstance(self.weight, weakref.ref) else self.weight
+        """The array of the layer's weights in this call; None if it is gone, has changed, or was not used as it is."""
+        weight = self.weight() if isinstance(self.weight, weakref.ref) else self.weight
+        return None if weight is None or was_written(weight, self.order) else weight
 
     def note_weights(self) -> None:
         """Keep what an account asks of the weights where a gradient has come to nothing."""
@@ -128,7 +131,7 @@ class Chain:
         if not self.units:
             self.problem = None
         unit = Unit(module, z, self._layers[module])
-        unit.z, unit.weight = z.data, weight_in(z, module)
+        unit.z, unit.weight, unit.order = z.data, weight_in(z, module), z.node.order
         self.units += [*way, unit]
         return True
 

@@ -70,8 +70,7 @@ class Module:
     A module finds its parts in its attributes, and in lists, tuples and dicts there; the names of parts are the
     attributes' names joined by dots. Parts need not be registered, and a subclass need not call `super().__init__()`.
 
-    Modules may be nested as deep as one likes, but for two things that recurse: a call raises RecursionError from some
-    300 on, pickle from some 200; `state_dict` holds the numbers of any.
+    Modules may be nested as deep as one likes, but a call recurses: it raises RecursionError from some 300 on.
 
     Attributes:
         training: whether the module is being trained; `train` and `eval` set it.
@@ -277,6 +276,14 @@ class Module:
         """Copy or pickle everything but the hooks."""
         return {name: value for name, value in vars(self).items() if name != "_forward_hooks"}
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Pickle what lies `STRIDE` levels below before this module: pickle recurses, and has to go no deeper then."""
+        reduced: Any = super().__reduce_ex__(protocol)
+        if not (below := levels_below(self, STRIDE)):
+            return reduced
+        make, arguments, *rest = reduced
+        return made, (make, arguments, below), *rest
+
     def __deepcopy__(self, memo: dict[Any, Any]) -> Self:
         """Copy from the inside out: a module finds copies of those inside it, however deep they are nested."""
         if Module not in memo:  # self is the outermost
@@ -301,6 +308,25 @@ class Module:
             return f"{type(self).__name__}(...)"
         inside = "\n  ".join(["", *children]) + "\n" if children else self.extra_repr()
         return f"{type(self).__name__}({inside})"
+
+
+STRIDE = 50  # levels of nesting that pickle has the stack for, also where it is called far down
+
+
+def levels_below(module: Module, levels: int) -> list[Module]:
+    """The modules so many levels below this one, by the shortest way, each once."""
+    seen, level = {module}, [module]
+    while level and levels:
+        below = dict.fromkeys(child for above in level for _, child in above.named_children())
+        level = [child for child in below if child not in seen]
+        seen.update(level)
+        levels -= 1
+    return level
+
+
+def made(make: Callable[..., Module], arguments: tuple[Any, ...], below: list[Module]) -> Module:
+    """A module that is being unpickled; those below it, which come first, need nothing but to be known."""
+    return make(*arguments)
 
 
 def state_of(module: Module) -> dict[str, Tensor]:
