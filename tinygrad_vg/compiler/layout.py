@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from tinygrad_vg.compiler.passes import DESCENT
 from tinygrad_vg.compiler.plan import Instruction, Plan, Value
 from tinygrad_vg.engine.kernels import sum_of_rows
 
@@ -142,3 +143,39 @@ def is_inside(i: Instruction, groups: list[Group], needed: int, found: dict[Valu
 def is_flat(value: Value, access: Access, shape: tuple[int, ...]) -> bool:
     """Whether a value has one element for each of a loop over `shape`, in its order; or is a single number."""
     return value.shape == () or (value.shape == shape and access.strides == contiguous(shape))
+
+
+def is_product(i: Instruction, found: dict[Value, Access]) -> bool:
+    """Whether BLAS can compute a product of these matrices as they lie."""
+    if i.operation.function not in (np.matmul, DESCENT.function) or i.kwargs:
+        return False
+    if i.out.dtype.name not in ("float32", "float64"):
+        return False
+    factors = i.args[-2:]
+    if not all(isinstance(a, Value) and a.ndim > 1 and a.dtype == i.out.dtype and 0 not in a.shape for a in factors):
+        return False
+    return all(lies_well(a, found[a]) for a in factors)
+
+
+def lies_well(value: Value, access: Access) -> bool:
+    (rows, columns), (down, right) = value.shape[-2:], access.strides[-2:]
+    if right == 1 or columns == 1:
+        return rows == 1 or (down >= columns and (columns > 1 or down >= 1))
+    return (down == 1 or rows == 1) and right >= rows
+
+
+def replaced(groups: list[Group], changed: dict[Value, Value], found: dict[Value, Access]) -> dict[Value, Value]:
+    """Which outputs may be written into the array of the input that they replace: nobody reads it later."""
+    made = {i.out: number for number, group in enumerate(groups) for i in group.instructions}
+    into = {}
+    for new, old in changed.items():
+        number = made.get(new)
+        if number is None or new.shape != old.shape:
+            continue
+        here = groups[number]
+        later = (v for group in groups[number + 1 :] for i in group.instructions for v in i.reads)
+        same = (v for i in here.instructions for v in i.reads if v is not old)
+        is_same_place = here.is_flat if here.kind == "loop" else here.instructions[0].operation is DESCENT
+        if is_same_place and not any(found[v].root is old for v in (*later, *same)):
+            into[new] = old
+    return into

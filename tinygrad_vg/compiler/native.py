@@ -12,7 +12,7 @@ from llvmlite import ir
 from numba import carray, njit, types
 from numba.core import cgutils
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
-from numba.extending import get_cython_function_address, intrinsic, register_jitable
+from numba.extending import intrinsic, register_jitable
 
 f32, i32, i64 = np.float32, np.int32, np.int64
 
@@ -27,6 +27,11 @@ class Separate(CompilerBase):  # type: ignore[misc]
 
 # No fast math: it would reassociate sums and drop subnormal numbers.
 loop = njit(error_model="numpy", pipeline_class=Separate)
+
+
+def alone(signature: Any) -> Any:
+    """A decorator for a function that is called by its address alone."""
+    return njit(signature, error_model="numpy", pipeline_class=Separate, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -143,14 +148,8 @@ def tanh64(x: Any) -> Any:
     return near if abs(x) < 0.625 else (far if x > 0.0 else -far)
 
 
-# What BLAS computes. A generated function gets the address of gemm with its arrays: an address in its code could not
-# be kept on the disk.
-GEMM = {"float32": "sgemm", "float64": "dgemm"}
-
-
-def address_of_gemm(dtype: Any) -> int:
-    """The address of gemm for a dtype, in the BLAS that SciPy brings."""
-    return int(get_cython_function_address("scipy.linalg.cython_blas", GEMM[np.dtype(dtype).name]))
+# What BLAS computes. A generated function gets the address of gemm with its arrays: an address in its code could not be
+# kept on the disk.
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -241,15 +240,16 @@ def elementary(kind: Any, exp: Any, log1p_of_unit: Any, tanh: Any) -> dict[str, 
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def call(context: Any, function: Any, argument: Any) -> Any:
-    """Call the function at an address with one whole number."""
+def call(context: Any, function: Any, spare: Any, argument: Any) -> Any:
+    """Call a compiled function of one whole number by its address; at `spare` it puts what it returns: nothing."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        kind = ir.FunctionType(ir.VoidType(), [ir.IntType(64)])
-        builder.call(builder.inttoptr(args[0], kind.as_pointer()), [args[1]])
+        kind = ir.FunctionType(ir.IntType(32), [cgutils.voidptr_t, cgutils.voidptr_t, ir.IntType(64)])
+        place = builder.inttoptr(args[1], cgutils.voidptr_t)
+        builder.call(builder.inttoptr(args[0], kind.as_pointer()), [place, place, args[2]])
         return context.get_dummy_value()
 
-    return types.void(types.int64, types.int64), code
+    return types.void(types.int64, types.int64, types.int64), code
 
 
 @register_jitable  # type: ignore[untyped-decorator]
@@ -260,7 +260,9 @@ def copy(source: Any, target: Any, n: Any) -> None:
         b[i] = a[i]
 
 
-def steps(run: Any, table: Any, moves: Any, size: Any, batches: Any, rows: Any, begin: Any, end: Any) -> None:
+def steps(
+    run: Any, spare: Any, table: Any, moves: Any, size: Any, batches: Any, rows: Any, begin: Any, end: Any
+) -> None:
     """Call `run(table)` for each of some steps, with the rows of its batch copied in and its results copied out.
 
     `moves` is the address of `size` rows (kind, source, target, bytes): of kind 0 the rows of data, whose indices are
@@ -274,7 +276,7 @@ def steps(run: Any, table: Any, moves: Any, size: Any, batches: Any, rows: Any, 
             if kind == 0:
                 for row in range(rows):
                     copy(source + indices[step * rows + row] * n, target + row * n, n)
-        call(run, table)
+        call(run, spare, table)
         for i in range(size):
             kind, source, target, n = table_of_moves[i]
             if kind == 1:
