@@ -69,7 +69,7 @@ def training(case, function=lambda step: step):
 
 
 cases = st.fixed_dictionaries({
-    "widths": st.lists(st.integers(1, 9), min_size=2, max_size=5).filter(lambda widths: widths[-1] > 1),
+    "widths": st.lists(st.integers(1, 17), min_size=2, max_size=5).filter(lambda widths: widths[-1] > 1),
     "activation": st.sampled_from(ACTIVATIONS),
     "extra": st.sampled_from(["", "", "norm", "residual", "no bias"]),
     "dtype": st.sampled_from([np.float32, np.float64]),

@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from tinygrad_vg.compiler import run_numpy
-from tinygrad_vg.compiler.expand import COMMON, ELEMENTARY, expanded
+from tinygrad_vg.compiler.expand import COMMON, ELEMENTARY, PRODUCTS, expanded
 from tinygrad_vg.compiler.passes import in_place, simplified
 from tinygrad_vg.compiler.plan import Plan, Value
 
@@ -63,7 +63,7 @@ def lowered(
     if backend == "numba":
         from tinygrad_vg.compiler.run_numba import Machine
 
-        machine = Machine(plan, inputs, bound, changed)
+        machine = Machine(simplified(expanded(plan, PRODUCTS)), inputs, bound, changed)
         return Lowered(machine, machine.source, machine.into, machine.size)
     plan = simplified(expanded(plan, ELEMENTARY))
     into = in_place(plan, changed)

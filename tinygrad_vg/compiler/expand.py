@@ -65,10 +65,6 @@ def _linear(build: Builder, x: Any, weight: Any, bias: Any = None) -> Any:
 
 
 def _sum_of_outer(build: Builder, a: Any, b: Any) -> Any:
-    if a.ndim == 3 and b.ndim == 2 and b.shape[0] >= ONE_PRODUCT:
-        members, batch, m = a.shape
-        flat = build(np.reshape, build(np.swapaxes, a, -1, -2), (members * m, batch))
-        return build(np.reshape, build(np.matmul, flat, b), (members, m, b.shape[-1]))
     return build(np.matmul, build(np.swapaxes, a, -1, -2), b)
 
 
@@ -83,7 +79,6 @@ def _divided_bce(build: Builder, z: Any, target: Any, n: int) -> Any:
 # What every backend takes apart.
 COMMON: dict[Any, Expansion] = {
     ops.linear: _linear,
-    sum_of_outer: _sum_of_outer,
     divided_sum: _divided_sum,
     divided_binary_cross_entropy: _divided_bce,
 }
@@ -121,6 +116,10 @@ def _sigmoid_error(build: Builder, z: Any, target: Any) -> Any:
     error = build(np.subtract, p, build(np.multiply, target, p))
     error = build(np.subtract, error, build(np.multiply, target, q))
     return build(np.divide, error, build(np.add, p, q))
+
+
+# What BLAS can do without copying its matrices.
+PRODUCTS: dict[Any, Expansion] = {sum_of_outer: _sum_of_outer}
 
 
 # What NumPy's own functions can do with arrays to write into.

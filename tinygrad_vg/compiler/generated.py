@@ -109,7 +109,7 @@ class Text:
             return f"i + {access.offset}" if access.offset else "i"
         lead = len(group.shape) - len(value.shape)
         terms = [
-            f"i{lead + axis} * {stride}" if stride != 1 else f"i{lead + axis}"
+            times(f"i{lead + axis}", stride)
             for axis, (n, stride) in enumerate(zip(value.shape, access.strides, strict=True))
             if n != 1 and stride
         ]
@@ -125,8 +125,7 @@ class Text:
         if len(summed) == a.ndim:  # one number, which is added up in float64
             return ["total = 0.0"], [f"total += {term}"], [f"{name}[0] = {kind}(total)"]
         strides = iter(contiguous(tuple(n for axis, n in enumerate(a.shape) if axis not in summed)))
-        terms = [f"i{axis} * {next(strides)}" for axis in range(a.ndim) if axis not in summed]
-        place = " + ".join(terms).replace(" * 1", "")
+        place = " + ".join(times(f"i{axis}", next(strides)) for axis in range(a.ndim) if axis not in summed)
         size = int(np.prod(i.out.shape, dtype=np.int64))
         zero = [f"for j in range({size}):", f"    {name}[j] = {kind}(0.0)"]
         return zero, [f"{name}[{place}] += {term}"], []
@@ -198,6 +197,11 @@ class Text:
 
 
 GEMMS: dict[str, Value] = {}
+
+
+def times(index: str, stride: int) -> str:
+    """An index times a stride."""
+    return index if stride == 1 else f"{index} * {stride}"
 
 
 def transposed(value: Value, access: Access) -> tuple[int, int]:

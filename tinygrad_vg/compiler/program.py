@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_vg.compiler.arguments import Form, put_together
+from tinygrad_vg.compiler.arguments import Form, Leaf, put_together
 from tinygrad_vg.compiler.backends import Lowered, lowered
 from tinygrad_vg.compiler.guards import Guards
 from tinygrad_vg.compiler.passes import followed, recipe_of, without_unused
@@ -51,7 +51,10 @@ class Program:
         ]
         held = {place.key for place, _ in self.read}
         self.absent = [place for place in self.places if isinstance(place, State) and place.key not in held]
-        self.owned: list[tuple[Held | State, Any]] = []
+        self.changing: list[Held | State] = []  # the places that the program writes into
+        self.buffers: list[Any] = []  # and its arrays for them
+        self.last: list[Any] = []  # what was there after the last run
+        self.returned: list[tuple[int, bool]] = []  # (output, whether it is a Tensor)
         self.fetched: list[Argument | Inside] = []  # where the arrays of a run come from
         self.carried: list[tuple[int, Place, Any]] = []  # (output, its place, the array to write it into)
 
@@ -64,8 +67,8 @@ class Program:
                 return f"the .grad of {tensor.label}"
         if (why := self.guards.changed() or self.numbers.changed()) is not None:
             return why
-        for place, buffer in self.owned:
-            if (array := place.get()) is not buffer and not is_like(array, buffer):
+        for number, place in enumerate(self.changing):
+            if (array := place.get()) is not self.last[number] and not is_like(array, self.buffers[number]):
                 return place.name
         for place in self.absent:
             if place.get() is not None:
@@ -84,15 +87,17 @@ class Program:
             if isinstance(place, Held | State) and place.key in held and isinstance(value, Value)
         }
         arrays = {old: self.buffer(old.source) for old in changed.values()}
-        self.owned = [(old.source, array) for old, array in arrays.items()]  # type: ignore[misc]
-        self.last = [array for _, array in self.owned]
+        self.changing, self.buffers = [old.source for old in arrays], [*arrays.values()]  # type: ignore[misc]
+        self.last = [None] * len(self.buffers)
         self.read = [(place, value) for place, value in self.read if value not in arrays]
         bound = arrays | self.options
         inputs = [value for value in self.plan.inputs if value not in bound]
         self.fetched = [value.source for value in inputs]  # type: ignore[misc]
         self.lowered = lowered(backend, self.plan, inputs, bound, changed)
         for number, (place, value) in enumerate(zip(self.places, self.plan.outputs, strict=False)):
-            if value not in self.lowered.into:
+            if isinstance(place, Returned):
+                self.returned.append((number, place.is_tensor))
+            elif value not in self.lowered.into:
                 self.carried.append((number, place, arrays.get(changed.get(value))))  # type: ignore[arg-type]
 
     def run(self, found: list[Any]) -> Any:
@@ -100,16 +105,13 @@ class Program:
         assert self.lowered is not None
         self.settle()
         outputs = self.lowered.function(
-            *[found[place.number] if isinstance(place, Argument) else place.get() for place in self.fetched]
+            *[found[place.number] if type(place) is Argument else place.get() for place in self.fetched]
         )
         if self.shown is not None:
             self.show(self.shown, outputs)
-        returned = []
+        returned = [made(np.array(outputs[number]), is_tensor) for number, is_tensor in self.returned]
         for number, place, buffer in self.carried:
-            if isinstance(place, Returned):
-                array = np.array(outputs[number])
-                returned.append(Tensor(array) if place.is_tensor else array)
-            elif buffer is not None:
+            if buffer is not None:
                 np.copyto(buffer, outputs[number])
             else:
                 place.set(np.array(outputs[number]))
@@ -120,23 +122,47 @@ class Program:
 
     def settle(self) -> None:
         """Make the arrays that the program writes into those of their places."""
-        for number, (place, buffer) in enumerate(self.owned):
+        for number, place in enumerate(self.changing):
             if (array := place.get()) is not self.last[number]:
-                np.copyto(buffer, array)
+                buffer = self.buffers[number]
+                if array is not buffer:
+                    np.copyto(buffer, array)
                 if self.shown is None:
                     place.set(buffer)
                     self.last[number] = buffer
 
+    def filled(self, returned: list[Any]) -> Any:
+        """The result with these arrays and Tensors in it."""
+        if type(self.result) is Leaf:
+            return returned[0]
+        left = iter(returned)
+        return put_together(self.result, lambda leaf: next(left))
+
+    def over(self, batches: Any, data: list[Any]) -> Any:
+        """The results of a step for each row of indices, in native code; None if the program cannot do that."""
+        machine: Any = self.lowered.function if self.lowered is not None else None
+        if self.shown or not getattr(machine, "runs_at_once", False) or self.carried or self.numbers.counts:
+            return None
+        self.settle()
+        given = [(data[p.number], True) if isinstance(p, Argument) else (p.get(), False) for p in self.fetched]
+        results: list[Any] = []
+        for _, results in machine.over(batches, given, [number for number, _ in self.returned]):
+            pass  # here Python looks whether Ctrl-C was pressed
+        for tensor in self.dropped:
+            tensor.grad = None
+        kinds = [is_tensor for _, is_tensor in self.returned]
+        return self.filled([made(array, is_tensor) for array, is_tensor in zip(results, kinds, strict=True)])
+
     def show(self, shown: Shown, outputs: Any) -> None:
         """Show to hooks what a run has computed, and then give the parameters new arrays: hooks may keep the old."""
-        self.last = [None] * len(self.owned)  # if a hook raises, the next run copies them anew
+        self.last = [None] * len(self.buffers)  # if a hook raises, the next run copies them anew
         begin = len(self.places)
         end = begin + len(shown.wanted) - len(shown.wanted_later)
         values = dict(zip(self.plan.outputs[end:], outputs[end:], strict=True))
         later = [partial(followed, recipe, value, values) for recipe, value in self.recipes]
         shown.show([np.array(array) for array in outputs[begin:end]], later)
-        for number, (place, buffer) in enumerate(self.owned):
-            self.last[number] = np.array(buffer)
+        for number, place in enumerate(self.changing):
+            self.last[number] = np.array(self.buffers[number])
             place.set(self.last[number])
 
     def buffer(self, place: Held | State) -> Any:
@@ -175,6 +201,11 @@ def put_off(plan: Plan, n: int) -> tuple[Plan, list[tuple[Any, Any]]]:
         recipes.append((recipe, value))
         values += rest
     return without_unused(Plan(plan.instructions, tuple(values))), recipes
+
+
+def made(array: Any, is_tensor: bool) -> Any:
+    """An array, or a Tensor of it."""
+    return Tensor(array) if is_tensor else array
 
 
 def is_like(array: Any, value: Any) -> bool:

@@ -57,7 +57,17 @@ class Machine:
         self.table = self.addresses(text)
         self.address = self.table.ctypes.data
         self.parts = compiled(self.source, text.parts)
-        self.fixed = {value: self.view(value, {}) for value in outputs if self.found[value].root in self.arrays}
+        # The arrays of the outputs; those that are views of what is given in each run are made anew.
+        self.views = [
+            (number, value)
+            for number, value in enumerate(plan.outputs)
+            if isinstance(value, Value) and self.found[value].root not in self.arrays
+        ]
+        later = dict(self.views)
+        self.outputs = [
+            self.view(value, {}) if isinstance(value, Value) and number not in later else value
+            for number, value in enumerate(plan.outputs)
+        ]
 
     def addresses(self, text: Text) -> Any:
         """The table of the addresses of all arrays."""
@@ -72,25 +82,21 @@ class Machine:
         return table
 
     def __call__(self, *arrays: Any) -> list[Any]:
-        """Run once with the arrays of the inputs."""
+        """Run once with the arrays of the inputs. The outputs are the same arrays in each run."""
         table, kept = self.table, []
         for place, array in zip(self.places, arrays, strict=True):
             if not array.flags.c_contiguous:
                 array = np.ascontiguousarray(array)
                 kept.append(array)
             table[place] = array.__array_interface__["data"][0]
-        address = self.address
         for part in self.parts:
             if isinstance(part, Group):
                 self.called(part, dict(zip(self.inputs, arrays, strict=True)))
             else:
-                part(SPARE, SPARE, address)
-        fixed = self.fixed
-        return [fixed[value] if value in fixed else self.output(value, arrays) for value in self.plan.outputs]
-
-    def output(self, value: Any, arrays: Any) -> Any:
-        """The array of an output that is no buffer: a constant, or a view of an input."""
-        return self.view(value, dict(zip(self.inputs, arrays, strict=True))) if isinstance(value, Value) else value
+                part(SPARE, SPARE, self.address)
+        for number, value in self.views:
+            self.outputs[number] = self.view(value, dict(zip(self.inputs, arrays, strict=True)))
+        return self.outputs
 
     def called(self, group: Group, given: dict[Value, Any]) -> None:
         """Run a group that is a NumPy call."""
@@ -108,7 +114,7 @@ class Machine:
     @property
     def runs_at_once(self) -> bool:
         """Whether it is one native function, without calls of NumPy in between."""
-        return len(self.parts) == 1 and not isinstance(self.parts[0], Group)
+        return len(self.parts) == 1 and not isinstance(self.parts[0], Group) and not self.views
 
     def over(self, batches: Any, given: list[tuple[Any, bool]], wanted: list[int]) -> Iterator[tuple[int, list[Any]]]:
         """Run once for each row of indices; yield from time to time how many are done, with the results of all.
@@ -130,7 +136,7 @@ class Machine:
             self.table[place] = array.ctypes.data
         results = []
         for number in wanted:
-            source = self.fixed[self.plan.outputs[number]]
+            source = self.outputs[number]
             results.append(np.empty((len(batches), *source.shape), source.dtype))
             moves.append((1, source.ctypes.data, results[-1].ctypes.data, source.nbytes))
         table = np.array(moves, np.int64).reshape(-1, 4)
