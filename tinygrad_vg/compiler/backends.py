@@ -16,7 +16,8 @@ class Lowered(NamedTuple):
     """A plan that can run.
 
     Attributes:
-        function: takes the arrays of the inputs, and returns those of the outputs. The next run writes into them again.
+        function: `function(look, *arrays)` takes the arrays of the inputs, and returns those of the outputs. The next
+            run writes into them again. `look` is None, or is called with the outputs before any input changes.
         source: its text.
         into: the outputs that it writes into the array of a bound input.
         bytes: the size of the memory for all values on the way.
@@ -48,7 +49,12 @@ def chosen(backend: str) -> str:
 
 
 def lowered(
-    backend: str, plan: Plan, inputs: list[Value], bound: dict[Value, Any], changed: dict[Value, Value]
+    backend: str,
+    plan: Plan,
+    inputs: list[Value],
+    bound: dict[Value, Any],
+    changed: dict[Value, Value],
+    is_looked_at: bool,
 ) -> Lowered:
     """A plan as a function that runs.
 
@@ -58,14 +64,15 @@ def lowered(
         inputs: the inputs whose arrays are the arguments of the function, in their order.
         bound: the inputs whose arrays are the same in every run.
         changed: outputs that may be written into the array of a bound input, whose new value they are.
+        is_looked_at: whether hooks look at what a run has computed before it changes an input.
     """
     plan = simplified(expanded(plan, COMMON))
     if backend == "numba":
         from tinygrad_vg.compiler.run_numba import Machine
 
-        machine = Machine(simplified(expanded(plan, PRODUCTS)), inputs, bound, changed)
+        machine = Machine(simplified(expanded(plan, PRODUCTS)), inputs, bound, changed, is_looked_at)
         return Lowered(machine, machine.source, machine.into, machine.size)
     plan = simplified(expanded(plan, ELEMENTARY))
     into = in_place(plan, changed)
-    function, source, writer = run_numpy.program(plan, inputs, bound, into)
+    function, source, writer = run_numpy.program(plan, inputs, bound, into, is_looked_at)
     return Lowered(function, source, into, writer.size)

@@ -111,7 +111,7 @@ class Compiled:
             trace.undo()
             raise
         shown = Shown(trace) if is_looked_at(trace) else None
-        wanted = [value for _, value in outcome.outputs] + (shown.wanted if shown is not None else [])
+        wanted = [value for _, value in outcome.outputs] + ([*shown.ready, *shown.asked] if shown is not None else [])
         program = Program(simplified(plan_of(trace, wanted)), outcome, form, Guards(self.function, trace), trace, shown)
         if len(self.programs) == MOST and not self.is_told:
             self.is_told = True
@@ -156,9 +156,8 @@ def show_trace(trace: Trace, shown: Shown) -> None:
     for parameter in new:
         parameter._data = trace.leaves[parameter]
     try:
-        later = shown.wanted_later
-        ready = shown.wanted[: len(shown.wanted) - len(later)]
-        shown.show([np.array(tensor._data) for tensor in ready], [partial(np.array, tensor._data) for tensor in later])
+        ready = [tensor._data for tensor in shown.ready]
+        shown.show([t._data for t in shown.arguments], ready, [partial(np.array, t._data) for t in shown.asked])
     except BaseException:
         trace.undo()
         raise

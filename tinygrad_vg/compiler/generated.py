@@ -27,7 +27,7 @@ class Text:
         places: the place of each array in the table.
     """
 
-    def __init__(self, groups: list[Group], found: dict[Value, Access], outputs: set[Value]) -> None:
+    def __init__(self, groups: list[Group], found: dict[Value, Access], outputs: set[Value], pause: int) -> None:
         self.found = found
         self.loops: dict[str, str] = {}
         self.parts: list[list[str] | Group] = []
@@ -41,11 +41,14 @@ class Text:
         for value in outputs:
             self.readers.setdefault(value, set()).add(-1)
         self.viewed = {access.root for value, access in found.items() if access.root is not value}
+        self.pause = len(groups)  # the number of the part before which hooks are called
         for number, group in enumerate(groups):
+            if number == pause:
+                self.pause = len(self.parts)
             if group.kind == "call":
                 self.parts.append(group)
                 continue
-            if not self.parts or isinstance(self.parts[-1], Group):
+            if not self.parts or isinstance(self.parts[-1], Group) or number == pause:
                 self.parts.append([])
             part: Any = self.parts[-1]
             part += self.product(group) if group.kind == "product" else self.loop(group, number)

@@ -16,6 +16,7 @@ from tinygrad_vg.compiler.returned import Outcome, Place
 from tinygrad_vg.compiler.shown import Shown
 from tinygrad_vg.compiler.trace import Trace
 from tinygrad_vg.engine import Tensor
+from tinygrad_vg.engine.written import writes
 
 # The arrays that compiled steps write into, by the tensor whose `data` they are: nobody else holds them.
 OWNED: dict[int, tuple[weakref.ref[Tensor], Any]] = {}  # by the tensor's id: a WeakKeyDictionary would compare tensors
@@ -34,7 +35,7 @@ class Program:
         self, plan: Plan, outcome: Outcome, form: Form, guards: Guards, trace: Trace, shown: Shown | None
     ) -> None:
         self.shown = shown
-        self.plan, self.recipes = put_off(plan, len(shown.wanted_later) if shown is not None else 0)
+        self.plan, self.recipes = put_off(plan, len(shown.asked) if shown is not None else 0)
         self.places = [place for place, _ in outcome.outputs]
         self.form = form
         self.result = outcome.structure
@@ -51,9 +52,8 @@ class Program:
         ]
         held = {place.key for place, _ in self.read}
         self.absent = [place for place in self.places if isinstance(place, State) and place.key not in held]
-        self.changing: list[Held | State] = []  # the places that the program writes into
-        self.buffers: list[Any] = []  # and its arrays for them
-        self.last: list[Any] = []  # what was there after the last run
+        self.changing: list[tuple[Held | State, Any]] = []  # places that the program writes into, with their arrays
+        self.when: list[int] = []  # when it has written into them
         self.returned: list[tuple[int, bool]] = []  # (output, whether it is a Tensor)
         self.fetched: list[Argument | Inside] = []  # where the arrays of a run come from
         self.carried: list[tuple[int, Place, Any]] = []  # (output, its place, the array to write it into)
@@ -67,8 +67,8 @@ class Program:
                 return f"the .grad of {tensor.label}"
         if (why := self.guards.changed() or self.numbers.changed()) is not None:
             return why
-        for number, place in enumerate(self.changing):
-            if (array := place.get()) is not self.last[number] and not is_like(array, self.buffers[number]):
+        for place, buffer in self.changing:
+            if (array := place.get()) is not buffer and not is_like(array, buffer):
                 return place.name
         for place in self.absent:
             if place.get() is not None:
@@ -86,14 +86,14 @@ class Program:
             for place, value in zip(self.places, self.plan.outputs, strict=False)
             if isinstance(place, Held | State) and place.key in held and isinstance(value, Value)
         }
-        arrays = {old: self.buffer(old.source) for old in changed.values()}
-        self.changing, self.buffers = [old.source for old in arrays], [*arrays.values()]  # type: ignore[misc]
-        self.last = [None] * len(self.buffers)
+        arrays: dict[Value, Any] = {old: owned(old.source) for old in changed.values()}  # type: ignore[arg-type]
+        self.changing = [(old.source, array) for old, array in arrays.items()]  # type: ignore[misc]
+        self.when = writes.watch(arrays.values())
         self.read = [(place, value) for place, value in self.read if value not in arrays]
         bound = arrays | self.options
         inputs = [value for value in self.plan.inputs if value not in bound]
         self.fetched = [value.source for value in inputs]  # type: ignore[misc]
-        self.lowered = lowered(backend, self.plan, inputs, bound, changed)
+        self.lowered = lowered(backend, self.plan, inputs, bound, changed, self.shown is not None)
         for number, (place, value) in enumerate(zip(self.places, self.plan.outputs, strict=False)):
             if isinstance(place, Returned):
                 self.returned.append((number, place.is_tensor))
@@ -104,11 +104,10 @@ class Program:
         """Run once, with these arrays as arguments."""
         assert self.lowered is not None
         self.settle()
+        look = None if self.shown is None else partial(self.look, self.shown, found)
         outputs = self.lowered.function(
-            *[found[place.number] if type(place) is Argument else place.get() for place in self.fetched]
+            look, *[found[place.number] if type(place) is Argument else place.get() for place in self.fetched]
         )
-        if self.shown is not None:
-            self.show(self.shown, outputs)
         returned = [made(np.array(outputs[number]), is_tensor) for number, is_tensor in self.returned]
         for number, place, buffer in self.carried:
             if buffer is not None:
@@ -122,14 +121,18 @@ class Program:
 
     def settle(self) -> None:
         """Make the arrays that the program writes into those of their places."""
-        for number, place in enumerate(self.changing):
-            if (array := place.get()) is not self.last[number]:
-                buffer = self.buffers[number]
-                if array is not buffer:
-                    np.copyto(buffer, array)
-                if self.shown is None:
-                    place.set(buffer)
-                    self.last[number] = buffer
+        for place, buffer in self.changing:
+            if (array := place.get()) is not buffer:
+                np.copyto(buffer, array)
+                place.set(buffer)
+        writes.now(self.when)
+
+    def look(self, shown: Shown, found: list[Any], outputs: Any) -> None:
+        """Show to hooks what a run has computed, before it changes anything."""
+        begin = len(self.places)
+        end = begin + len(shown.ready)
+        values = dict(zip(self.plan.outputs[end:], outputs[end:], strict=True))
+        shown.show(found, outputs[begin:end], [partial(followed, recipe, v, values) for recipe, v in self.recipes])
 
     def filled(self, returned: list[Any]) -> Any:
         """The result with these arrays and Tensors in it."""
@@ -141,7 +144,7 @@ class Program:
     def over(self, batches: Any, data: list[Any]) -> Any:
         """The results of a step for each row of indices, in native code; None if the program cannot do that."""
         machine: Any = self.lowered.function if self.lowered is not None else None
-        if self.shown or not getattr(machine, "runs_at_once", False) or self.carried or self.numbers.counts:
+        if self.shown is not None or not getattr(machine, "runs_at_once", False) or self.carried or self.numbers.counts:
             return None
         self.settle()
         given = [(data[p.number], True) if isinstance(p, Argument) else (p.get(), False) for p in self.fetched]
@@ -152,43 +155,6 @@ class Program:
             tensor.grad = None
         kinds = [is_tensor for _, is_tensor in self.returned]
         return self.filled([made(array, is_tensor) for array, is_tensor in zip(results, kinds, strict=True)])
-
-    def show(self, shown: Shown, outputs: Any) -> None:
-        """Show to hooks what a run has computed, and then give the parameters new arrays: hooks may keep the old."""
-        self.last = [None] * len(self.buffers)  # if a hook raises, the next run copies them anew
-        begin = len(self.places)
-        end = begin + len(shown.wanted) - len(shown.wanted_later)
-        values = dict(zip(self.plan.outputs[end:], outputs[end:], strict=True))
-        later = [partial(followed, recipe, value, values) for recipe, value in self.recipes]
-        shown.show([np.array(array) for array in outputs[begin:end]], later)
-        for number, place in enumerate(self.changing):
-            self.last[number] = np.array(self.buffers[number])
-            place.set(self.last[number])
-
-    def buffer(self, place: Held | State) -> Any:
-        """The array that the program writes into for a place."""
-        return np.array(place.get(), order="C") if self.shown is not None else owned(place)
-
-    def filled(self, returned: list[Any]) -> Any:
-        """The result with these arrays and Tensors in it."""
-        left = iter(returned)
-        return put_together(self.result, lambda leaf: next(left))
-
-    def over(self, batches: Any, data: list[Any]) -> Any:
-        """The results of a step for each row of indices, in native code; None if the program cannot do that."""
-        machine = self.lowered.function if self.lowered is not None else None
-        wanted = [number for number, place, _ in self.carried if isinstance(place, Returned)]
-        if self.shown or not getattr(machine, "runs_at_once", False) or len(wanted) < len(self.carried) or self.numbers.counts:
-            return None
-        self.settle()
-        given = [(data[p.number], True) if isinstance(p, Argument) else (p.get(), False) for p in self.fetched]
-        results: list[Any] = []
-        for _, results in machine.over(batches, given, wanted):  # type: ignore[union-attr]
-            pass  # here Python looks whether Ctrl-C was pressed
-        for tensor in self.dropped:
-            tensor.grad = None
-        places = [place for _, place, _ in self.carried]
-        return self.filled([Tensor(a) if p.is_tensor else a for p, a in zip(places, results, strict=True)])  # type: ignore[union-attr]
 
 
 def put_off(plan: Plan, n: int) -> tuple[Plan, list[tuple[Any, Any]]]:

@@ -32,6 +32,7 @@ class Machine:
         inputs: the inputs whose arrays are given in each run.
         bound: the arrays of the other inputs.
         changed: outputs that may be written into the array of a bound input, whose new value they are.
+        is_looked_at: whether there is a pause before the inputs change.
 
     Attributes:
         source: their text.
@@ -40,14 +41,22 @@ class Machine:
     """
 
     def __init__(
-        self, plan: Plan, inputs: list[Value], bound: dict[Value, Any], changed: dict[Value, Value]
+        self,
+        plan: Plan,
+        inputs: list[Value],
+        bound: dict[Value, Any],
+        changed: dict[Value, Value],
+        is_looked_at: bool,
     ) -> None:
         plan, constants = with_constants(plan)
         self.plan, groups, self.into = arranged(plan, changed)
+        first, second = parted(groups, self.into, accesses(self.plan, self.into))
+        groups = first + second
         self.found = accesses(self.plan, self.into)
         self.inputs = inputs
         outputs = {value for value in plan.outputs if isinstance(value, Value)}
-        text = Text(groups, self.found, outputs)
+        text = Text(groups, self.found, outputs, len(first) if is_looked_at else -1)
+        self.pause = text.pause
         bound = bound | constants
         arena = laid_out([life for life in lives_of(groups, self.found, text, outputs) if life.value not in bound])
         self.size = arena.size
@@ -81,7 +90,7 @@ class Machine:
                 table[place] = self.arrays[value].ctypes.data
         return table
 
-    def __call__(self, *arrays: Any) -> list[Any]:
+    def __call__(self, look: Any, *arrays: Any) -> list[Any]:
         """Run once with the arrays of the inputs. The outputs are the same arrays in each run."""
         table, kept = self.table, []
         for place, array in zip(self.places, arrays, strict=True):
@@ -89,14 +98,29 @@ class Machine:
                 array = np.ascontiguousarray(array)
                 kept.append(array)
             table[place] = array.__array_interface__["data"][0]
-        for part in self.parts:
+        for number, value in self.views:
+            self.outputs[number] = self.given(value, arrays)
+        if look is None:
+            self.run(self.parts, arrays)
+        else:
+            self.run(self.parts[: self.pause], arrays)
+            look(self.outputs)
+            self.run(self.parts[self.pause :], arrays)
+        return self.outputs
+
+    def run(self, parts: list[Any], arrays: Any) -> None:
+        """Run some parts."""
+        for part in parts:
             if isinstance(part, Group):
                 self.called(part, dict(zip(self.inputs, arrays, strict=True)))
             else:
                 part(SPARE, SPARE, self.address)
-        for number, value in self.views:
-            self.outputs[number] = self.view(value, dict(zip(self.inputs, arrays, strict=True)))
-        return self.outputs
+
+    def given(self, value: Value, arrays: Any) -> Any:
+        """The array of an output that is one of the inputs, or a view of one."""
+        if value in self.inputs:
+            return arrays[self.inputs.index(value)]
+        return self.view(value, dict(zip(self.inputs, arrays, strict=True)))
 
     def called(self, group: Group, given: dict[Value, Any]) -> None:
         """Run a group that is a NumPy call."""
@@ -169,6 +193,23 @@ def arranged(plan: Plan, changed: dict[Value, Value]) -> tuple[Plan, list[Group]
         if not late:  # a product can be folded into the descent of a weight that nobody reads later
             return short, groups, into
         changed = {new: old for new, old in changed.items() if new not in late}
+
+
+def parted(
+    groups: list[Group], into: dict[Value, Value], found: dict[Value, Access]
+) -> tuple[list[Group], list[Group]]:
+    """The groups that change no input, and behind them those that do, with all that needs what they make."""
+    first: list[Group] = []
+    second: list[Group] = []
+    late: set[Value] = set()
+    for group in groups:
+        made = {i.out for i in group.instructions}
+        if made & into.keys() or any(found[value].root in late for i in group.instructions for value in i.reads):
+            second.append(group)
+            late |= {found[value].root for value in made}
+        else:
+            first.append(group)
+    return first, second
 
 
 def lives_of(groups: list[Group], found: dict[Value, Access], text: Text, outputs: set[Value]) -> list[Life]:

@@ -33,11 +33,35 @@ def is_elementwise(i: Instruction) -> bool:
     return isinstance(function, np.ufunc) and function.signature is None and writes_into_buffer(i)
 
 
+def parted(plan: Plan, into: dict[Value, Value]) -> tuple[list[Instruction], list[Instruction]]:
+    """The instructions that change no input, and behind them those that do, with all that needs what they make."""
+    first: list[Instruction] = []
+    second: list[Instruction] = []
+    late: set[Value] = set()
+    for i in plan.instructions:
+        if i.out in into or any(value in late for value in i.reads):
+            second.append(i)
+            late.add(i.out)
+        else:
+            first.append(i)
+    return first, second
+
+
+def is_made(value: Any, first: list[Instruction], plan: Plan) -> bool:
+    """Whether a value is there before an input changes."""
+    return not isinstance(value, Value) or value.source is not None or any(i.out is value for i in first)
+
+
 class Writer:
     """Writes the source of a plan: lines, and the arrays and functions that its names stand for."""
 
     def __init__(
-        self, plan: Plan, inputs: list[Value], bound: dict[Value, Any], into: dict[Value, Value]
+        self,
+        plan: Plan,
+        inputs: list[Value],
+        bound: dict[Value, Any],
+        into: dict[Value, Value],
+        is_looked_at: bool,
     ) -> None:
         self.plan = plan
         self.lines: list[str] = []
@@ -47,18 +71,24 @@ class Writer:
         self.size = 0
         for value, array in bound.items():
             self.keep(value, array)
-        for value, array in self.buffers(into).items():
+        first, second = parted(plan, into)
+        for value, array in self.buffers([*first, *second], into).items():
             self.keep(value, array)
         for new, old in into.items():
             self.keep(new, bound[old])
-        for instruction in plan.instructions:
+        for instruction in first:
+            self.write(instruction)
+        if is_looked_at:
+            known = ", ".join(self.name(v) if is_made(v, first, plan) else "None" for v in plan.outputs)
+            self.lines += ["if look is not None:", f"    look([{known}])"]
+        for instruction in second:
             self.write(instruction)
 
-    def buffers(self, into: dict[Value, Value]) -> dict[Value, Any]:
+    def buffers(self, instructions: list[Instruction], into: dict[Value, Value]) -> dict[Value, Any]:
         """An array for whatever an instruction writes into one."""
         first, last, early = {}, {}, {}
         bases: dict[Value, list[Value]] = {}  # of what may be a view, or a part, of other values
-        for number, i in enumerate(self.plan.instructions):
+        for number, i in enumerate(instructions):
             for value in i.reads:
                 for base in (value, *bases.get(value, ())):
                     last[base] = number
@@ -71,7 +101,7 @@ class Writer:
                 bases[i.out] = [base for value in i.reads for base in (value, *bases.get(value, ()))]
         for value in self.plan.outputs:
             for base in (value, *bases.get(value, ())) if isinstance(value, Value) else ():
-                last[base], early[base] = len(self.plan.instructions), False
+                last[base], early[base] = len(instructions), False
         lives = [Life(v, first[v], last[v], early.get(v, False)) for v in first if v not in into]
         arena = laid_out(lives)
         self.size = arena.size
@@ -156,7 +186,7 @@ FORMS |= {np.matmul: _matmul, np.sum: _sum, sum_of_rows: _sum_of_rows}
 
 
 def program(
-    plan: Plan, inputs: list[Value], bound: dict[Value, Any], into: dict[Value, Value]
+    plan: Plan, inputs: list[Value], bound: dict[Value, Any], into: dict[Value, Value], is_looked_at: bool
 ) -> tuple[Callable[..., Any], str, Writer]:
     """A function of the inputs, its source, and its writer.
 
@@ -165,10 +195,11 @@ def program(
         inputs: the inputs that are its arguments.
         bound: the inputs whose arrays are the same in every run.
         into: outputs that are written into the array of a bound input.
+        is_looked_at: whether `look` is called before an input changes.
     """
-    writer = Writer(plan, inputs, bound, into)
+    writer = Writer(plan, inputs, bound, into, is_looked_at)
     arguments = ", ".join(writer.names[value] for value in inputs)
     results = "".join(f"{writer.name(value)}, " for value in plan.outputs)
-    source = "\n    ".join([f"def run({arguments}):", *writer.lines, f"return ({results})"]) + "\n"
+    source = "\n    ".join([f"def run(look, {arguments}):", *writer.lines, f"return ({results})"]) + "\n"
     exec(compile(source, "<plan>", "exec"), writer.globals)
     return writer.globals["run"], source, writer

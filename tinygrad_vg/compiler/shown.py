@@ -1,6 +1,6 @@
 """Hooks: what a compiled step shows to hooks and listeners, after each run and before it changes anything."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,77 +32,79 @@ def hooked(trace: Trace) -> list[Tensor]:
 
 
 class Shown:
-    """The events of a step at which somebody may look: the calls of modules, and the backwards.
+    """The events of a step at which somebody looks: the calls of modules with hooks, and the backwards.
 
     Attributes:
-        tensors: inputs and outputs of modules, whose data are shown.
-        gradients: for each backward the gradients of leaves and of outputs of modules, by vertex.
+        tensors: inputs and outputs of modules with hooks, whose data are shown.
+        gradients: for each backward the gradients of leaves and, if there are hooks, of outputs of modules, by vertex.
         later: those of them that are computed when somebody asks for them: of the weights that an optimizer moves, for
             the step itself needs no array of these.
     """
 
     def __init__(self, trace: Trace) -> None:
-        self.events = trace.events
-        self.arguments = {tensor for tensor, is_tensor in trace.arguments.items() if not is_tensor}
-        self.tensors: dict[Tensor, None] = {}
+        calls = [event for event in trace.events if not isinstance(event, Backward) and event[0]._forward_hooks]
+        self.events = [event for event in trace.events if isinstance(event, Backward) or event in calls]
+        self.arguments = [tensor for tensor in trace.arguments]
+        self.arrays = {tensor for tensor, is_tensor in trace.arguments.items() if not is_tensor}
+        self.tensors = dict.fromkeys(
+            t for _, args, output in calls for t in (*args, output) if isinstance(t, Tensor) and t.node is not None
+        )
         self.gradients: list[dict[Tensor, Tensor]] = []
         self.later: list[dict[Tensor, Tensor]] = []
-        for event in trace.events:
+        for event in self.events:
             if isinstance(event, Backward):
-                kept = {v: g for v, g in event.gradients.items() if v.node is None or v.call is not None or v.hooks}
+                kept = {v: g for v, g in event.gradients.items() if v.node is None or v.hooks or (calls and v.call)}
                 later = {v: g for v, g in kept.items() if v in trace.moved and v.ndim > 1 and not v.hooks}
                 self.gradients.append({v: g for v, g in kept.items() if v not in later})
                 self.later.append(later)
-            else:
-                _, args, output = event
-                given = (t for t in (*args, output) if isinstance(t, Tensor) and (t.node or t in self.arguments))
-                self.tensors |= dict.fromkeys(given)
 
     @property
-    def wanted(self) -> list[Tensor]:
-        """The Tensors of the trace whose arrays `show` takes: those that are ready, and those for later."""
-        ready = [*self.tensors, *(g for kept in self.gradients for g in kept.values())]
-        return ready + self.wanted_later
+    def ready(self) -> list[Tensor]:
+        """The Tensors of the trace whose arrays `show` takes."""
+        return [*self.tensors, *(g for kept in self.gradients for g in kept.values())]
 
     @property
-    def wanted_later(self) -> list[Tensor]:
+    def asked(self) -> list[Tensor]:
+        """The Tensors of the trace that are computed when somebody asks for them."""
         return [g for kept in self.later for g in kept.values()]
 
-    def show(self, arrays: list[Any], later: list[Callable[[], Any]]) -> None:
+    def show(self, given: list[Any], arrays: list[Any], later: Sequence[Callable[[], Any]]) -> None:
         """Call all hooks and listeners, in the order in which the step itself would.
 
         Args:
-            arrays: those of `wanted` that are ready. Nobody writes into them later.
-            later: a function for each of the others, which returns its array.
+            given: the arrays of the arguments.
+            arrays: those of `ready`. Later they may be written into; what may be kept is copied.
+            later: a function for each of `asked`, which returns its array.
 
         Raises:
             TraceError: if a hook returns a replacement.
         """
         left, functions = iter(arrays), iter(later)
+        for tensor, array in zip(self.arguments, given, strict=True):
+            tensor._data = array
         for tensor in self.tensors:
-            tensor._data = next(left)
+            tensor._data = np.array(next(left))
             if tensor.call is not None:
                 tensor.hooks = None  # a hook on a module may register them anew
         for tensor in self.tensors:
-            if tensor.node is not None:  # instruments read there what a module has used
-                tensor.node.output = tensor._data
-                tensor.node.values = [
-                    given._data if isinstance(given, Tensor) else value
-                    for given, value in zip(tensor.node.inputs, tensor.node.values, strict=True)
-                ]
-        ready = [{vertex: next(left) for vertex in kept} for kept in self.gradients]
+            node: Any = tensor.node  # instruments read there what a module has used
+            node.output = tensor._data
+            node.values = [
+                source._data if isinstance(source, Tensor) else value
+                for source, value in zip(node.inputs, node.values, strict=True)
+            ]
+        ready = iter([{vertex: next(left) for vertex in kept} for kept in self.gradients])
         others = iter([{vertex: next(functions) for vertex in kept} for kept in self.later])
-        backwards = iter(ready)
         for event in self.events:
             if isinstance(event, Backward):
-                self.show_backward(event, Gradients(next(backwards), next(others)))
+                self.show_backward(event, Gradients(next(ready), next(others)))
             else:
                 self.show_call(*event)
 
     def show_call(self, module: Module, args: tuple[Any, ...], output: Any) -> None:
         """Call the forward hooks of a module."""
         hooks = module._forward_hooks or {}
-        given = tuple(t._data if isinstance(t, Tensor) and t in self.arguments else t for t in args) if hooks else ()
+        given = tuple(t._data if isinstance(t, Tensor) and t in self.arrays else t for t in args)
         for key, hook in tuple(hooks.items()):
             if key in hooks and hook(module, given, output) is not None:
                 raise TraceError(f"a hook on {type(module).__name__} returned a replacement, which no compiled step "
@@ -120,7 +122,7 @@ class Shown:
                                  "module: a compiled step does not keep it")  # fmt: skip
             for vertex in gradients:
                 for key, hook in tuple((vertex.hooks or {}).items()):
-                    if key in vertex.hooks and hook(PLAIN.shown(gradients[vertex])) is not None:
+                    if key in vertex.hooks and hook(PLAIN.shown(np.array(gradients[vertex]))) is not None:
                         raise TraceError(f"a hook on {vertex.label} returned a replacement, which no compiled step can "
                                          "take: its hooks are called when it has run")  # fmt: skip
             for vertex in [v for v in gradients if v.node is not None and v not in walk.wanted]:
@@ -154,9 +156,9 @@ class Gradients(dict[Any, Any]):
 
 
 class ShownWalk(Walk):
-    """A backward of a compiled step, as listeners see it: nobody else holds its gradients."""
+    """A backward of a compiled step, as listeners see it: the next run writes into its gradients."""
 
     __slots__ = ()
 
     def shared(self) -> set[int]:
-        return set()
+        return {id(g) for g in dict.values(self.gradients)}
