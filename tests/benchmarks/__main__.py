@@ -23,7 +23,7 @@ from time import perf_counter
 
 from tests.benchmarks import chain, footprint, growth, recording, works
 from tests.benchmarks.jobs import DisagreementError
-from tests.benchmarks.report import PEERS, Bar, Result, Row, machine, markdown, table
+from tests.benchmarks.report import LIBRARIES, Bar, Result, Row, machine, markdown, table
 from tests.benchmarks.timing import ratio
 
 RECORDING_BARS = {"recorder": Bar("≤", 1.05), "recorder and ledger": Bar("≤", 1.15)}
@@ -80,7 +80,7 @@ def main():
     print(f"\r{'':40}\r", end="", file=sys.stderr)
     about = machine()
     print((markdown if args.markdown else table)(results))
-    versions = ", ".join(f"{name} {about[name]}" for name in ("python", "numpy", "blas", *PEERS) if about[name])
+    versions = ", ".join(f"{name} {about[name]}" for name in ("python", "numpy", "blas", *LIBRARIES) if about[name])
     print(f"\n{about['cpu']}, {about['cores']} cores; {versions}")
     content = {"machine": about, "repeats": args.repeats, "works": {k: r.for_json() for k, r in results.items()}}
     args.out.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
