@@ -21,21 +21,9 @@ from functools import partial
 from pathlib import Path
 from time import perf_counter
 
-from tests.benchmarks import chain, footprint, growth, recording, works
+from tests.benchmarks import chain, compiling, footprint, growth, recording, roofline, works
 from tests.benchmarks.jobs import DisagreementError
-from tests.benchmarks.report import LIBRARIES, Bar, Result, Row, machine, markdown, table
-from tests.benchmarks.timing import ratio
-
-RECORDING_BARS = {"recorder": Bar("≤", 1.05), "recorder and ledger": Bar("≤", 1.15)}
-
-
-def measure_recording() -> Result:
-    rows, seconds = [], {}
-    for net, label, pairs in recording.measured():
-        on, bare = ([pair[i] / recording.STEPS for pair in pairs] for i in (0, 1))
-        rows.append(Row(f"{label} / bare, {net}", ratio(on, bare), RECORDING_BARS[label]))
-        seconds |= {f"{net}, {label}": on, f"{net}, bare beside {label}": bare}
-    return Result(f"training with instruments on, batch {recording.BATCH}", rows, seconds)
+from tests.benchmarks.report import LIBRARIES, machine, markdown, table
 
 
 def measurements(repeats: int) -> dict:
@@ -43,7 +31,9 @@ def measurements(repeats: int) -> dict:
     return {
         **{name: partial(works.measure, work, repeats) for name, work in works.WORKS.items()},
         "E": partial(chain.measure, repeats),
-        "F": measure_recording,
+        "F": recording.measure,
+        "compile": compiling.measure,
+        "limit": partial(roofline.measure, repeats),
         "import": partial(footprint.measure_import, repeats),
         "memory": footprint.measure_memory,
         "G": growth.measure,
