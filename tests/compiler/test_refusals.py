@@ -57,7 +57,7 @@ def extended(x, t):
     np.sum(t).backward(extended_range=True)
 
 
-@pytest.mark.parametrize("what, says", [
+@pytest.mark.parametrize(("what", "says"), [
     (branch, "np.where"), (both, "np.where"), (data, r"\.data"), (rebound, r"\.data"), (legacy, "random"),
     (generator, "random"), (mask, "np.where"), (places, "shape"), (text, "outside"),
     (extended, "extended range"),

@@ -1,5 +1,6 @@
-"""A compiled step does what the step itself does: the same losses, weights and states, for any network and optimizer."""
+"""A compiled step does what the step itself does: the same losses, weights and states, for any network."""
 
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -31,14 +32,16 @@ COSTS = {
 def network(widths, activation, extra, dtype, seed):
     """Linear layers with an activation between them; `extra` puts something after the first."""
     layers = []
-    for i, (n_in, n_out) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+    for i, (n_in, n_out) in enumerate(pairwise(widths)):
         layers += [nn.Linear(n_in, n_out, bias=extra != "no bias" or i > 0, dtype=dtype, rng=seed + i)]
         if i + 2 < len(widths):
             layers += [activation()]
             if extra == "norm" and i == 0:
                 layers += [nn.LayerNorm(n_out, dtype=dtype)]
             if extra == "residual" and i == 0:
-                layers += [nn.Residual(nn.Sequential(nn.Linear(n_out, n_out, dtype=dtype, rng=seed + 50), activation()))]
+                layers += [
+                    nn.Residual(nn.Sequential(nn.Linear(n_out, n_out, dtype=dtype, rng=seed + 50), activation()))
+                ]
     return nn.Sequential(*layers)
 
 

@@ -106,5 +106,5 @@ def is_alike(structure: Any, value: Any, found: list[Any]) -> bool:
     if isinstance(structure, dict):
         return structure.keys() == value.keys() and all(is_alike(v, value[key], found) for key, v in structure.items())
     if isinstance(structure, STATIC):
-        return structure == value
+        return bool(structure == value)
     return structure is value

@@ -19,12 +19,14 @@ class Lowered(NamedTuple):
         function: `function(look, *arrays)` takes the arrays of the inputs, and returns those of the outputs. The next
             run writes into them again. `look` is None, or is called with the outputs before any input changes.
         source: its text.
+        plan: what it computes, with the place of each array.
         into: the outputs that it writes into the array of a bound input.
         bytes: the size of the memory for all values on the way.
     """
 
     function: Callable[..., Any]
     source: str
+    plan: Plan
     into: dict[Value, Value]
     bytes: int
 
@@ -43,7 +45,8 @@ def chosen(backend: str) -> str:
         return "numpy" if missing else "numba"
     if backend == "numba" and missing:
         raise ModuleNotFoundError(
-            f"backend='numba' needs {' and '.join(missing)}: pip install 'tinygrad_vg[fast]'; backend='numpy' needs nothing"
+            f"backend='numba' needs {' and '.join(missing)}: pip install 'tinygrad_vg[fast]' brings them; "
+            "backend='numpy' needs nothing"
         )
     return backend
 
@@ -71,8 +74,8 @@ def lowered(
         from tinygrad_vg.compiler.run_numba import Machine
 
         machine = Machine(simplified(expanded(plan, PRODUCTS)), inputs, bound, changed, is_looked_at)
-        return Lowered(machine, machine.source, machine.into, machine.size)
+        return Lowered(machine, machine.source, machine.shown_plan, machine.into, machine.size)
     plan = simplified(expanded(plan, ELEMENTARY))
     into = in_place(plan, changed)
     function, source, writer = run_numpy.program(plan, inputs, bound, into, is_looked_at)
-    return Lowered(function, source, into, writer.size)
+    return Lowered(function, source, writer.shown_plan, into, writer.size)

@@ -55,7 +55,7 @@ class Arena:
 def bytes_of(value: Value) -> int:
     """How many bytes a value takes, rounded up to whole steps."""
     size = int(np.prod(value.shape, dtype=np.int64)) * value.dtype.itemsize
-    return max(1, -(-size // STEP)) * STEP
+    return int(max(1, -(-size // STEP))) * STEP
 
 
 class Life(NamedTuple):

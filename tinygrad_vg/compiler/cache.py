@@ -1,8 +1,7 @@
 """The cache: machine code on the disk, by the hash of what it was made from. A second process need not compile it.
 
 The folder is `$TINYGRAD_VG_CACHE`, or `tinygrad_vg` in the user's folder for caches. A cache that cannot be written, or
-holds damaged files, costs time, and never a result: `tg.load` compares every checksum, and what does not fit is compiled
-anew.
+holds damaged files, costs time and never a result: `tg.load` compares every checksum.
 """
 
 import hashlib

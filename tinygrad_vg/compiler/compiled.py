@@ -87,7 +87,7 @@ class Compiled:
         array([2.   , 1.28 , 0.819])
         """
         rows, arrays = rows_of(batches, data)
-        results = []
+        results: list[Any] = []
         for number, row in enumerate(rows):
             args = tuple([array.take(row, axis=0) for array in arrays])
             program, found = self.fitting(args, {})
@@ -98,34 +98,48 @@ class Compiled:
 
     def traced(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run the function itself, and make a program of what it does."""
-        trace = Trace()
+        trace, form = Trace(), Form(args, kwargs)
         for program in self.programs:
             trace.expect(program.guards.leaves)
-        form = Form(args, kwargs)
-        wrapped = [wrapper(trace, number, value) for number, value in enumerate(form.found)]
-        new_args, new_kwargs = form.filled(wrapped)
+        names = names_of(self.function, len(form.found)) if form.is_simple else []
+        arguments = [argument(trace, number, value, names) for number, value in enumerate(form.found)]
+        new_args, new_kwargs = form.filled(arguments)
         try:
             result = trace.run(self.function, new_args, new_kwargs)
-            outcome = outcome_of(trace, result, wrapped)
+            outcome = outcome_of(trace, result, arguments)
+            shown = Shown(trace) if is_looked_at(trace) else None
+            wanted = [value for _, value in outcome.outputs] + (shown.ready + shown.asked if shown else [])
+            plan = simplified(plan_of(trace, wanted))
+            self.add(Program(plan, outcome, form, Guards(self.function, trace), trace, shown))
+            if shown is not None:
+                show_trace(trace, shown)
         except BaseException:
             trace.undo()
             raise
-        shown = Shown(trace) if is_looked_at(trace) else None
-        wanted = [value for _, value in outcome.outputs] + ([*shown.ready, *shown.asked] if shown is not None else [])
-        program = Program(simplified(plan_of(trace, wanted)), outcome, form, Guards(self.function, trace), trace, shown)
+        return carried_out(outcome)
+
+    def add(self, program: Program) -> None:
+        """Keep a further program; the one that was not used for longest may go."""
         if len(self.programs) == MOST and not self.is_told:
             self.is_told = True
-            warnings.warn(f"{self.__name__} has {MOST} programs, and each further one takes the place of the one not used "
-                          f"for longest; what was new: {'; '.join(self.reasons)}", RuntimeWarning, stacklevel=3)  # fmt: skip
+            warnings.warn(
+                f"{getattr(self.function, '__name__', 'the step')} has {MOST} programs already, and each further one "
+                f"takes the place of another; what was new: {'; '.join(self.reasons)}",
+                RuntimeWarning,
+                stacklevel=4,
+            )
         self.programs = [program, *self.programs][:MOST]
-        if shown is not None:
-            show_trace(trace, shown)
-        return carried_out(outcome)
 
     @property
     def plan(self) -> Plan | None:
-        """The plan of the program used last; None before the first call. It prints as a table."""
-        return self.programs[0].plan if self.programs else None
+        """The plan of the program used last; None before the first call. It prints as a table.
+
+        From the second call on it is the plan as it runs, with the place of each array.
+        """
+        if not self.programs:
+            return None
+        lowered = self.programs[0].lowered
+        return self.programs[0].plan if lowered is None else lowered.plan
 
     @property
     def source(self) -> str | None:
@@ -138,13 +152,23 @@ class Compiled:
         return self if owner is None else functools.partial(self, owner)
 
 
-def wrapper(trace: Trace, number: int, value: Any) -> Tensor:
-    """An argument as a Tensor of the trace."""
+def names_of(function: Callable[..., Any], n: int) -> list[str]:
+    """The names of a function's first n parameters."""
+    code = getattr(function, "__code__", None)
+    return list(code.co_varnames[: min(n, code.co_argcount)]) if code is not None else []
+
+
+def argument(trace: Trace, number: int, value: Any, names: list[str]) -> Tensor:
+    """An argument as a Tensor of the trace.
+
+    Raises:
+        ValueError: for a Tensor with a graph.
+    """
     is_tensor = isinstance(value, Tensor)
     if is_tensor and value.node is not None:
         raise ValueError(f"argument {number} of a compiled step has a graph, which ends here: pass its .detach()")
-    array = value._data if is_tensor else np.asarray(value)
-    tensor = trace.input(Argument(number, f"argument {number}"), array.view())
+    name = names[number] if number < len(names) else f"argument {number}"
+    tensor = trace.input(Argument(number, name), (value._data if is_tensor else np.asarray(value)).view())
     tensor._asks = is_tensor and value._asks
     trace.arguments[tensor] = is_tensor
     return tensor
@@ -155,12 +179,8 @@ def show_trace(trace: Trace, shown: Shown) -> None:
     new = {parameter: parameter._data for parameter in trace.moved}
     for parameter in new:
         parameter._data = trace.leaves[parameter]
-    try:
-        ready = [tensor._data for tensor in shown.ready]
-        shown.show([t._data for t in shown.arguments], ready, [partial(np.array, t._data) for t in shown.asked])
-    except BaseException:
-        trace.undo()
-        raise
+    ready = [tensor._data for tensor in shown.ready]
+    shown.show([t._data for t in shown.arguments], ready, [partial(np.array, t._data) for t in shown.asked])
     for parameter, array in new.items():
         parameter._data = array
 
@@ -187,7 +207,47 @@ def compile(function: Callable[..., Any], *, backend: str = "auto") -> Compiled:
 @overload
 def compile(function: None = None, *, backend: str = "auto") -> Callable[[Callable[..., Any]], Compiled]: ...
 def compile(function: Callable[..., Any] | None = None, *, backend: str = "auto") -> Any:
-    """Record a step once, then run it as one function."""
+    """Record a training step, or any function of tensors, once, and then run it as one function; a decorator.
+
+    The first call with arguments of a form (shapes, dtypes, other values) runs the function itself and records what it
+    does: forward, `backward()`, `optimizer.step()`. Later calls run the recorded plan on other arrays. What has changed
+    in between is noticed: attributes of modules, hooks, `requires_grad`, options, and the numbers, arrays and modules
+    that the function's own code takes from outside. A call for which no program is right makes a further one, of 8 at
+    most.
+
+    Args:
+        function: takes arrays and Tensors, in tuples, lists and dicts too; all else is compared with the first call's.
+            It returns Tensors, arrays, or a structure of them, or nothing.
+        backend: "numpy" runs a list of NumPy calls, "numba" a generated function in machine code, which the extra
+            `fast` brings; "auto" is "numba" where it is installed.
+
+    Returns:
+        The function with attributes `plan`, `source`, `programs` and a method `over`; see `Compiled`.
+
+    Raises:
+        ValueError: for another backend.
+        ModuleNotFoundError: if Numba or SciPy is missing; the message names the extra.
+        TraceError: in a call, if the function does what a plan cannot carry: it gives Python a number of an array, sets
+            `.data`, draws random numbers by NumPy, or a hook returns a replacement. Nothing has changed then.
+
+    What a call returns has no graph. A gradient that an optimizer has used is not kept if the step itself sets it to
+    None before the backward: `.grad` is None after it. The step writes into the arrays of the parameters that it moves.
+
+    >>> import numpy as np, tinygrad_vg as tg
+    >>> net = tg.nn.mlp([4, 5, 3], rng=0)
+    >>> sgd, cost = tg.optim.SGD(net.parameters(), lr=0.1), tg.nn.MSELoss()
+    >>> @tg.compile(backend="numpy")
+    ... def step(x, t):
+    ...     sgd.zero_grad()
+    ...     loss = cost(net(x), t)
+    ...     loss.backward()
+    ...     sgd.step()
+    ...     return loss
+    >>> x, t = np.ones((6, 4)), np.zeros((6, 3))
+    >>> first, *others, last = [step(x, t).item() for _ in range(20)]
+    >>> last < first, len(step.programs)
+    (True, 1)
+    """
     if function is None:
         return lambda function: Compiled(function, backend)
     return Compiled(function, backend)

@@ -1,8 +1,8 @@
 """Generated text: the source of a plan as functions of loops and BLAS calls, which Numba compiles.
 
-Each loop is a function of its own, `loop_1(...)`; loops with the same text are one. `run_0(address)` calls them and gemm
-in their order; at the address is a table with the addresses of all arrays. What has no form here runs as a NumPy call
-in its place, and `run_0`, `run_2` ... are the parts between such calls.
+Each loop is a function of its own, `loop_1(...)`; loops with the same text are one. `run_0(address)` calls them and
+gemm in their order; at the address is a table with the addresses of all arrays. What has no form here runs as a NumPy
+call in its place, and `run_0`, `run_2` ... are the parts between such calls.
 """
 
 from typing import Any
@@ -32,7 +32,6 @@ class Text:
         self.loops: dict[str, str] = {}
         self.parts: list[list[str] | Group] = []
         self.places: dict[Value, int] = {}
-        self.constants: dict[int, tuple[Any, Value]] = {}
         self.readers: dict[Value, set[int]] = {}
         for number, group in enumerate(groups):
             for i in group.instructions:
@@ -59,7 +58,11 @@ class Text:
 
     def is_stored(self, value: Value, number: int) -> bool:
         """Whether others than the loop number `number` need what it makes."""
-        return bool(self.readers.get(value, set()) - {number}) or value in self.viewed or self.found[value].root is not value
+        return (
+            bool(self.readers.get(value, set()) - {number})
+            or value in self.viewed
+            or self.found[value].root is not value
+        )
 
     # Loops.
 
@@ -82,8 +85,8 @@ class Text:
 
         for i in group.instructions:
             if is_sum(i):
-                lines = self.sum(i, array(i.out), read(i.reads[0]), group)
-                before, body, after = before + lines[0], body + lines[1], after + lines[2]
+                sums = self.sum(i, array(i.out), read(i.reads[0]), group)
+                before, body, after = before + sums[0], body + sums[1], after + sums[2]
                 continue
             text = expression(i, read)
             scalars[i.out] = f"x{len(scalars)}"

@@ -62,7 +62,9 @@ def view_of(i: Instruction, found: dict[Value, Access]) -> Access | None:
 def is_basic(index: Any) -> bool:
     """Whether an index of numbers, slices, None and ... gives a view."""
     parts = index if isinstance(index, tuple) else (index,)
-    return all(isinstance(p, int | np.integer | slice | type(None) | type(...)) and not isinstance(p, bool) for p in parts)
+    return all(
+        isinstance(p, int | np.integer | slice | type(None) | type(...)) and not isinstance(p, bool) for p in parts
+    )
 
 
 Kind = Literal["loop", "product", "call"]
@@ -87,7 +89,9 @@ class Group:
 def is_sum(i: Instruction) -> bool:
     """Whether an instruction adds up elements of its argument."""
     function = i.operation.function
-    return (function is np.sum and i.kwargs.keys() <= {"axis", "keepdims"} and len(i.args) == 1) or function is sum_of_rows
+    return (
+        function is np.sum and i.kwargs.keys() <= {"axis", "keepdims"} and len(i.args) == 1
+    ) or function is sum_of_rows
 
 
 def grouped(
@@ -114,8 +118,10 @@ def grouped(
             first = needed if inside else needed + 1
             for number in range(max(0, first), len(groups)):
                 group = groups[number]
-                if (group.kind, group.shape, group.is_flat) == ("loop", shape, flat) and not is_sum(i) and not any(
-                    map(is_sum, group.instructions)
+                if (
+                    (group.kind, group.shape, group.is_flat) == ("loop", shape, flat)
+                    and not is_sum(i)
+                    and not any(map(is_sum, group.instructions))
                 ):
                     break
             else:

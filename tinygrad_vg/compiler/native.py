@@ -201,7 +201,7 @@ def gemm(
 
 
 def elementary(kind: Any, exp: Any, log1p_of_unit: Any, tanh: Any) -> dict[str, Any]:
-    """The functions of networks for one kind of floats. Equal parts of two of them, such as exp(−|z|), are one in a loop."""
+    """The functions of networks for one kind of floats. In a loop equal parts of them, such as exp(−|z|), are one."""
     zero, one = kind(0.0), kind(1.0)
 
     def maximum(a: Any, b: Any) -> Any:
@@ -236,7 +236,6 @@ def elementary(kind: Any, exp: Any, log1p_of_unit: Any, tanh: Any) -> dict[str, 
     made = [maximum, minimum, sigmoid, sigmoid_slope, relu, softplus, sigmoid_error, binary_cross_entropy_with_logits]
     functions = {function.__name__: register_jitable(function) for function in made}
     return functions | {"exp": exp, "tanh": tanh}
-
 
 
 @intrinsic  # type: ignore[untyped-decorator]

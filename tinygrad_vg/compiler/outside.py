@@ -27,7 +27,8 @@ class Outside:
         seen = outside(function)
         code = getattr(function, "__code__", None)
         free = code.co_freevars if code is not None else ()
-        self.cells = [(name, cell, seen[name]) for name, cell in zip(free, cells_of(function), strict=True) if name in seen]
+        cells = zip(free, cells_of(function), strict=True)
+        self.cells = [(name, cell, seen[name]) for name, cell in cells if name in seen]
         self.globals = getattr(function, "__globals__", {})
         self.names = [(name, value) for name, value in seen.items() if name not in free]
 

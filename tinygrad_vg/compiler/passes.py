@@ -8,6 +8,7 @@ from tinygrad_vg.compiler.plan import Instruction, Plan, Value
 from tinygrad_vg.engine import Operation
 from tinygrad_vg.engine.kernels import sum_of_outer
 
+
 def simplified(plan: Plan) -> Plan:
     """All passes that every backend uses, in their order."""
     for each in (folded, merged, without_unused):

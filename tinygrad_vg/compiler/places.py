@@ -159,4 +159,3 @@ class Numbers:
         """Count a step in the states that have a count."""
         for number, state, name in self.counts:
             state.set(self.last[number][name])
-

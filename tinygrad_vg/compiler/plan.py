@@ -1,12 +1,12 @@
 """The plan: what a step computes, as a list of operations on numbered values."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from tinygrad_vg.compiler.places import Argument, Constant, Inside, Option
+from tinygrad_vg.compiler.places import Argument, Constant, Held, Inside, Option
 from tinygrad_vg.compiler.trace import Trace
 from tinygrad_vg.engine import Operation, Tensor
 
@@ -18,11 +18,13 @@ class Value:
     Attributes:
         shape, dtype: what they are in every run.
         source: where an input comes from; None for what an instruction makes.
+        name: of an input, as a user writes it.
     """
 
     shape: tuple[int, ...]
     dtype: Any
     source: Argument | Constant | Inside | Option | None = None
+    name: str = ""
 
     @property
     def ndim(self) -> int:
@@ -60,10 +62,12 @@ class Plan:
     Attributes:
         instructions: the calls in their order.
         outputs: what the step gives: for each output the array, a Value or, if it never changes, an array.
+        buffers: of a plan that runs, where each value is kept.
     """
 
     instructions: tuple[Instruction, ...]
     outputs: tuple[Any, ...]
+    buffers: dict[Value, str] = field(default_factory=dict)
 
     @property
     def inputs(self) -> list[Value]:
@@ -101,6 +105,10 @@ def plan_of(trace: Trace, outputs: Iterable[Any]) -> Plan:
         outputs: the Tensors that the step gives.
     """
     values: dict[int, Value] = {}
+    names: dict[int, str] = {}  # of the parameters and buffers, in the outermost module that was called
+    for module in reversed(trace.modules):
+        for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+            names.setdefault(id(tensor), name)
 
     def value_of(array: Any) -> Any:
         if not isinstance(array, np.ndarray):
@@ -109,7 +117,8 @@ def plan_of(trace: Trace, outputs: Iterable[Any]) -> Plan:
             source = trace.sources.get(id(array))
             if source is None:
                 return array
-            values[id(array)] = Value(array.shape, array.dtype, source)
+            name = names.get(id(source.tensor), source.name) if isinstance(source, Held) else source.name
+            values[id(array)] = Value(array.shape, array.dtype, source, name)
         return values[id(array)]
 
     instructions = []
@@ -122,19 +131,20 @@ def plan_of(trace: Trace, outputs: Iterable[Any]) -> Plan:
     return Plan(tuple(instructions), tuple(map(value_of, arrays)))
 
 
-def table(plan: Plan, buffers: dict[Value, str] | None = None) -> Iterator[str]:
+def table(plan: Plan) -> Iterator[str]:
     """The lines of a plan as a table: number, operation with its arguments, shape, dtype, buffer, line."""
     names: dict[Value, str] = {}
     for value in plan.inputs:
-        assert value.source is not None
-        names[value] = value.source.name
+        names[value] = value.name
     rows = [("", "operation", "shape", "dtype", "buffer", "line")]
     for number, i in enumerate(plan.instructions, 1):
         names[i.out] = f"%{number}"
         args = ", ".join(names[a] if isinstance(a, Value) else brief(a) for a in i.args)
         options = "".join(f", {name}={brief(value)}" for name, value in i.kwargs.items())
-        buffer = (buffers or {}).get(i.out, "")
-        rows.append((f"%{number}", f"{i.operation.name}({args}{options})", str(i.out.shape), str(i.out.dtype), buffer, i.line))
+        buffer = plan.buffers.get(i.out, "")
+        rows.append(
+            (f"%{number}", f"{i.operation.name}({args}{options})", str(i.out.shape), str(i.out.dtype), buffer, i.line)
+        )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

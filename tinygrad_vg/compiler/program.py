@@ -12,7 +12,7 @@ from tinygrad_vg.compiler.guards import Guards
 from tinygrad_vg.compiler.passes import followed, recipe_of, without_unused
 from tinygrad_vg.compiler.places import Argument, Gradient, Held, Inside, Numbers, Option, Returned, State
 from tinygrad_vg.compiler.plan import Plan, Value
-from tinygrad_vg.compiler.returned import Outcome, Place
+from tinygrad_vg.compiler.returned import Outcome
 from tinygrad_vg.compiler.shown import Shown
 from tinygrad_vg.compiler.trace import Trace
 from tinygrad_vg.engine import Tensor
@@ -55,8 +55,8 @@ class Program:
         self.changing: list[tuple[Held | State, Any]] = []  # places that the program writes into, with their arrays
         self.when: list[int] = []  # when it has written into them
         self.returned: list[tuple[int, bool]] = []  # (output, whether it is a Tensor)
-        self.fetched: list[Argument | Inside] = []  # where the arrays of a run come from
-        self.carried: list[tuple[int, Place, Any]] = []  # (output, its place, the array to write it into)
+        self.fetched: list[Any] = []  # where the arrays of a run come from
+        self.carried: list[tuple[int, Any, Any]] = []  # (output, its place, the array to write it into)
 
     def why_not(self, args: Any, kwargs: Any, found: list[Any]) -> str | None:
         """Why these arguments need another program; None if this one is right. The arrays in them go into `found`."""
@@ -73,9 +73,9 @@ class Program:
         for place in self.absent:
             if place.get() is not None:
                 return f"the {place.name} of an optimizer"
-        for place, value in self.read:
-            if not is_like(place.get(), value):
-                return place.name
+        for read, value in self.read:
+            if not is_like(read.get(), value):
+                return read.name
         return None
 
     def lower(self, backend: str) -> None:
@@ -92,7 +92,7 @@ class Program:
         self.read = [(place, value) for place, value in self.read if value not in arrays]
         bound = arrays | self.options
         inputs = [value for value in self.plan.inputs if value not in bound]
-        self.fetched = [value.source for value in inputs]  # type: ignore[misc]
+        self.fetched = [value.source for value in inputs]
         self.lowered = lowered(backend, self.plan, inputs, bound, changed, self.shown is not None)
         for number, (place, value) in enumerate(zip(self.places, self.plan.outputs, strict=False)):
             if isinstance(place, Returned):
@@ -148,9 +148,7 @@ class Program:
             return None
         self.settle()
         given = [(data[p.number], True) if isinstance(p, Argument) else (p.get(), False) for p in self.fetched]
-        results: list[Any] = []
-        for _, results in machine.over(batches, given, [number for number, _ in self.returned]):
-            pass  # here Python looks whether Ctrl-C was pressed
+        *_, results = machine.over(batches, given, [number for number, _ in self.returned])
         for tensor in self.dropped:
             tensor.grad = None
         kinds = [is_tensor for _, is_tensor in self.returned]
@@ -181,14 +179,15 @@ def is_like(array: Any, value: Any) -> bool:
 
 def owned(place: Held | State) -> Any:
     """An array of its own for a place that a program writes into."""
-    array = place.get()
+    array: Any = place.get()
+    buffer: Any
     if isinstance(place, State):
         buffer = np.array(array, order="C")
         place.set(buffer)
         return buffer
     key = id(place.tensor)
-    tensor, buffer = OWNED.get(key, (lambda: None, None))
-    if tensor() is not place.tensor or buffer is not array:
+    known, buffer = OWNED.get(key, (None, None))
+    if known is None or known() is not place.tensor or buffer is not array:
         buffer = np.array(array, order="C")
         OWNED[key] = weakref.ref(place.tensor, lambda _: OWNED.pop(key, None)), buffer
         place.set(buffer)

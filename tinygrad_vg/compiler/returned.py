@@ -77,7 +77,7 @@ def outcome_of(trace: Trace, result: Any, arguments: list[Tensor]) -> Outcome:
 
 
 def is_array_outside(tensor: Tensor, known: dict[int, bool]) -> bool:
-    """Whether what is a Tensor in a trace is an array outside of one, as a comparison is and what is computed of data."""
+    """Whether what is a Tensor in a trace is an array outside of one: a comparison, or computed of arrays alone."""
     unseen = [tensor]
     while unseen:
         now = unseen[-1]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_vg.compiler.buffers import Life, allocated, laid_out
+from tinygrad_vg.compiler.buffers import Arena, Life, allocated, laid_out
 from tinygrad_vg.compiler.cache import machine_code
 from tinygrad_vg.compiler.generated import GEMMS, Text
 from tinygrad_vg.compiler.layout import Access, Group, accesses, grouped, is_product, is_sum, replaced
@@ -61,6 +61,7 @@ class Machine:
         arena = laid_out([life for life in lives_of(groups, self.found, text, outputs) if life.value not in bound])
         self.size = arena.size
         self.arrays: dict[Value, Any] = {**bound, **allocated(arena)}
+        self.shown_plan = with_places(self.plan, groups, self.found, arena, self.into)
         self.source = text.text()
         self.places = [text.place(value) for value in inputs]  # also of one that is not used after all
         self.table = self.addresses(text)
@@ -224,6 +225,26 @@ def lives_of(groups: list[Group], found: dict[Value, Access], text: Text, output
                 last[found[value].root] = number
     last |= {found[value].root: len(groups) for value in outputs}
     return [Life(root, number, last[root]) for root, number in first.items()]
+
+
+def with_places(
+    plan: Plan, groups: list[Group], found: dict[Value, Access], arena: Arena, into: dict[Value, Value]
+) -> Plan:
+    """The plan as it runs, with the place of each array."""
+    calls = {i.out for group in groups if group.kind == "call" for i in group.instructions}
+    buffers = {}
+    for i in plan.instructions:
+        root = found[i.out].root
+        place = f"{arena.places[root]:,}" if root in arena.places else ""
+        if i.out in into:
+            buffers[i.out] = f"in {into[i.out].name}"
+        elif i.out in calls:
+            buffers[i.out] = f"{place} NumPy call"
+        elif root is not i.out:
+            buffers[i.out] = "view"
+        else:
+            buffers[i.out] = place or "register"
+    return Plan(tuple(i for g in groups for i in g.instructions) or plan.instructions, plan.outputs, buffers)
 
 
 def with_constants(plan: Plan) -> tuple[Plan, dict[Value, Any]]:

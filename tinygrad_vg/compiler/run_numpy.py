@@ -105,6 +105,11 @@ class Writer:
         lives = [Life(v, first[v], last[v], early.get(v, False)) for v in first if v not in into]
         arena = laid_out(lives)
         self.size = arena.size
+        buffers = {value: f"{place:,}" for value, place in arena.places.items()}
+        buffers |= {new: f"in {old.name}" for new, old in into.items()}
+        buffers |= {i.out: "its own" for i in instructions if not writes_into_buffer(i)}
+        buffers |= {i.out: "view" for i in instructions if i.operation.function in VIEWS}
+        self.shown_plan = Plan(tuple(instructions), self.plan.outputs, buffers)
         return allocated(arena)
 
     def write(self, i: Instruction) -> None:
@@ -134,7 +139,7 @@ class Writer:
 
     def function(self, function: Any) -> str:
         """The name of a function in the source."""
-        name = function.__name__.strip("<>")
+        name = str(function.__name__).strip("<>")
         while self.globals.setdefault(name, function) is not function:
             name += "_"
         return name

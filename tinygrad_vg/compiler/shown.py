@@ -44,7 +44,7 @@ class Shown:
     def __init__(self, trace: Trace) -> None:
         calls = [event for event in trace.events if not isinstance(event, Backward) and event[0]._forward_hooks]
         self.events = [event for event in trace.events if isinstance(event, Backward) or event in calls]
-        self.arguments = [tensor for tensor in trace.arguments]
+        self.arguments = list(trace.arguments)
         self.arrays = {tensor for tensor, is_tensor in trace.arguments.items() if not is_tensor}
         self.tensors = dict.fromkeys(
             t for _, args, output in calls for t in (*args, output) if isinstance(t, Tensor) and t.node is not None
@@ -146,7 +146,7 @@ class Gradients(dict[Any, Any]):
         return super().__getitem__(vertex)
 
     def get(self, vertex: Any, default: Any = None) -> Any:
-        return self[vertex] if vertex in self else default
+        return self[vertex] if vertex in self else default  # noqa: SIM401 - `get` of a dict does not compute
 
     def values(self) -> Any:
         return [self[vertex] for vertex in self]

@@ -8,6 +8,7 @@ import numpy as np
 from tinygrad_vg.compiler.plan import Instruction, Value
 from tinygrad_vg.engine import ops
 
+BOOL = np.dtype(bool)
 FLOATS = {"float32": "f32", "float64": "f64"}
 # By function: an expression of the arguments {0}, {1} ... A name in capitals is that function of native.FUNCTIONS.
 ARITHMETIC = {
@@ -39,9 +40,9 @@ def is_written(i: Instruction) -> bool:
     if i.kwargs or any(isinstance(a, np.ndarray) and a.size != 1 for a in i.args) or None in kinds:
         return False
     if function in LOGIC:
-        return all(kind == bool for kind in kinds)
+        return all(kind == BOOL for kind in kinds)
     if function is np.where:
-        return kinds[0] == bool and i.out.dtype.name in FLOATS and is_real(kinds[1:])
+        return kinds[0] == BOOL and i.out.dtype.name in FLOATS and is_real(kinds[1:])
     if function in COMPARISONS:
         return is_real(kinds)
     return function in ARITHMETIC and i.out.dtype.name in FLOATS and is_real(kinds)
@@ -56,7 +57,7 @@ def dtype_of(argument: Any, i: Instruction) -> Any:
     if isinstance(argument, Value | np.ndarray | np.generic):
         return argument.dtype
     if isinstance(argument, bool):
-        return np.dtype(bool)
+        return BOOL
     if isinstance(argument, int | float):
         others = [a.dtype for a in i.args if isinstance(a, Value | np.ndarray | np.generic)]
         return np.result_type(*others, argument)
@@ -68,11 +69,11 @@ def expression(i: Instruction, read: Callable[[Value], str]) -> str:
     function = i.operation.function
     kinds = [dtype_of(a, i) for a in i.args]
     if function in LOGIC:
-        return LOGIC[function].format(*(operand(a, np.dtype(bool), read) for a in i.args))
+        return LOGIC[function].format(*(operand(a, BOOL, read) for a in i.args))
     if function is np.where:
         condition, *branches = i.args
         first, second = (operand(a, i.out.dtype, read) for a in branches)
-        return f"{first} if {operand(condition, np.dtype(bool), read)} else {second}"
+        return f"{first} if {operand(condition, BOOL, read)} else {second}"
     common = np.result_type(*kinds) if function in COMPARISONS else i.out.dtype
     given = [operand(a, common, read) for a in i.args]
     if function in COMPARISONS:

@@ -132,12 +132,13 @@ class Trace:
         for tensor, gradient in self.before.items():
             tensor.grad = gradient
 
-    def looked(self, operation: Any) -> None:
-        """A call gave Python a value that is no Tensor."""
+    def looked(self, operation: Any, output: Any) -> Any:
+        """A call gives Python a value that is no Tensor; return it if it is the same in every run."""
         if operation.function in _SHAPES_OF_DATA:
             self.refuse(operation.name, "its shape depends on the values; write np.where for a choice")
         if operation.function in _TEXTS:
             self.refuse(operation.name)
+        return output
 
     def note(self, node: Node) -> None:
         """A call was recorded."""
@@ -215,7 +216,9 @@ class Trace:
                 raise TraceError(f"{type(optimizer).__name__}.update returned {value!r} as the state {name!r}; a trace "
                                  "takes Tensors, and numbers that at_step returned by the same name")  # fmt: skip
         self.moved[parameter] = new
-        self.states[optimizer, parameter] = {n: numbers[n] if is_number(numbers.get(n)) else v for n, v in after.items()}
+        self.states[optimizer, parameter] = {
+            name: numbers[name] if is_number(numbers.get(name)) else value for name, value in after.items()
+        }
         parameter._data = new._data
 
     def option(self, optimizer: Optimizer, i: int, dtype: Any, owner: Parameter | None, name: str, value: Any) -> Any:
@@ -242,7 +245,9 @@ class Trace:
 
 def is_number(value: Any) -> bool:
     """Whether an option is a number that a step computes with."""
-    return isinstance(value, float | np.ndarray | np.floating) or (isinstance(value, int) and not isinstance(value, bool))
+    return isinstance(value, float | np.ndarray | np.floating) or (
+        isinstance(value, int) and not isinstance(value, bool)
+    )
 
 
 # Calls whose output has a shape that depends on the values.
@@ -252,7 +257,7 @@ _TEXTS = {np.array_repr, np.array_str, np.array2string, np.shares_memory, np.may
 
 def refuse_shapes_of_data(trace: Trace, node: Node) -> None:
     """Raise TraceError for a call whose output may have another shape in the next run."""
-    by_mask = node.operation.name == "getitem" and getattr(node.values[1], "dtype", None) == bool
+    by_mask = node.operation.name == "getitem" and getattr(node.values[1], "dtype", None) == np.dtype(bool)
     if node.function in _SHAPES_OF_DATA or (by_mask and isinstance(node.inputs[1], Tensor)):
         what = "an index of booleans" if by_mask else node.operation.name
         trace.refuse(what, "its shape depends on the values; write np.where(mask, t, 0)")
@@ -260,7 +265,7 @@ def refuse_shapes_of_data(trace: Trace, node: Node) -> None:
 
 def states_of(generators: Iterable[Any]) -> list[str]:
     """The states of generators of random numbers, and of NumPy's own."""
-    own = np.random.get_state()  # noqa: NPY002 - somebody may draw in the old way
+    own: Any = np.random.get_state()  # noqa: NPY002 - somebody may draw in the old way
     return [repr((own[1].tobytes(), own[2])), *(repr(g.bit_generator.state) for g in generators)]
 
 

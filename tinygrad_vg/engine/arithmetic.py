@@ -114,7 +114,7 @@ class Arithmetic(Recordable, Generic[Result]):
 
     def __getitem__(self, index: Any) -> Result:
         if recording.everything and isinstance(index, tuple) and any(isinstance(part, Recordable) for part in index):
-            return at(self, *index)  # type: ignore[no-any-return]  # the engine looks for Tensors among arguments only
+            return at(self, *index)  # the engine looks for Tensors among arguments only
         return self.record(operator.getitem, (self, index), {})
 
     def reshape(self, *shape: Any) -> Result:

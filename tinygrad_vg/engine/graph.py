@@ -157,7 +157,7 @@ def walk(
     6.0
     """
     if hooks and recording.trace is not None:
-        return recording.trace.walk(starts, mode, only, keep)
+        return recording.trace.walk(starts, mode, only, keep)  # type: ignore[no-any-return]
     if hooks and LISTENERS:
         return _told(starts, mode, only, keep)
     kept: dict[Any, Gradient] = {}

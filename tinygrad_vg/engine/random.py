@@ -10,7 +10,9 @@ from tinygrad_vg.engine.tensor import record
 
 
 def _uniform(generator: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> Any:
-    return generator.random(shape, dtype) if dtype in (np.float32, np.float64) else generator.random(shape).astype(dtype)
+    return (
+        generator.random(shape, dtype) if dtype in (np.float32, np.float64) else generator.random(shape).astype(dtype)
+    )
 
 
 def uniform(generator: np.random.Generator, shape: tuple[int, ...], dtype: Any = np.float64) -> Any:

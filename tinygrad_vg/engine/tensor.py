@@ -62,9 +62,7 @@ def record(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
         raise TypeError(f"{operation.name} takes Tensors as arguments, not in a list; put them together by np.stack")
     output = operation.kernel(*values, **kwargs)
     if not rules and not (recording.everything and operation.kind in ("constant", "random")):
-        if recording.trace is not None:
-            recording.trace.looked(operation)
-        return output
+        return output if recording.trace is None else recording.trace.looked(operation, output)
     output = output if isinstance(output, ndarray) else np.asarray(output)
     tensor = Tensor.__new__(Tensor)  # does what the constructor does, without its checks
     tensor._data = output
@@ -244,9 +242,8 @@ class Tensor(Arithmetic["Tensor"]):
         Raises:
             ValueError: if the tensor has several elements.
         """
-        if recording.trace is not None:
-            recording.trace.refuse(".item()")
-        return self.data.item()  # type: ignore[no-any-return]
+        array = self.data if recording.trace is None else recording.trace.refuse(".item()")
+        return array.item()  # type: ignore[no-any-return]
 
     @property
     def label(self) -> str:

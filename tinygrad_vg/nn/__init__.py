@@ -7,8 +7,9 @@ from tinygrad_vg.nn.dropout import Dropout
 from tinygrad_vg.nn.ensemble import beside_batch, by_member, member_axis, members_of, stack, unstack
 from tinygrad_vg.nn.linear import Linear
 from tinygrad_vg.nn.losses import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss
-from tinygrad_vg.nn.module import Buffer, Module, Parameter
+from tinygrad_vg.nn.module import Module
 from tinygrad_vg.nn.normalization import LayerNorm
+from tinygrad_vg.nn.parameter import Buffer, Parameter
 
 __all__ = [
     "Activation", "BCEWithLogitsLoss", "Buffer", "CrossEntropyLoss", "Dropout", "Identity", "LayerNorm", "Linear",

@@ -16,7 +16,8 @@ import numpy as np
 
 from tinygrad_vg.engine import Tensor
 from tinygrad_vg.engine.recording import recording
-from tinygrad_vg.nn.module import Module, Parameter
+from tinygrad_vg.nn.module import Module
+from tinygrad_vg.nn.parameter import Parameter
 
 Params = Iterable[Parameter] | Iterable[dict[str, Any]]
 
