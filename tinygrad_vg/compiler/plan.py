@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_vg.compiler.places import Argument, Constant, Held, Inside, Option
+from tinygrad_vg.compiler.places import Argument, Constant, Held, Inside, Option, State
 from tinygrad_vg.compiler.trace import Trace
 from tinygrad_vg.engine import Operation, Tensor
 
@@ -117,7 +117,11 @@ def plan_of(trace: Trace, outputs: Iterable[Any]) -> Plan:
             source = trace.sources.get(id(array))
             if source is None:
                 return array
-            name = names.get(id(source.tensor), source.name) if isinstance(source, Held) else source.name
+            name = source.name
+            if isinstance(source, Held):
+                name = names.get(id(source.tensor), name)
+            elif isinstance(source, State):
+                name = f"{names.get(id(source.parameter), 'parameter')}.{name}"
             values[id(array)] = Value(array.shape, array.dtype, source, name)
         return values[id(array)]
 

@@ -244,7 +244,7 @@ def with_places(
             buffers[i.out] = "view"
         else:
             buffers[i.out] = place or "register"
-    return Plan(tuple(i for g in groups for i in g.instructions) or plan.instructions, plan.outputs, buffers)
+    return Plan(plan.instructions, plan.outputs, buffers)
 
 
 def with_constants(plan: Plan) -> tuple[Plan, dict[Value, Any]]:
@@ -256,7 +256,7 @@ def with_constants(plan: Plan) -> tuple[Plan, dict[Value, Any]]:
         if not isinstance(argument, np.ndarray) or argument.size < 2:
             return argument
         if id(argument) not in values:
-            value = values[id(argument)] = Value(argument.shape, argument.dtype, Constant("constant"))
+            value = values[id(argument)] = Value(argument.shape, argument.dtype, Constant("constant"), "constant")
             arrays[value] = np.ascontiguousarray(argument)
         return values[id(argument)]
 
