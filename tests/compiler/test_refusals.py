@@ -53,6 +53,22 @@ def text(x, t):
     return np.array2string(t)
 
 
+def whole(x, t):
+    return t * float(np.sum(t))
+
+
+def formatted(x, t):
+    return {f"{t}": t}
+
+
+def noise():
+    return RNG.normal(size=4)
+
+
+def helped(x, t):
+    return t + noise()
+
+
 def extended(x, t):
     np.sum(t).backward(extended_range=True)
 
@@ -60,13 +76,11 @@ def extended(x, t):
 @pytest.mark.parametrize(("what", "says"), [
     (branch, "np.where"), (both, "np.where"), (data, r"\.data"), (rebound, r"\.data"), (legacy, "random"),
     (generator, "random"), (mask, "np.where"), (places, "shape"), (text, "outside"),
-    (extended, "extended range"),
+    (extended, "extended_range"), (whole, "float"), (formatted, "text"), (helped, "random"),
 ])  # fmt: skip
 def test_refused(what, says):
     w = nn.Parameter(np.ones(4))
     compiled = tg.compile(lambda x: what(x, w * x), backend="numpy")
-    if what is generator:
-        compiled = tg.compile(lambda x: RNG.normal(size=4) * (w * x), backend="numpy")
     with pytest.raises((TraceError, ValueError), match=says):
         compiled(X[0])
 

@@ -61,7 +61,7 @@ class Form:
         self.found: list[Any] = []
         self.structure = taken_apart((args, kwargs), described, self.found)
         leaves = self.structure[0]
-        self.is_simple = not kwargs and all(type(leaf) is Leaf and not leaf.kind[0] for leaf in leaves)
+        self.is_simple = not kwargs and all(type(a) is np.ndarray for a in args)
         self.kinds = [leaf.kind[1:3] for leaf in leaves] if self.is_simple else []
 
     def is_of(self, args: tuple[Any, ...], kwargs: dict[str, Any], found: list[Any]) -> bool:

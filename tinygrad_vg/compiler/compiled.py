@@ -40,7 +40,10 @@ class Compiled:
         self.is_told = False
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        program, found = self.fitting(args, kwargs)
+        found: list[Any] = []
+        program = self.programs[0] if self.programs else None
+        if program is None or program.lowered is None or program.why_not(args, kwargs, found) is not None:
+            program, found = self.fitting(args, kwargs)
         return self.traced(args, kwargs) if program is None else program.run(found)
 
     def fitting(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Program | None, list[Any]]:
@@ -110,7 +113,7 @@ class Compiled:
             shown = Shown(trace) if is_looked_at(trace) else None
             wanted = [value for _, value in outcome.outputs] + (shown.ready + shown.asked if shown else [])
             plan = simplified(plan_of(trace, wanted))
-            self.add(Program(plan, outcome, form, Guards(self.function, trace), trace, shown))
+            self.add(Program(plan, outcome, form, Guards(trace), trace, shown))
             if shown is not None:
                 show_trace(trace, shown)
         except BaseException:

@@ -1,28 +1,10 @@
 """Guards: what must be as it was in the trace for a program to be right. They are compared before each run."""
 
-from collections.abc import Callable
-from operator import is_
-from typing import Any
-
-from tinygrad_vg.compiler.outside import Outside
+from tinygrad_vg.compiler.outside import Elements
 from tinygrad_vg.compiler.shown import signature_of
 from tinygrad_vg.compiler.trace import Trace
 from tinygrad_vg.engine.recording import changes
 from tinygrad_vg.nn import Module
-
-
-class Elements:
-    """The elements of a container, which must stay the same objects."""
-
-    def __init__(self, name: str, container: Any) -> None:
-        self.name = name
-        self.read = container.values if isinstance(container, dict) else container.__iter__
-        self.before = (*self.read(),)
-
-    def changed(self) -> bool:
-        """Whether an element is another object, or one was added or taken away."""
-        now = (*self.read(),)
-        return len(now) != len(self.before) or not all(map(is_, now, self.before))
 
 
 class Guards:
@@ -32,17 +14,18 @@ class Guards:
     and what the function's own code takes from outside are compared always.
     """
 
-    def __init__(self, function: Callable[..., Any], trace: Trace) -> None:
+    def __init__(self, trace: Trace) -> None:
         self.leaves = tuple(trace.leaves)
         self.asks = tuple(tensor._asks for tensor in self.leaves)
-        self.attributes = [Elements(f"an attribute of {type(m).__name__}", vars(m)) for m in trace.modules]
+        used = dict.fromkeys([*trace.modules, *(m for m in trace.outside.objects.values() if isinstance(m, Module))])
+        self.attributes = [Elements(f"an attribute of {type(m).__name__}", vars(m)) for m in used]
         self.containers = [each for module in trace.modules for each in containers_of(module)]
         for optimizer in trace.optimizers:
             self.containers.append(Elements("the groups of the optimizer", optimizer.param_groups))
             self.containers += [
                 Elements("the parameters of the optimizer", group["params"]) for group in optimizer.param_groups
             ]
-        self.outside = Outside(function)
+        self.outside = trace.outside
         self.modules = tuple(trace.modules)
         self.signature = signature_of(self.modules, self.leaves)
         self.count = changes.count

@@ -17,12 +17,12 @@ def simplified(plan: Plan) -> Plan:
 
 
 def folded(plan: Plan) -> Plan:
-    """Compute once what depends on constants alone."""
+    """Compute once what depends on numbers alone. Arrays may be the user's, who may write into them."""
     constants: dict[Value, Any] = {}
     kept = []
     for i in plan.instructions:
         args = tuple(constants.get(a, a) if isinstance(a, Value) else a for a in i.args)
-        if any(isinstance(a, Value) for a in args) or i.operation.kind == "random":
+        if i.operation.kind == "random" or any(isinstance(a, Value) or np.ndim(a) for a in args):
             kept.append(i)
         else:
             constants[i.out] = np.asarray(i.operation.kernel(*args, **i.kwargs))

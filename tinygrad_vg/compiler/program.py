@@ -52,10 +52,13 @@ class Program:
         ]
         held = {place.key for place, _ in self.read}
         self.absent = [place for place in self.places if isinstance(place, State) and place.key not in held]
-        self.changing: list[tuple[Held | State, Any]] = []  # places that the program writes into, with their arrays
+        # What the program writes into: tensors, and states of optimizers, with their arrays.
+        self.moving: list[tuple[Any, Any]] = []
+        self.stateful: list[tuple[State, Any]] = []
         self.when: list[int] = []  # when it has written into them
         self.returned: list[tuple[int, bool]] = []  # (output, whether it is a Tensor)
         self.fetched: list[Any] = []  # where the arrays of a run come from
+        self.is_given_all = False  # whether they are the arguments, in their order
         self.carried: list[tuple[int, Any, Any]] = []  # (output, its place, the array to write it into)
 
     def why_not(self, args: Any, kwargs: Any, found: list[Any]) -> str | None:
@@ -67,7 +70,10 @@ class Program:
                 return f"the .grad of {tensor.label}"
         if (why := self.guards.changed() or self.numbers.changed()) is not None:
             return why
-        for place, buffer in self.changing:
+        for tensor, buffer in self.moving:
+            if (array := tensor._data) is not buffer and not is_like(array, buffer):
+                return str(tensor.label)
+        for place, buffer in self.stateful:
             if (array := place.get()) is not buffer and not is_like(array, buffer):
                 return place.name
         for place in self.absent:
@@ -87,12 +93,16 @@ class Program:
             if isinstance(place, Held | State) and place.key in held and isinstance(value, Value)
         }
         arrays: dict[Value, Any] = {old: owned(old.source) for old in changed.values()}  # type: ignore[arg-type]
-        self.changing = [(old.source, array) for old, array in arrays.items()]  # type: ignore[misc]
+        places: list[Any] = [(old.source, array) for old, array in arrays.items()]
+        self.moving = [(place.tensor, array) for place, array in places if isinstance(place, Held)]
+        self.stateful = [(place, array) for place, array in places if isinstance(place, State)]
         self.when = writes.watch(arrays.values())
         self.read = [(place, value) for place, value in self.read if value not in arrays]
         bound = arrays | self.options
         inputs = [value for value in self.plan.inputs if value not in bound]
         self.fetched = [value.source for value in inputs]
+        arguments = [place.number for place in self.fetched if isinstance(place, Argument)]
+        self.is_given_all = len(arguments) == len(self.fetched) and arguments == [*range(len(self.form.found))]
         self.lowered = lowered(backend, self.plan, inputs, bound, changed, self.shown is not None)
         for number, (place, value) in enumerate(zip(self.places, self.plan.outputs, strict=False)):
             if isinstance(place, Returned):
@@ -105,9 +115,9 @@ class Program:
         assert self.lowered is not None
         self.settle()
         look = None if self.shown is None else partial(self.look, self.shown, found)
-        outputs = self.lowered.function(
-            look, *[found[place.number] if type(place) is Argument else place.get() for place in self.fetched]
-        )
+        if not self.is_given_all:
+            found = [found[place.number] if type(place) is Argument else place.get() for place in self.fetched]
+        outputs = self.lowered.function(look, *found)
         returned = [made(np.array(outputs[number]), is_tensor) for number, is_tensor in self.returned]
         for number, place, buffer in self.carried:
             if buffer is not None:
@@ -121,7 +131,12 @@ class Program:
 
     def settle(self) -> None:
         """Make the arrays that the program writes into those of their places."""
-        for place, buffer in self.changing:
+        for tensor, buffer in self.moving:
+            if (array := tensor._data) is not buffer:
+                np.copyto(buffer, array)
+                tensor._data = buffer
+                tensor.is_trained = True
+        for place, buffer in self.stateful:
             if (array := place.get()) is not buffer:
                 np.copyto(buffer, array)
                 place.set(buffer)
@@ -148,7 +163,7 @@ class Program:
             return None
         self.settle()
         given = [(data[p.number], True) if isinstance(p, Argument) else (p.get(), False) for p in self.fetched]
-        *_, results = machine.over(batches, given, [number for number, _ in self.returned])
+        *_, (_, results) = machine.over(batches, given, [number for number, _ in self.returned])
         for tensor in self.dropped:
             tensor.grad = None
         kinds = [is_tensor for _, is_tensor in self.returned]

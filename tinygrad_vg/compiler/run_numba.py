@@ -65,7 +65,7 @@ class Machine:
         self.source = text.text()
         self.places = [text.place(value) for value in inputs]  # also of one that is not used after all
         self.table = self.addresses(text)
-        self.address = self.table.ctypes.data
+        self.address = ctypes.addressof(self.table)
         self.parts = compiled(self.source, text.parts)
         # The arrays of the outputs; those that are views of what is given in each run are made anew.
         self.views = [
@@ -83,7 +83,7 @@ class Machine:
         """The table of the addresses of all arrays."""
         from tinygrad_vg.compiler.blas import address_of_gemm
 
-        table = np.zeros(len(text.places) + 1, np.int64)
+        table = (ctypes.c_int64 * (len(text.places) + 1))()
         for value, place in text.places.items():
             if value in GEMMS.values():
                 table[place] = address_of_gemm(value.dtype)

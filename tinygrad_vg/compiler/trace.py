@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, NoReturn, cast
 import numpy as np
 
 import tinygrad_vg
-from tinygrad_vg.compiler.outside import outside
+from tinygrad_vg.compiler.outside import Outside
 from tinygrad_vg.compiler.places import Argument, Gradient, Held, Inside, Option, State
 from tinygrad_vg.engine import Node, Tensor, record_everything
 from tinygrad_vg.engine.graph import walk
@@ -64,6 +64,7 @@ class Trace:
         arguments: the arguments, each with whether it was given as a Tensor.
         plain: the ids of the gradients that are arrays outside of a trace.
         groups: the groups, or parameters, whose numbers a step of an optimizer used, with these numbers.
+        outside: what the function takes from outside.
         made: the Tensors that the step itself has made of arrays or numbers: constants, by id.
     """
 
@@ -92,7 +93,11 @@ class Trace:
         Raises:
             TraceError: if it does what no later run would do again.
         """
-        generators = generators_in([*outside(function).values(), *args, *kwargs.values()])
+        self.outside = Outside(function)
+        for given in (*args, *kwargs.values()):
+            if not isinstance(given, Tensor):
+                self.outside.follow("an argument", given)
+        generators = generators_in([*self.outside.objects.values(), *args, *kwargs.values()])
         before = states_of(generators)
         result = self.called_once(function, args, kwargs)
         for state, now, generator in zip(before, states_of(generators), ["np.random", *generators], strict=True):

@@ -159,10 +159,7 @@ class Tensor(Arithmetic["Tensor"]):
         if value:
             check_floats(self.data.dtype)
         elif self.node is not None and self.node.edges:
-            raise ValueError(
-                f"{self.label} was computed from tensors that require gradients, which would be lost without a word; "
-                "write .detach() for its array without a history"
-            )
+            raise ValueError(f"{self.label} was computed from tensors that require gradients; write .detach()")
         self._asks = bool(value)
         changes.count += 1
 
@@ -187,9 +184,9 @@ class Tensor(Arithmetic["Tensor"]):
         >>> t.grad
         array([ 2., 40.])
         """
-        create_graph = create_graph or recording.trace is not None
         if create_graph and extended_range:
             raise ValueError("backward cannot be recorded and have extended range at once; choose one")
+        create_graph = (create_graph or recording.trace is not None) and not extended_range
         start = cotangent(self, gradient, create_graph)
         if extended_range:
             totals = walk({self: ExtendedArray(np.array(start))}, EXTENDED)  # whose else it may be
@@ -259,7 +256,8 @@ class Tensor(Arithmetic["Tensor"]):
         return f"{kind}({rows}{', requires_grad=True' if self.requires_grad else ''}{name})"
 
     def __format__(self, spec: str) -> str:
-        return format(self.data, spec) if spec else repr(self)
+        array = self.data if recording.trace is None else recording.trace.refuse("a text of a tensor")
+        return format(array, spec) if spec else repr(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copy or pickle the data and the name. Gradients and hooks are left out; a tensor with a graph is refused."""
@@ -276,6 +274,8 @@ class Tensor(Arithmetic["Tensor"]):
         )
 
     def __float__(self) -> float:
+        if recording.trace is not None:
+            recording.trace.refuse("float() or int()")
         raise TypeError("turning a Tensor into a number would drop its gradient; write .item()")
 
     def __index__(self) -> int:
