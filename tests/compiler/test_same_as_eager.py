@@ -87,7 +87,7 @@ cases = st.fixed_dictionaries({
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @given(case=cases)
-@settings(max_examples=100, deadline=None, derandomize=True, phases=[Phase.generate])
+@settings(max_examples=200, deadline=None, derandomize=True, phases=[Phase.generate])
 def test_twenty_steps(backend, case):
     losses, net, optimizer = training(case)
     again, other, compiled = training(case, tg.compile(backend=backend))
