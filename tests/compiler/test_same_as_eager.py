@@ -14,10 +14,10 @@ from tinygrad_vg import nn, optim
 TOLERANCE = {np.float32: 1e-5, np.float64: 1e-12}
 ACTIVATIONS = [nn.Sigmoid, nn.Tanh, nn.ReLU, nn.Softplus, nn.Identity]
 OPTIMIZERS = {
-    "sgd": lambda p: optim.SGD(p, lr=0.05),
-    "decay": lambda p: optim.SGD(p, lr=0.05, weight_decay=0.01),
-    "momentum": lambda p: optim.SGD(p, lr=0.01, momentum=0.9),
-    "nesterov": lambda p: optim.SGD(p, lr=0.01, momentum=0.9, nesterov=True, weight_decay=0.01),
+    "sgd": lambda p: optim.SGD(p, lr=0.005),
+    "decay": lambda p: optim.SGD(p, lr=0.005, weight_decay=0.01),
+    "momentum": lambda p: optim.SGD(p, lr=0.002, momentum=0.9),
+    "nesterov": lambda p: optim.SGD(p, lr=0.002, momentum=0.9, nesterov=True, weight_decay=0.01),
     "adam": lambda p: optim.Adam(p, lr=0.01),
     "adam with decay": lambda p: optim.Adam(p, lr=0.01, weight_decay=0.1),
 }
@@ -36,7 +36,7 @@ def network(widths, activation, extra, dtype, seed):
         layers += [nn.Linear(n_in, n_out, bias=extra != "no bias" or i > 0, dtype=dtype, rng=seed + i)]
         if i + 2 < len(widths):
             layers += [activation()]
-            if extra == "norm" and i == 0:
+            if extra == "norm" and i == 0 and n_out > 3:  # of two features little but rounding is left
                 layers += [nn.LayerNorm(n_out, dtype=dtype)]
             if extra == "residual" and i == 0:
                 layers += [
