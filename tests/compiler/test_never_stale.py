@@ -208,6 +208,26 @@ def test_gradients_accumulate_as_in_the_step_itself(backend):
         assert np.allclose(b, d, rtol=1e-12)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_two_parameters_that_begin_with_one_array(backend):
+    results = []
+    for around in (lambda step: step, tg.compile(backend=backend)):
+        array = np.ones(4)
+        v, w = nn.Parameter(array), nn.Parameter(array)
+        sgd = optim.SGD([v, w], lr=0.1)
+
+        def train(x, v=v, w=w, sgd=sgd):
+            sgd.zero_grad()
+            np.sum(np.square(v * x) + w * x).backward()
+            sgd.step()
+
+        step = around(train)
+        for x in X[:5, 0]:
+            step(x)
+        results.append((v.data, w.data))
+    assert np.allclose(results[0], results[1], rtol=1e-12)
+
+
 def test_an_optimizer_that_was_loaded_goes_on():
     twins = Twins("numpy", optimizer=lambda p: optim.Adam(p, lr=0.01))
     twins.run(5)

@@ -18,7 +18,7 @@ from tinygrad_vg.compiler.plan import Plan, plan_of
 from tinygrad_vg.compiler.program import Program
 from tinygrad_vg.compiler.returned import Outcome, outcome_of
 from tinygrad_vg.compiler.shown import Shown, is_looked_at
-from tinygrad_vg.compiler.trace import Trace
+from tinygrad_vg.compiler.trace import SharedArrayError, Trace
 from tinygrad_vg.engine import Tensor
 
 MOST = 8  # programs of one function
@@ -116,6 +116,11 @@ class Compiled:
             self.add(Program(plan, outcome, form, Guards(trace), trace, shown))
             if shown is not None:
                 show_trace(trace, shown)
+        except SharedArrayError as error:
+            trace.undo()
+            (tensor,) = error.args
+            tensor._data = np.array(tensor._data)
+            return self.traced(args, kwargs)
         except BaseException:
             trace.undo()
             raise

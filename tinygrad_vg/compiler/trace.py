@@ -32,6 +32,10 @@ class TraceError(TypeError):
     """A step does what no trace can carry; the message names the line and what to write instead."""
 
 
+class SharedArrayError(Exception):
+    """Two tensors have one array. `args` has the second of them."""
+
+
 class Backward(NamedTuple):
     """A backward in a trace: where it began, and the gradients of all vertices that it reached, as Tensors."""
 
@@ -154,7 +158,14 @@ class Trace:
         self.nodes.append((node, users_line()))
 
     def leaf(self, tensor: Tensor, array: Any) -> None:
-        """A tensor that no call has made is used."""
+        """A tensor that no call has made is used.
+
+        Raises:
+            SharedArrayError: if it has the very array of another tensor, of which the trace could not tell it.
+        """
+        known = self.sources.get(id(array))
+        if isinstance(known, Held) and known.tensor is not tensor and tensor._data is array:
+            raise SharedArrayError(tensor)
         if id(array) not in self.sources and tensor not in self.leaves and id(tensor) not in self.made:
             self.leaves[tensor] = array
             self.sources[id(array)] = Held(tensor)
