@@ -37,11 +37,19 @@ def evaluated(plan, arrays, into=()):
     known = dict(arrays)
     for i in plan.instructions:
         args = [known[a] if isinstance(a, Value) else a for a in i.args]
-        known[i.out] = np.asarray(i.operation.kernel(*args, **i.kwargs))
         if i.out in into:
-            np.copyto(known[into[i.out]], known[i.out])
             known[i.out] = known[into[i.out]]
+            one_by_one(i.operation.kernel, args, known[i.out])
+        else:
+            known[i.out] = np.asarray(i.operation.kernel(*args, **i.kwargs))
     return [known[v] if isinstance(v, Value) else v for v in plan.outputs]
+
+
+def one_by_one(kernel, args, out):
+    """Elementwise as the loop of a machine: it writes an element before it reads the next."""
+    args = [np.broadcast_to(a, out.shape) for a in args]
+    for at in np.ndindex(out.shape):
+        out[at] = kernel(*(a[at] for a in args))
 
 
 def random_plan(seed, length=14):
@@ -140,7 +148,7 @@ def test_merged_finds_every_call_that_is_there_twice(made):
     [
         (np.add, (1,), (1.0,)), (np.add, (np.float32(1),), (np.float64(1),)), (np.add, (0.0,), (-0.0,)),
         (np.add, (np.zeros(2000),), (np.r_[np.zeros(1999), 1],)), (np.reshape, ((2, 2),), ((4, 1),)),
-        (np.add, (np.ones(4),), (np.ones((1, 4)),)), (np.add, (np.ones(4),), (np.ones(4, np.float32),)),
+        (np.add, (np.ones(4),), (np.ones((1, 4)),)), (np.add, (np.zeros(4),), (np.zeros(4, int),)),
     ],
 )  # fmt: skip
 def test_merged_keeps_calls_apart_that_differ(function, one, other):
@@ -184,22 +192,32 @@ def test_without_unused_keeps_what_an_output_needs(made, seed):
     same(evaluated(plan, made[1]), evaluated(after, made[1]))
 
 
-@given(made=plans, seed=st.integers(0, 1000))
-@law
-def test_what_is_in_place_harms_nobody(made, seed):
-    """Each input gets a new value of its shape; those in place are written into its array."""
-    plan, arrays = made
+def plan_of_views(seed):
+    """Elementwise calls and views of two square inputs, each of which gets a new value."""
     rng = np.random.default_rng(seed)
-    changed = {}
-    for old in arrays:
-        fitting = [i.out for i in plan.instructions if i.out.shape == old.shape and i.out not in changed]
-        if fitting:
-            changed[fitting[rng.integers(len(fitting))]] = old
-    plan = Plan(plan.instructions, (*plan.outputs, *changed))
-    into = in_place(plan, changed)
-    assert into.items() <= changed.items()
-    expected = [np.array(a) for a in evaluated(plan, {v: a.copy() for v, a in arrays.items()})]
-    same(expected, evaluated(plan, {v: a.copy() for v, a in arrays.items()}, into))
+    inputs = [Value((3, 3), np.dtype(float), Argument(n, f"argument {n}")) for n in range(2)]
+    build, values = Builder(""), [*inputs]
+    for _ in range(rng.integers(2, 8)):
+        a, b = (values[rng.integers(len(values))] for _ in range(2))
+        if rng.random() < 0.4:
+            values.append(build(np.swapaxes, a, 0, 1))
+        else:
+            values.append(build(BINARY[rng.integers(5)], a, b))
+    changed = dict(zip((values[n] for n in rng.choice(np.arange(2, len(values)), 2)), inputs, strict=True))
+    outputs = (*(values[n] for n in rng.choice(len(values), 2) if n > 1), *changed)
+    return Plan(tuple(build.instructions), outputs), changed, {v: rng.normal(size=v.shape) for v in inputs}
+
+
+def test_what_is_in_place_harms_nobody():
+    count = 0
+    for seed in range(400):
+        plan, changed, arrays = plan_of_views(seed)
+        into = in_place(plan, changed)
+        count += len(into)
+        assert into.items() <= changed.items()
+        expected = evaluated(plan, {v: a.copy() for v, a in arrays.items()})
+        same(expected, evaluated(plan, {v: a.copy() for v, a in arrays.items()}, into))
+    assert count > 80  # it happens at all
 
 
 def update(kept=None, shaped=False, is_used=False):
@@ -232,7 +250,7 @@ def test_updates_are_folded_into_the_product(kept, shaped):
 def test_a_gradient_that_somebody_needs_is_not_folded():
     plan, changed, arrays = update(is_used=True)
     after = folded_updates(plan, changed)
-    assert any(i.operation.function is np.matmul for i in after.instructions)
+    assert after.instructions == plan.instructions
     same(evaluated(plan, arrays), evaluated(after, arrays))
 
 
