@@ -24,7 +24,7 @@ NETS = {
 
 def training(net, backend=None, optimizer=None, cost=None):
     """A training step of a network; compiled if a backend is given."""
-    optimizer = (optimizer or (lambda p: optim.SGD(p, lr=0.1, momentum=0.9)))(net.parameters())
+    optimizer = (optimizer or SGDS["momentum"])(net.parameters())
     cost = cost or nn.BCEWithLogitsLoss("batchmean")
 
     def step(x, t):
@@ -42,4 +42,8 @@ def run(step, numbers=range(4)):
     return [step(X[i], T[i]).data for i in numbers]
 
 
-SGDS = {"plain": lambda p: optim.SGD(p, lr=0.1), "momentum": None, "adam": lambda p: optim.Adam(p, lr=0.01)}
+SGDS = {
+    "plain": lambda p: optim.SGD(p, lr=0.1),
+    "momentum": lambda p: optim.SGD(p, lr=0.1, momentum=0.9),
+    "adam": lambda p: optim.Adam(p, lr=0.01),
+}
