@@ -15,7 +15,7 @@ from tests.compiler.steps import SGDS, training
 from tinygrad_vg import nn, ops
 
 MOST = 4  # units in the last place
-mpmath.mp.prec = 200
+mpmath.mp.prec = 1400  # σ(746) − 1 is 2⁻¹⁰⁷⁶
 
 
 def sigmoid(z):
@@ -53,7 +53,7 @@ def all_of(z):
 
 
 def exact(z):
-    """The same in 200 bits."""
+    """The same in 1,400 bits."""
     numbers, found = [mpmath.mpf(float(x)) for x in z], []
     for _, value, slope in FUNCTIONS.values():
         found += [[f(x) for x in numbers] for f in (value, slope) if f is not None]
@@ -99,17 +99,15 @@ EDGES = {
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("dtype", EDGES, ids=lambda dtype: dtype.__name__)
 def test_errors_over_the_whole_range(dtype, backend):
-    """At most 4 units, or as many more than the engine's own formula has, as that of tanh's slope, 1 − y².
+    """At most 4 units in the last place, of values and slopes.
 
     Where a target of ¼ cancels against σ, the units are those of ¼: there half a unit of σ is many of the difference.
     """
     z = grid(dtype)
-    found, own = twice(z, backend)
-    for (name, y), (_, y_own), right in zip(found, own, exact(z), strict=True):
-        least = 0.25 if "0.25" in name else 0.0
-        error, error_own = errors(y, right, least), errors(y_own, right, least)
-        worst = np.argmax(np.where(error > MOST, error - error_own, -1))
-        assert error[worst] <= max(MOST, error_own[worst] + MOST), f"{name} at {z[worst]!r}: {error[worst]} units"
+    for (name, y), right in zip(twice(z, backend)[0], exact(z), strict=True):
+        error = errors(y, right, 0.25 if "0.25" in name else 0.0)
+        worst = error.argmax()
+        assert error[worst] <= MOST, f"{name} at {z[worst]!r}: {error[worst]} units"
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
