@@ -43,7 +43,10 @@ class Log:
         for name in sorted(found):
             self.note(f"end {name}", found[name])
 
-    def remove(self):
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
         for handle in self.handles:
             handle.remove()
 
@@ -64,8 +67,8 @@ def test_hooks_see_what_the_step_itself_shows(name, backend):
     for with_backend in (None, backend):
         net = NETS[name]()
         log = Log(net)
-        losses = run(training(net, with_backend))
-        log.remove()
+        with log:
+            losses = run(training(net, with_backend))
         logs.append(log)
         assert len(losses) == 4
         for what, array, then in log.kept:
@@ -192,9 +195,10 @@ def test_a_graph_from_before_the_step_is_right_or_raises(backend):
 def test_gradients_given_to_a_hook_on_a_weight_do_not_change_the_training(backend):
     def weights(looks):
         net = nn.mlp([4, 30, 30, 3], rng=0, dtype=np.float32)
-        handles = [p.register_hook(lambda g: None) for p in net.parameters()] if looks else []
+        if looks:
+            for p in net.parameters():
+                p.register_hook(lambda g: None)
         run_float32(training(net, backend, SGDS["plain"]))
-        [handle.remove() for handle in handles]
         return [p.data.tobytes() for p in net.parameters()]
 
     assert weights(True) == weights(False)

@@ -1,5 +1,6 @@
 """Recorders and ledgers measure around a compiled step what they measure around the step itself."""
 
+import contextlib
 import dataclasses
 
 import numpy as np
@@ -99,10 +100,10 @@ def test_training_is_the_same_to_the_last_bit_whoever_looks(dtype, sgd, backend)
     def weights(*looking):
         net = nn.mlp([4, 30, 30, 3], rng=0, dtype=dtype)
         step = training(net, backend, SGDS[sgd])
-        entered = [look(net).__enter__() for look in looking]
-        losses = [step(X[i].astype(dtype), T[i].astype(dtype)).data for i in range(6)]
-        for each in entered:
-            each.__exit__()
+        with contextlib.ExitStack() as entered:
+            for look in looking:
+                entered.enter_context(look(net))
+            losses = [step(X[i].astype(dtype), T[i].astype(dtype)).data for i in range(6)]
         return [loss.tobytes() for loss in losses] + [p.data.tobytes() for p in net.parameters()]
 
     plain = weights()
