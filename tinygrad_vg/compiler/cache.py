@@ -6,6 +6,7 @@ holds damaged files, costs time and never a result: `tg.load` compares every che
 
 import hashlib
 import os
+import re
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -50,17 +51,20 @@ def machine_code(source: str, names: list[str], make: Callable[[], list[tuple[st
         names: of its functions.
         make: compiles them: (symbol, object code) of each.
     """
+    source = re.sub(r"  #.*", "", source)  # the user's lines are no part of the code
     path = path_of(source)
     kept: Any = None
     try:
         if path is not None and path.exists():
             kept = load(path)
+            if str(kept["source"]) != source:
+                raise ValueError("code of another source")
             return {name: address_in(str(kept[f"{name}.symbol"]), kept[f"{name}.code"].tobytes()) for name in names}
     except (OSError, ValueError, KeyError, RuntimeError):  # damaged, or not ours
         pass
     made = dict(zip(names, make(), strict=True))
     if path is not None:
-        arrays: dict[str, Any] = {}
+        arrays: dict[str, Any] = {"source": np.array(source)}
         for name, (symbol, code) in made.items():
             arrays |= {f"{name}.symbol": np.array(symbol), f"{name}.code": np.frombuffer(code, np.uint8)}
         try:

@@ -11,7 +11,7 @@ import numpy as np
 from tinygrad_vg.compiler.arguments import Form, put_together
 from tinygrad_vg.compiler.backends import chosen
 from tinygrad_vg.compiler.guards import Guards
-from tinygrad_vg.compiler.over import joined, rows_of, stacked
+from tinygrad_vg.compiler.over import joined, rows_of, stacked, whole_step
 from tinygrad_vg.compiler.passes import simplified
 from tinygrad_vg.compiler.places import Argument, Returned
 from tinygrad_vg.compiler.plan import Plan, plan_of
@@ -96,7 +96,8 @@ class Compiled:
             program, found = self.fitting(args, {})
             if program is not None and (rest := program.over(rows[number:], arrays)) is not None:
                 return joined(results, rest)
-            results.append(self.traced(args, {}) if program is None else program.run(found))
+            with whole_step():
+                results.append(self.traced(args, {}) if program is None else program.run(found))
         return stacked(results)
 
     def traced(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

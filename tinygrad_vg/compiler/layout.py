@@ -89,9 +89,8 @@ class Group:
 def is_sum(i: Instruction) -> bool:
     """Whether an instruction adds up elements of its argument."""
     function = i.operation.function
-    return (
-        function is np.sum and i.kwargs.keys() <= {"axis", "keepdims"} and len(i.args) == 1
-    ) or function is sum_of_rows
+    is_plain = function is np.sum and i.kwargs.keys() <= {"axis", "keepdims"} and len(i.args) == 1
+    return bool(i.reads) and (is_plain or function is sum_of_rows)
 
 
 def grouped(

@@ -1,5 +1,9 @@
 """Many steps in one call: their indices, and their results."""
 
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -58,3 +62,20 @@ def joined(first: list[Any], rest: Any) -> Any:
         both.append([a._data if isinstance(a, Tensor) else a for a in arrays])
     columns = iter([np.concatenate(column) for column in zip(*both, strict=True)])
     return put_together(structure, lambda leaf: Tensor(next(columns)) if leaf.kind is Tensor else next(columns))
+
+
+@contextmanager
+def whole_step() -> Iterator[None]:
+    """Inside this context Ctrl-C waits for the end."""
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or handler is not signal.default_int_handler:
+        yield
+        return
+    pressed: list[Any] = []
+    signal.signal(signal.SIGINT, lambda *_: pressed.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if pressed:
+            raise KeyboardInterrupt

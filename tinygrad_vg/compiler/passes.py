@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_vg.compiler.plan import Instruction, Plan, Value
+from tinygrad_vg.compiler.plan import Instruction, Plan, Value, is_number
 from tinygrad_vg.engine import Operation
 from tinygrad_vg.engine.kernels import sum_of_outer
 
@@ -22,10 +22,11 @@ def folded(plan: Plan) -> Plan:
     kept = []
     for i in plan.instructions:
         args = tuple(constants.get(a, a) if isinstance(a, Value) else a for a in i.args)
-        if i.operation.kind == "random" or any(isinstance(a, Value) or np.ndim(a) for a in args):
+        if i.operation.kind == "random" or not all(map(is_number, args)):
             kept.append(i)
         else:
-            constants[i.out] = np.asarray(i.operation.kernel(*args, **i.kwargs))
+            constants[i.out] = np.array(i.operation.kernel(*args, **i.kwargs))
+            constants[i.out].flags.writeable = False
     return plan.replaced(constants, kept)
 
 
@@ -36,7 +37,7 @@ def merged(plan: Plan) -> Plan:
     kept = []
     for i in plan.instructions:
         args = [same.get(a, a) if isinstance(a, Value) else a for a in i.args]
-        key = (i.operation.name, *map(identity_of, args), *((n, identity_of(v)) for n, v in sorted(i.kwargs.items())))
+        key = (id(i.operation), *map(identity_of, args), *((n, identity_of(v)) for n, v in sorted(i.kwargs.items())))
         if key in first and i.operation.kind != "random":
             same[i.out] = first[key]
         else:
@@ -50,7 +51,7 @@ def identity_of(argument: Any) -> Any:
     if isinstance(argument, Value):
         return "value", id(argument)
     if isinstance(argument, np.ndarray):
-        return argument.dtype.str, argument.shape, argument.tobytes() if argument.size < 1000 else id(argument)
+        return argument.dtype.str, argument.shape, argument.tobytes() if is_number(argument) else id(argument)
     if isinstance(argument, tuple | list):
         return type(argument).__name__, tuple(map(identity_of, argument))
     return type(argument).__name__, repr(argument)
@@ -81,6 +82,9 @@ def in_place(plan: Plan, changed: dict[Value, Value]) -> dict[Value, Value]:
                 last[base] = number
         if not is_elementwise(i):
             seen[i.out] = [base for value in i.reads for base in (value, *seen.get(value, ()))]
+    for value in plan.outputs:
+        for base in (value, *seen.get(value, ())) if isinstance(value, Value) else ():
+            last[base] = len(plan.instructions)
     return {
         new: old
         for new, old in changed.items()

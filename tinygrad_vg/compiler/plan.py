@@ -31,6 +31,13 @@ class Value:
         return len(self.shape)
 
 
+def is_number(argument: Any) -> bool:
+    """Whether an argument is a number that stays what it is: an array in which nobody can write, or of Python."""
+    if isinstance(argument, np.ndarray):
+        return argument.ndim == 0 and not argument.flags.writeable
+    return not isinstance(argument, Value)
+
+
 @dataclass(frozen=True, eq=False)
 class Instruction:
     """One call of an operation.

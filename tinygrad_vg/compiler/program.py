@@ -148,6 +148,7 @@ class Program:
         end = begin + len(shown.ready)
         values = dict(zip(self.plan.outputs[end:], outputs[end:], strict=True))
         shown.show(found, outputs[begin:end], [partial(followed, recipe, v, values) for recipe, v in self.recipes])
+        writes.now(self.when)
 
     def filled(self, returned: list[Any]) -> Any:
         """The result with these arrays and Tensors in it."""

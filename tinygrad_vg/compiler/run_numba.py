@@ -16,7 +16,7 @@ from tinygrad_vg.compiler.generated import GEMMS, Text
 from tinygrad_vg.compiler.layout import Access, Group, accesses, grouped, is_product, is_sum, replaced
 from tinygrad_vg.compiler.passes import DESCENT, folded_updates
 from tinygrad_vg.compiler.places import Constant
-from tinygrad_vg.compiler.plan import Plan, Value
+from tinygrad_vg.compiler.plan import Plan, Value, is_number
 from tinygrad_vg.compiler.templates import is_written
 
 _MEMORY = ctypes.create_string_buffer(64)
@@ -50,7 +50,7 @@ class Machine:
     ) -> None:
         plan, constants = with_constants(plan)
         self.plan, groups, self.into = arranged(plan, changed)
-        first, second = parted(groups, self.into, accesses(self.plan, self.into))
+        first, second = parted(groups, self.into, accesses(self.plan, self.into)) if is_looked_at else (groups, [])
         groups = first + second
         self.found = accesses(self.plan, self.into)
         self.inputs = inputs
@@ -192,8 +192,27 @@ def arranged(plan: Plan, changed: dict[Value, Value]) -> tuple[Plan, list[Group]
         into = replaced(groups, changed, found)
         late = {i.out for i in short.instructions if i.operation is DESCENT} - into.keys()
         if not late:  # a product can be folded into the descent of a weight that nobody reads later
-            return short, groups, into
+            return short, as_early(groups, into, found), into
         changed = {new: old for new, old in changed.items() if new not in late}
+
+
+def as_early(groups: list[Group], into: dict[Value, Value], found: dict[Value, Access]) -> list[Group]:
+    """The groups with those that change an input as early as may be: then what they read need not be kept."""
+    order: list[Group] = []
+    for group in groups:
+        changed = {into[i.out] for i in group.instructions if i.out in into}
+        if not changed:
+            order.append(group)
+            continue
+        needed = changed | {found[value].root for i in group.instructions for value in i.reads}
+        last = -1
+        for number, earlier in enumerate(order):
+            roots = {found[value].root for i in earlier.instructions for value in (i.out, *i.reads)}
+            roots |= {into[i.out] for i in earlier.instructions if i.out in into}
+            if any(found[i.out].root in needed for i in earlier.instructions) or roots & changed:
+                last = number
+        order.insert(last + 1, group)
+    return order
 
 
 def parted(
@@ -253,7 +272,7 @@ def with_constants(plan: Plan) -> tuple[Plan, dict[Value, Any]]:
     arrays: dict[Value, Any] = {}
 
     def of(argument: Any) -> Any:
-        if not isinstance(argument, np.ndarray) or argument.size < 2:
+        if not isinstance(argument, np.ndarray) or is_number(argument):
             return argument
         if id(argument) not in values:
             value = values[id(argument)] = Value(argument.shape, argument.dtype, Constant("constant"), "constant")

@@ -21,9 +21,9 @@ def writes_into_buffer(i: Instruction) -> bool:
     """Whether an instruction can write into a given array."""
     function = i.operation.function
     if i.kwargs:
-        return function is np.sum and i.out.ndim < 2 and i.kwargs.keys() <= {"axis"}
+        return function is np.sum and len(i.args) == 1 and i.out.ndim < 2 and i.kwargs.keys() <= {"axis"}
     if function in FORMS:
-        return True
+        return function is not np.sum or len(i.args) == 1
     return isinstance(function, np.ufunc) and i.operation.kernel is function and function.nout == 1
 
 
@@ -71,7 +71,7 @@ class Writer:
         self.size = 0
         for value, array in bound.items():
             self.keep(value, array)
-        first, second = parted(plan, into)
+        first, second = parted(plan, into) if is_looked_at else ([*plan.instructions], [])
         for value, array in self.buffers([*first, *second], into).items():
             self.keep(value, array)
         for new, old in into.items():

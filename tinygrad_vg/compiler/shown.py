@@ -9,6 +9,7 @@ from tinygrad_vg.compiler.trace import Backward, Trace, TraceError
 from tinygrad_vg.engine import Tensor, Walk
 from tinygrad_vg.engine.graph import PLAIN
 from tinygrad_vg.engine.hooks import LISTENERS
+from tinygrad_vg.engine.written import orders
 from tinygrad_vg.nn import Module
 
 Signature = tuple[bool, frozenset[int], frozenset[int]]
@@ -46,9 +47,15 @@ class Shown:
         self.events = [event for event in trace.events if isinstance(event, Backward) or event in calls]
         self.arguments = list(trace.arguments)
         self.arrays = {tensor for tensor, is_tensor in trace.arguments.items() if not is_tensor}
-        self.tensors = dict.fromkeys(
-            t for _, args, output in calls for t in (*args, output) if isinstance(t, Tensor) and t.node is not None
-        )
+        self.tensors: dict[Tensor, None] = {}
+        for _, args, output in calls:
+            unseen = [t for t in (*args, output) if isinstance(t, Tensor) and t.node is not None]
+            while unseen:  # and all below them: instruments differentiate through what modules have computed in between
+                tensor = unseen.pop()
+                if tensor not in self.tensors:
+                    self.tensors[tensor] = None
+                    inputs = tensor.node.inputs if tensor.node is not None else ()
+                    unseen += [t for t in inputs if isinstance(t, Tensor) and t.node is not None]
         self.gradients: list[dict[Tensor, Tensor]] = []
         self.later: list[dict[Tensor, Tensor]] = []
         for event in self.events:
@@ -88,7 +95,7 @@ class Shown:
                 tensor.hooks = None  # a hook on a module may register them anew
         for tensor in self.tensors:
             node: Any = tensor.node  # instruments read there what a module has used
-            node.output = tensor._data
+            node.output, node.order = tensor._data, next(orders)
             node.values = [
                 source._data if isinstance(source, Tensor) else value
                 for source, value in zip(node.inputs, node.values, strict=True)

@@ -37,11 +37,7 @@ def is_written(i: Instruction) -> bool:
     """Whether an instruction can be part of a generated loop."""
     function = i.operation.function
     kinds = [dtype_of(a, i) for a in i.args]
-    if (
-        i.kwargs
-        or any(isinstance(a, np.ndarray) and a.size != 1 for a in i.args)
-        or any(kind is None for kind in kinds)
-    ):
+    if i.kwargs or any(kind is None for kind in kinds):  # `None in kinds` is True: None stands for float64
         return False
     if function in LOGIC:
         return all(kind == BOOL for kind in kinds)

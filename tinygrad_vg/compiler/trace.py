@@ -163,10 +163,12 @@ class Trace:
         Raises:
             SharedArrayError: if it has the very array of another tensor, of which the trace could not tell it.
         """
+        if id(tensor) in self.made:
+            return
         known = self.sources.get(id(array))
         if isinstance(known, Held) and known.tensor is not tensor and tensor._data is array:
             raise SharedArrayError(tensor)
-        if id(array) not in self.sources and tensor not in self.leaves and id(tensor) not in self.made:
+        if id(array) not in self.sources and tensor not in self.leaves:
             self.leaves[tensor] = array
             self.sources[id(array)] = Held(tensor)
             self.grads[tensor] = tensor.grad

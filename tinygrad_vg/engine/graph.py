@@ -254,7 +254,9 @@ def start_of(vertex: Vertex, gradient: Any = None) -> Any:
             f"{vertex.label} has shape {data.shape}: only a tensor of one element has a gradient by default; "
             "sum it, or pass the cotangent of each element as gradient"
         )
-    return np.asarray(1, data.dtype).reshape(data.shape)
+    one = np.ones(data.shape, data.dtype)
+    one.flags.writeable = False  # so that everybody sees that it stays 1
+    return one
 
 
 def fit(g: Any, value: Any) -> Any:
