@@ -72,6 +72,18 @@ def judge(net, images, targets):
     return recorder.history, diagnose(ledger)
 
 
+def compiled(net, sgd, cost):
+    """A step of gradient descent as one function, in machine code where Numba is installed."""
+
+    @tg.compile
+    def step(images, targets):
+        sgd.zero_grad()
+        cost(net(images), targets).backward()
+        sgd.step()
+
+    return step
+
+
 def training(depth, args, report):
     """Train an ensemble by stochastic gradient descent, with a recorder on every 50th step."""
     images, _, targets = data(args.data, "train", args.images)
@@ -79,14 +91,13 @@ def training(depth, args, report):
     net = ensemble([images.shape[1], *[HIDDEN] * depth, targets.shape[1]], args.seed, args.members)
     sgd, cost = optimizer(net, len(images)), tg.nn.BCEWithLogitsLoss("batchmean")
     rng, accuracies, steps = np.random.default_rng(args.seed), [], -(-len(images) // BATCH)
+    step = compiled(net, sgd, cost)
     with GradientRecorder(net, every=50) as recorder:
         for i in range(args.epochs * steps):
             if i % steps == 0:
                 order = rng.permutation(len(images))
             batch = order[i % steps * BATCH :][:BATCH]
-            sgd.zero_grad()
-            cost(net(images.take(batch, axis=0)), targets.take(batch, axis=0)).backward()
-            sgd.step()
+            step(images.take(batch, axis=0), targets.take(batch, axis=0))
             if i % 200 == 0 and report(i / steps / args.epochs):
                 break
             if (i + 1) % steps == 0:
@@ -106,11 +117,10 @@ def descent(depth, args, report):
     theory = mean_field_of(net, images)
     net = ensemble(sizes, args.seed, args.members)
     sgd = optimizer(net, len(images))
+    step = compiled(net, sgd, cost)
     with GradientRecorder(net) as recorder:
         for epoch in range(args.descent_epochs if depth in BOOK_NORMS else 0):
-            sgd.zero_grad()
-            cost(net(images), targets).backward()
-            sgd.step()
+            step(images, targets)
             if epoch % 10 == 0 and report(epoch / args.descent_epochs):
                 break
     history = recorder.history

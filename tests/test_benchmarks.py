@@ -4,6 +4,7 @@ Nothing is timed here; `python -m tests.benchmarks` does that.
 """
 
 from dataclasses import replace
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -11,11 +12,12 @@ import pytest
 from tests.benchmarks import plain, tuned
 from tests.benchmarks.by_hand import by_hand
 from tests.benchmarks.footprint import bytes_needed
-from tests.benchmarks.jobs import DisagreementError, Job, check, draw_job
-from tests.benchmarks.ours import ours
+from tests.benchmarks.jobs import DisagreementError, Job, UnavailableError, check, draw_job
+from tests.benchmarks.ours import compiled, ours, over
 from tests.benchmarks.report import Bar, Result, Row, markdown, table
 from tests.benchmarks.timing import Spread, fastest, interleaved
-from tests.benchmarks.works import ALONE, BY_HAND, PYTORCH, PYTORCH_BATCHED, TUNED, WORKS, check_alone
+from tests.benchmarks.torch_compiled import AROUND, torch_compiled
+from tests.benchmarks.works import ALONE, OWN, PYTORCH, PYTORCH_BATCHED, TUNED, WORKS, check_alone
 
 JOBS = {
     "A": dict(sizes=[784, 30, 30, 10], batch=10, lr=0.5),
@@ -27,6 +29,10 @@ PYTORCH_WAYS, BATCHED_WAYS = (
     {way or "plain": train for ways in peer.values() for way, train in ways.items()}
     for peer in (PYTORCH, PYTORCH_BATCHED)
 )
+BACKENDS = [
+    "numpy",
+    pytest.param("numba", marks=pytest.mark.skipif(not find_spec("numba"), reason="Numba is not installed")),
+]
 
 
 @pytest.fixture
@@ -47,6 +53,27 @@ def draw(name: str) -> Job:
 def test_numpy_by_hand_trains_as_ours(name):
     job = draw(name)
     check({"ours": ours(job), "by hand": by_hand(job)})
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", JOBS)
+def test_compiled_steps_train_as_the_eager_ones(name, backend):
+    job = draw(name)
+    check({"ours": ours(job), "compiled": compiled(job, backend), "many in one call": over(job, backend)})
+
+
+def test_what_trains_many_steps_in_one_call_goes_on_where_it_was():
+    job = draw("A")
+    job = replace(job, batches=job.batches[:3])
+    several, single = over(job, "numpy"), over(job, "numpy")
+    losses = np.concatenate([several.losses(2), several.losses(5)])
+    np.testing.assert_allclose(losses, [single.run(1) for _ in range(7)], rtol=1e-6)
+
+
+def test_a_backend_that_is_not_installed_is_said(monkeypatch):
+    monkeypatch.setattr("tinygrad_vg.compiler.backends.find_spec", lambda name: None)
+    with pytest.raises(UnavailableError, match="numba"):
+        compiled(draw("A"), "numba")
 
 
 def test_a_member_trains_alone_as_in_its_ensemble():
@@ -71,6 +98,26 @@ def test_pytorch_trains_as_ours(name, way):
 def test_pytorch_with_batched_parameters_trains_as_ours(way):
     job = draw("C")
     check({"ours": ours(job), "PyTorch": way(job)})
+
+
+@pytest.mark.torch
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.filterwarnings("default")  # PyTorch's own
+@pytest.mark.parametrize("name", ["A", "C"])
+def test_pytorch_compiled_trains_as_ours(name):
+    job = draw(name)
+    try:
+        side = torch_compiled(job, AROUND[-1])
+    except UnavailableError as error:
+        pytest.skip(str(error))
+    check({"ours": ours(job), "torch.compile": side})
+
+
+@pytest.mark.parametrize("name", ["A", "C"])
+def test_jax_trains_as_ours(name):
+    pytest.importorskip("jax")
+    job = draw(name)
+    check({"ours": ours(job), "jit": tuned.jax(job), "scan": tuned.jax_scan(job)})
 
 
 @pytest.mark.parametrize("library", ["mygrad", "autograd"])
@@ -107,11 +154,18 @@ def test_the_check_sees_double_precision():
         check({"ours": ours(job), "other": double})
 
 
-def test_plain_and_tuned_peers_are_held_to_the_same_bars():
+def test_plain_and_tuned_peers_are_both_there_and_all_bars_are_used():
     for work in WORKS.values():
         plain_peers = {peer.removesuffix(TUNED) for peer in work.peers}
         assert plain_peers <= work.peers.keys()
-        assert work.bars.keys() <= plain_peers | {BY_HAND, ALONE}
+        assert work.eager.keys() | work.compiled.keys() <= work.peers.keys()
+        sides = work.peers.keys() | OWN.keys() | {ALONE}
+        assert {side for pair in work.rows() for side in pair} <= sides
+
+
+def test_a_tuned_peer_has_the_bar_of_the_plain_one_where_it_has_none_of_its_own():
+    assert WORKS["A"].rows()["PyTorch tuned", "ours compiled"] == Bar("≥", 9)
+    assert WORKS["B"].rows()["PyTorch tuned", "ours compiled"] == Bar("≥", 1.1)
 
 
 def test_blocks_take_turns():

@@ -140,7 +140,8 @@ def test_a_state_that_does_not_fit_changes_nothing(change: Any, words: str) -> N
 
 
 def numbers_and_state(optimizer: optim.Optimizer, p: nn.Parameter) -> tuple[dict[str, Any], dict[str, Any]]:
-    return optimizer.numbers(optimizer.param_groups[0], p.dtype), optimizer.state.get(p, {})
+    state = optimizer.state.get(p, {})
+    return optimizer.at_step(optimizer.numbers(optimizer.param_groups[0], p.dtype), state), state
 
 
 @every_optimizer

@@ -27,11 +27,12 @@ if TYPE_CHECKING:  # type checkers and editors read these lines; at run time __g
     from tinygrad_vg import instruments as instruments
     from tinygrad_vg import plots as plots
     from tinygrad_vg import study as study
+    from tinygrad_vg.compiler import compile as compile
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "ExtendedArray", "GradcheckError", "Tensor", "checked", "datasets", "defvjp", "differentiable", "draw",
+    "ExtendedArray", "GradcheckError", "Tensor", "checked", "compile", "datasets", "defvjp", "differentiable", "draw",
     "enable_grad", "engine", "grad", "gradcheck", "instruments", "is_grad_enabled", "jvp", "load", "nn", "no_grad",
     "ops", "optim", "plots", "save", "study",
 ]  # fmt: skip
@@ -41,6 +42,10 @@ _ON_FIRST_USE = ("datasets", "draw", "instruments", "plots", "study")
 
 
 def __getattr__(name: str) -> Any:
+    if name == "compile":
+        from tinygrad_vg.compiler import compile
+
+        return compile
     if name in _ON_FIRST_USE:
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

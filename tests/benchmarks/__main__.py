@@ -21,21 +21,9 @@ from functools import partial
 from pathlib import Path
 from time import perf_counter
 
-from tests.benchmarks import chain, footprint, growth, recording, works
+from tests.benchmarks import chain, compiling, footprint, growth, recording, roofline, works
 from tests.benchmarks.jobs import DisagreementError
-from tests.benchmarks.report import PEERS, Bar, Result, Row, machine, markdown, table
-from tests.benchmarks.timing import ratio
-
-RECORDING_BARS = {"recorder": Bar("≤", 1.05), "recorder and ledger": Bar("≤", 1.15)}
-
-
-def measure_recording() -> Result:
-    rows, seconds = [], {}
-    for net, label, pairs in recording.measured():
-        on, bare = ([pair[i] / recording.STEPS for pair in pairs] for i in (0, 1))
-        rows.append(Row(f"{label} / bare, {net}", ratio(on, bare), RECORDING_BARS[label]))
-        seconds |= {f"{net}, {label}": on, f"{net}, bare beside {label}": bare}
-    return Result(f"training with instruments on, batch {recording.BATCH}", rows, seconds)
+from tests.benchmarks.report import LIBRARIES, machine, markdown, table
 
 
 def measurements(repeats: int) -> dict:
@@ -43,7 +31,9 @@ def measurements(repeats: int) -> dict:
     return {
         **{name: partial(works.measure, work, repeats) for name, work in works.WORKS.items()},
         "E": partial(chain.measure, repeats),
-        "F": measure_recording,
+        "F": recording.measure,
+        "compile": compiling.measure,
+        "limit": partial(roofline.measure, repeats),
         "import": partial(footprint.measure_import, repeats),
         "memory": footprint.measure_memory,
         "G": growth.measure,
@@ -80,7 +70,7 @@ def main():
     print(f"\r{'':40}\r", end="", file=sys.stderr)
     about = machine()
     print((markdown if args.markdown else table)(results))
-    versions = ", ".join(f"{name} {about[name]}" for name in ("python", "numpy", "blas", *PEERS) if about[name])
+    versions = ", ".join(f"{name} {about[name]}" for name in ("python", "numpy", "blas", *LIBRARIES) if about[name])
     print(f"\n{about['cpu']}, {about['cores']} cores; {versions}")
     content = {"machine": about, "repeats": args.repeats, "works": {k: r.for_json() for k, r in results.items()}}
     args.out.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,6 +1,6 @@
 """Does the forecast "dying" come true? ReLU networks of many widths and depths, each drawn and trained often.
 
-    python -m tests.benchmarks.dying            # about 15 minutes of one core
+    python -m tests.benchmarks.dying            # about 25 minutes of one core
     python -m tests.benchmarks.dying --draws 20 --grid 20
 
 First the four networks of AT-51 that are labelled "dead or vanishing", beside the same networks with layers of 30; then

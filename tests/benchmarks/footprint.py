@@ -1,6 +1,5 @@
 """What importing costs, and what memory training takes: each measured in Python processes of its own."""
 
-import json
 import os
 import subprocess
 import sys
@@ -12,21 +11,15 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from tests.benchmarks.jobs import draw_job, mnist
-from tests.benchmarks.ours import ours
-from tests.benchmarks.report import Bar, Result, Row
+from tests.benchmarks.fresh import in_a_fresh_process
+from tests.benchmarks.jobs import Job, UnavailableError, draw_job, mnist
+from tests.benchmarks.ours import compiled, compiled_step, ours
+from tests.benchmarks.report import Bar, Result, Row, missing
 from tests.benchmarks.timing import interleaved, ratio, spread
 
 WARM_STEPS, STEPS = 2_000, 100_000
 MB = 1e6
 PEAK_NETS = {"[784, 30, 30, 10]": [784, 30, 30, 10], "[784, 100 × 8, 10]": [784, *[100] * 8, 10]}
-
-
-def in_a_fresh_process(expression: str) -> float | None:
-    """The value of an expression of this module, computed by an interpreter that has done nothing else."""
-    code = f"import json; from tests.benchmarks import footprint; print(json.dumps(footprint.{expression}))"
-    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True)
-    return json.loads(done.stdout)
 
 
 # --- Import -----------------------------------------------------------------------------------------------
@@ -61,27 +54,43 @@ def resident() -> int | None:
     return int(file.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if file.exists() else None
 
 
-def growth() -> float | None:
+def growth(side: str) -> float | None:
     """MB by which the process has grown in training, once everything it needs is there."""
     rng = np.random.default_rng(0)
     images = rng.random((500, 20), dtype=np.float32)
     targets = np.eye(3, dtype=np.float32)[rng.integers(3, size=500)]
-    training = ours(draw_job((images, targets), [20, 8, 8, 3], batch=10, lr=0.5))
+    training = {"eager": ours, "compiled": compiled}[side](draw_job((images, targets), [20, 8, 8, 3], batch=10, lr=0.5))
     training.run(WARM_STEPS)
     before = resident()
     training.run(STEPS)
     return None if before is None else (resident() - before) / MB
 
 
-def peak(name: str) -> float:
-    """The most memory that Python and NumPy hold during a training step, over the arrays that it cannot do without."""
-    job = draw_job(mnist(), PEAK_NETS[name], batch=1000, lr=0.1)
+def peak_job(name: str) -> Job:
+    return draw_job(mnist(), PEAK_NETS[name], batch=1000, lr=0.1)
+
+
+def peak(name: str) -> int:
+    """The most bytes that Python and NumPy hold during an eager training step: parameters, batch and all on the way."""
+    job = peak_job(name)
     tracemalloc.start()  # here: the data set and the job's start are not the step's
     training = ours(job)
     training.run(2)  # after which the optimizer has what it keeps
     tracemalloc.reset_peak()
     training.run(1)
-    return tracemalloc.get_traced_memory()[1] / bytes_needed(PEAK_NETS[name], job.batch)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return most
+
+
+def arena(name: str) -> int:
+    """The bytes of the memory in which a compiled step keeps all that is on the way."""
+    job = peak_job(name)
+    _, step = compiled_step(job, "numba")
+    batch = job.batches[0]
+    while step.source is None:
+        step(job.images.take(batch, axis=0), job.targets.take(batch, axis=0))
+    return step.programs[0].lowered.bytes
 
 
 def bytes_needed(sizes: list[int], batch: int) -> int:
@@ -100,15 +109,36 @@ def bytes_needed(sizes: list[int], batch: int) -> int:
     return 4 * (2 * parameters + batch * values)
 
 
+def bytes_given(name: str) -> int:
+    """What an eager peak has and an arena has not: the parameters and the batch."""
+    sizes = PEAK_NETS[name]
+    job = peak_job(name)
+    return sum(array.nbytes for layer in job.start for array in layer) + 4 * job.batch * (sizes[0] + sizes[-1])
+
+
 def measure_memory() -> Result:
-    grown = in_a_fresh_process("growth()")
-    rows = [Row("growth", None if grown is None else spread([grown]), Bar("<", 5), unit=" MB")]
-    rows += [Row(f"peak / needed, {name}", spread([in_a_fresh_process(f"peak({name!r})")]), Bar("≤", 2))
-             for name in PEAK_NETS]  # fmt: skip
+    rows = [growth_row("eager")]
+    peaks = {name: in_a_fresh_process(f"footprint.peak({name!r})") for name in PEAK_NETS}
+    for name, most in peaks.items():
+        rows.append(Row(f"peak / needed, {name}", spread([most / bytes_needed(PEAK_NETS[name], 1000)]), Bar("≤", 2)))
     notes = [
         f"growth: of resident memory, over {STEPS:,} steps of [20, 8, 8, 3], batch 10",
         "peak: of one step, batch 1,000; needed are parameters, gradients, the batch, and an output for each layer",
+        "arena: the memory of a compiled step, over the eager peak without parameters and batch, which lie elsewhere",
     ]
-    if grown is None:
+    try:
+        compiled_step(peak_job(next(iter(PEAK_NETS))), "numba")
+    except UnavailableError as error:
+        return Result("memory in training", rows, notes=[*notes, missing("a compiled step", error)])
+    rows.append(growth_row("compiled"))
+    for name, most in peaks.items():
+        share = in_a_fresh_process(f"footprint.arena({name!r})") / (most - bytes_given(name))
+        rows.append(Row(f"arena / eager peak, {name}", spread([share]), Bar("≤", 1)))
+    if rows[0].value is None:
         notes.append("growth was not measured: it is read from /proc, which only Linux has")
     return Result("memory in training", rows, notes=notes)
+
+
+def growth_row(side: str) -> Row:
+    grown = in_a_fresh_process(f"footprint.growth({side!r})")
+    return Row(f"growth, {side}", None if grown is None else spread([grown]), Bar("<", 5), unit=" MB")

@@ -22,6 +22,10 @@ class DisagreementError(Exception):
     """Two sides that should train the same network do not."""
 
 
+class UnavailableError(Exception):
+    """A side is installed, but something that it needs is not there; the message says what."""
+
+
 @dataclass(frozen=True)
 class Job:
     """A network of Linear and Sigmoid layers to train by SGD on sigmoid outputs' cross-entropy.
@@ -97,14 +101,45 @@ class Training(NamedTuple):
                 loss = self.step(batch)
         return loss.item()
 
+    def losses(self, steps: int) -> np.ndarray:
+        """Train; return the loss of each step."""
+        return np.array([self.run(1) for _ in range(steps)])
 
-def check(trainings: dict[str, Training]) -> None:
+
+@dataclass
+class ManyAtOnce:
+    """A job as a side does it that trains many steps in one call.
+
+    `many(rows)` trains on one batch for each row of indices and returns the losses of all steps. `batches` are the rows
+    of the whole job, which begin anew at their end. `parameters()` as in a Training.
+    """
+
+    many: Callable[[np.ndarray], Any]
+    batches: np.ndarray
+    parameters: Callable[[], list[np.ndarray]]
+    done: int = 0
+
+    def run(self, steps: int) -> float:
+        """Train by one call; return the last loss."""
+        return self.losses(steps)[-1].item()
+
+    def losses(self, steps: int) -> np.ndarray:
+        """Train by one call; return the loss of each step."""
+        rows = self.batches.take(range(self.done, self.done + steps), axis=0, mode="wrap")
+        self.done += steps
+        return np.asarray(self.many(rows))
+
+
+Side = Training | ManyAtOnce
+
+
+def check(trainings: dict[str, Side]) -> None:
     """Train all sides from their start and compare each with the first: losses and then parameters.
 
     Raises:
         DisagreementError: with the two sides and how far they are from each other.
     """
-    losses = {name: np.array([side.run(1) for _ in range(CHECKED_STEPS)]) for name, side in trainings.items()}
+    losses = {name: side.losses(CHECKED_STEPS) for name, side in trainings.items()}
     parameters = {name: side.parameters() for name, side in trainings.items()}
     first, *others = trainings
     for name in others:

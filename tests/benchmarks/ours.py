@@ -1,11 +1,13 @@
 """A job as tinygrad_vg does it, by its public names."""
 
+from collections.abc import Callable
 from itertools import cycle
+from typing import Any
 
 import numpy as np
 
 import tinygrad_vg as tg
-from tests.benchmarks.jobs import Job, Training
+from tests.benchmarks.jobs import Job, ManyAtOnce, Training, UnavailableError
 
 
 def network(start: list[tuple[np.ndarray, np.ndarray]]) -> tg.nn.Sequential:
@@ -16,13 +18,25 @@ def network(start: list[tuple[np.ndarray, np.ndarray]]) -> tg.nn.Sequential:
     return net
 
 
-def ours(job: Job) -> Training:
+def drawn(job: Job) -> tg.nn.Module:
+    """A job's network, or the stack of its networks."""
     if job.members is None:
-        net = network(job.start)
-    else:
-        net = tg.nn.stack([network(job.member(i).start) for i in range(job.members)])
-    cost = tg.nn.BCEWithLogitsLoss("batchmean")
-    sgd = tg.optim.SGD(net.parameters(), lr=job.lr, weight_decay=job.weight_decay)
+        return network(job.start)
+    return tg.nn.stack([network(job.member(i).start) for i in range(job.members)])
+
+
+def descent(net: tg.nn.Module, job: Job) -> tg.optim.SGD:
+    return tg.optim.SGD(net.parameters(), lr=job.lr, weight_decay=job.weight_decay)
+
+
+def arrays_of(net: tg.nn.Module) -> list[np.ndarray]:
+    return [p.data.copy() for p in net.parameters()]
+
+
+def ours(job: Job) -> Training:
+    """Eager."""
+    net, cost = drawn(job), tg.nn.BCEWithLogitsLoss("batchmean")
+    sgd = descent(net, job)
     images, targets = job.images, job.targets
 
     def step(batch):
@@ -33,4 +47,43 @@ def ours(job: Job) -> Training:
         sgd.step()
         return loss
 
-    return Training(step, cycle(job.batches), lambda: [p.data.copy() for p in net.parameters()])
+    return Training(step, cycle(job.batches), lambda: arrays_of(net))
+
+
+def compiled_step(job: Job, backend: str) -> tuple[tg.nn.Module, Callable[..., Any]]:
+    """The network and its step on a batch, compiled.
+
+    Raises:
+        UnavailableError: if the backend is not installed.
+    """
+    net, cost = drawn(job), tg.nn.BCEWithLogitsLoss("batchmean")
+    sgd = descent(net, job)
+
+    def step(x, t):
+        sgd.zero_grad()
+        loss = cost(net(x), t)
+        loss.backward()
+        sgd.step()
+        return loss
+
+    try:
+        return net, tg.compile(step, backend=backend)
+    except ModuleNotFoundError as error:
+        raise UnavailableError(str(error)) from error
+
+
+def compiled(job: Job, backend: str = "numba") -> Training:
+    """Compiled; the batch is fetched outside, as a user does it whose data come from anywhere."""
+    net, step = compiled_step(job, backend)
+    images, targets = job.images, job.targets
+
+    def fetched(batch):
+        return step(images.take(batch, axis=0), targets.take(batch, axis=0))
+
+    return Training(fetched, cycle(job.batches), lambda: arrays_of(net))
+
+
+def over(job: Job, backend: str = "numba") -> ManyAtOnce:
+    """Compiled, and many steps in one call."""
+    net, step = compiled_step(job, backend)
+    return ManyAtOnce(lambda rows: step.over(rows, job.images, job.targets).data, job.batches, lambda: arrays_of(net))

@@ -86,6 +86,31 @@ def pytorch_ensemble(job: Job) -> Training:
     return Training(step, cycle([torch.from_numpy(batch) for batch in job.batches]), lambda: arrays_of(layers))
 
 
+def pytorch_vmap(job: Job) -> Training:
+    """PyTorch, eager, as its tutorial on ensembles has it: modules, their parameters stacked, and `vmap`."""
+    import torch
+    from torch.func import functional_call, stack_module_state, vmap
+
+    nets = [torch_net(job.member(i).start) for i in range(job.members)]
+    parameters, _ = stack_module_state(nets)
+    base = nets[0].to("meta")
+    cost = torch.nn.BCEWithLogitsLoss(reduction="sum")
+    sgd = torch.optim.SGD(parameters.values(), lr=job.lr, weight_decay=job.weight_decay)
+    images, targets = torch.from_numpy(job.images), torch.from_numpy(job.targets)
+    outputs = vmap(lambda parameters, x: functional_call(base, parameters, (x,)), in_dims=(0, None))
+
+    def step(batch):
+        z = outputs(parameters, images[batch])
+        loss = cost(z, targets[batch].expand_as(z)) / job.batch
+        sgd.zero_grad()
+        loss.backward()
+        sgd.step()
+        return loss
+
+    batches = [torch.from_numpy(batch) for batch in job.batches]
+    return Training(step, cycle(batches), lambda: [p.detach().numpy().copy() for p in parameters.values()])
+
+
 def mygrad(job: Job) -> Training:
     """MyGrad, its guard against writing into arrays on as by default; layers and descent as in MyNN, built on it."""
     import mygrad as mg

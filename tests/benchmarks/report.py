@@ -14,7 +14,7 @@ import numpy as np
 import tinygrad_vg as tg
 from tests.benchmarks.timing import Spread, spread
 
-PEERS = ("torch", "mygrad", "autograd", "jax", "jaxlib")
+LIBRARIES = ("torch", "mygrad", "autograd", "jax", "jaxlib", "numba", "scipy")
 
 
 @dataclass(frozen=True)
@@ -117,9 +117,10 @@ def markdown(results: dict[str, Result]) -> str:
     return "\n".join(shown)
 
 
-def missing(peer: str, error: ImportError) -> str:
-    """The note that a peer is not there; it is also said at once, on the terminal."""
-    note = f'{peer} was not measured ({error}): pip install -e ".[bench]" brings the peers'
+def missing(side: str, error: Exception) -> str:
+    """The note that a side is not there; it is also said at once, on the terminal."""
+    help = ': pip install -e ".[bench]" brings the peers' if isinstance(error, ImportError) else ""
+    note = f"{side} was not measured ({error}){help}"
     print(f"\n{note}", file=sys.stderr)
     return note
 
@@ -137,7 +138,7 @@ def machine() -> dict:
         "numpy": np.__version__,
         "blas": f"{blas['name']} {blas['version']}",
         "tinygrad_vg": tg.__version__,
-        **{name: version_of(name) for name in PEERS},
+        **{name: version_of(name) for name in LIBRARIES},
     }
 
 

@@ -9,7 +9,7 @@ from itertools import cycle
 
 import numpy as np
 
-from tests.benchmarks.jobs import Job, Training
+from tests.benchmarks.jobs import Job, ManyAtOnce, Training
 from tests.benchmarks.plain import arrays_of, torch_layers, torch_net
 
 
@@ -119,11 +119,8 @@ def hips(job: Job) -> Training:
     return Training(step, cycle(job.batches), lambda: [p.T.copy() for p in parameters])
 
 
-def jax(job: Job) -> Training:
-    """JAX: value, gradients and update in one compiled function, whose parameters are donated, over members by vmap.
-
-    Dispatch stays as it comes, in a thread of its own: JAX is the only side that uses more than one.
-    """
+def jax_step(job: Job):
+    """A step as a pure function for JAX: (layers, images, targets, batch) to new layers and the loss."""
     import jax
     import jax.numpy as jnp
 
@@ -138,13 +135,31 @@ def jax(job: Job) -> Training:
         cost_and_gradients = jax.vmap(cost_and_gradients, in_axes=(0, None, None))
     keep = 1 - job.lr * job.weight_decay
 
-    @partial(jax.jit, donate_argnums=0)
     def updated(layers, images, targets, batch):
         losses, gradients = cost_and_gradients(layers, images[batch], targets[batch])
         return jax.tree.map(lambda p, g: keep * p - job.lr * g, layers, gradients), jnp.sum(losses)
 
-    layers = jax.tree.map(jnp.array, job.start)  # a copy: what is donated is overwritten
-    images, targets = jnp.asarray(job.images), jnp.asarray(job.targets)
+    return updated
+
+
+def jax_arrays(job: Job):
+    """The start, images and targets on the device. The start is a copy: what is donated is overwritten."""
+    import jax
+    import jax.numpy as jnp
+
+    return jax.tree.map(jnp.array, job.start), jnp.asarray(job.images), jnp.asarray(job.targets)
+
+
+def jax(job: Job) -> Training:
+    """JAX: value, gradients and update in one compiled function, whose parameters are donated, over members by vmap.
+
+    Dispatch stays as it comes, in a thread of its own: JAX is the only side that uses more than one.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    updated = jax.jit(jax_step(job), donate_argnums=0)
+    layers, images, targets = jax_arrays(job)
 
     def step(batch):
         nonlocal layers
@@ -153,3 +168,24 @@ def jax(job: Job) -> Training:
 
     batches = [jnp.asarray(batch.astype(np.int32)) for batch in job.batches]
     return Training(step, cycle(batches), lambda: [np.array(array) for layer in layers for array in layer])
+
+
+def jax_scan(job: Job) -> ManyAtOnce:
+    """JAX, many steps in one call: `lax.scan` of the step over the rows of indices, compiled as one function."""
+    import jax
+
+    updated = jax_step(job)
+    layers, images, targets = jax_arrays(job)
+
+    @partial(jax.jit, donate_argnums=0)
+    def scanned(layers, images, targets, rows):
+        return jax.lax.scan(lambda layers, batch: updated(layers, images, targets, batch), layers, rows)
+
+    def many(rows):
+        nonlocal layers
+        layers, losses = scanned(layers, images, targets, rows)
+        return losses
+
+    return ManyAtOnce(
+        many, job.batches.astype(np.int32), lambda: [np.array(array) for layer in layers for array in layer]
+    )

@@ -158,6 +158,8 @@ CASES = [
     *(case(operator.getitem, ANY, index) for index in INDICES),
     case(ops.scatter, ANY, slice(1, 3), (4, 3)), case(ops.scatter, ANY, np.array([2, 0]), (3, 3)),
     case(ops.scatter, ROW, np.array([1, 0, 1]), (2,)), case(ops.scatter, POINT, (0, 1), (1, 2)),
+    case(ops.put, ROW, (3,), np.array([1, 0, 1])), case(ops.put, ROW, (3, 2), np.array([2, 0, 2]), np.array([1, 0, 1])),
+    case(ops.at, ANY, np.array([1, 0, 1])), case(ops.at, ANY, np.array([1, 0, 1]), np.array([2, 1, 2])),
     case(composites.join, ROW, axis=0, ends=(0, 3)), case(composites.join, ANY, OTHER[:1], axis=0, ends=(0, 2, 3)),
     case(composites.join, ANY, COLUMN, OTHER, axis=1, ends=(0, 3, 4, 7)),
     case(composites.join, COLUMN, ANY, OTHER, axis=-1, ends=(0, 1, 4, 7)),

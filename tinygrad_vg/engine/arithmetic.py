@@ -7,6 +7,8 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from tinygrad_vg.engine.operations import Recordable, name_of
+from tinygrad_vg.engine.ops import at
+from tinygrad_vg.engine.recording import recording
 
 Result = TypeVar("Result")
 
@@ -67,6 +69,8 @@ class Arithmetic(Recordable, Generic[Result]):
         return (self[i] for i in range(len(self)))
 
     def __bool__(self) -> bool:
+        if recording.trace is not None:
+            recording.trace.refuse("`if`, `and`, `or`, `not` or bool()")
         return bool(self.data)
 
     __hash__ = object.__hash__
@@ -97,7 +101,6 @@ class Arithmetic(Recordable, Generic[Result]):
     def __le__(self, other: Any) -> Any: return self.record(np.less_equal, (self, other), {})
     def __gt__(self, other: Any) -> Any: return self.record(np.greater, (self, other), {})
     def __ge__(self, other: Any) -> Any: return self.record(np.greater_equal, (self, other), {})
-    def __getitem__(self, index: Any) -> Result: return self.record(operator.getitem, (self, index), {})
 
     def sum(self, axis: Any = None, **kw: Any) -> Result: return self.record(np.sum, (self,), {"axis": axis, **kw})
     def mean(self, axis: Any = None, **kw: Any) -> Result: return self.record(np.mean, (self,), {"axis": axis, **kw})
@@ -108,6 +111,11 @@ class Arithmetic(Recordable, Generic[Result]):
     def std(self, axis: Any = None, **kw: Any) -> Result: return self.record(np.std, (self,), {"axis": axis, **kw})
     def astype(self, dtype: Any) -> Result: return self.record(np.ndarray.astype, (self, dtype), {})
     # fmt: on
+
+    def __getitem__(self, index: Any) -> Result:
+        if recording.everything and isinstance(index, tuple) and any(isinstance(part, Recordable) for part in index):
+            return at(self, *index)  # the engine looks for Tensors among arguments only
+        return self.record(operator.getitem, (self, index), {})
 
     def reshape(self, *shape: Any) -> Result:
         """np.reshape; the shape is a tuple, or its lengths as separate arguments."""

@@ -5,6 +5,7 @@ from typing import Any
 
 from tinygrad_vg.engine.graph import PLAIN, owned, walk
 from tinygrad_vg.engine.reading import between
+from tinygrad_vg.engine.recording import recording
 from tinygrad_vg.engine.tensor import RECORDED, Tensor, cotangent
 
 
@@ -50,6 +51,8 @@ def grad(
     given = tuple(grad_outputs) if isinstance(grad_outputs, list | tuple) else (grad_outputs,) * len(roots)
     if len(given) != len(roots):
         raise ValueError(f"grad got {len(roots)} outputs and {len(given)} grad_outputs; it needs one for each")
+    trace = recording.trace
+    create_graph, is_asked = create_graph or trace is not None, create_graph
     starts: dict[Tensor, Any] = {}
     for root, gradient in zip(roots, given, strict=True):
         start = cotangent(root, gradient, create_graph)
@@ -61,7 +64,10 @@ def grad(
                 f"input {i} ({target.label}) does not take part in the outputs: its gradient would be 0 everywhere; "
                 "make it with requires_grad=True, and compute the outputs from it"
             )
-    return tuple(owned((found[target] for target in targets), given))
+    gradients = tuple(owned((found[target] for target in targets), given))
+    if trace is not None and not is_asked:
+        trace.give_arrays(gradients)
+    return gradients
 
 
 def jvp(outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor], tangents: Any) -> tuple[Any, ...]:

@@ -6,6 +6,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from tinygrad_vg.engine.recording import changes
+
 Gradient = Any  # an array; in a recorded walk a Tensor, in one of extended range an ExtendedArray
 Hook = Callable[[Gradient], Gradient | None]
 
@@ -32,10 +34,12 @@ class HookHandle:
         self._hooks = hooks
         self._key = next(_keys)  # not the handle itself: that would be a reference cycle, and keep the hook alive
         hooks[self._key] = hook
+        changes.count += 1
 
     def remove(self) -> None:
         """Remove the hook. A second call does nothing."""
         self._hooks.pop(self._key, None)
+        changes.count += 1
 
     def __enter__(self) -> "HookHandle":
         return self

@@ -14,9 +14,11 @@ from typing import Any, Literal, NoReturn
 
 import numpy as np
 
+from tinygrad_vg.engine.recording import recording
+
 Rule = Callable[..., Any]
 Function = Callable[..., Any]
-Kind = Literal["differentiable", "constant", "plain", "composite"]
+Kind = Literal["differentiable", "constant", "random", "plain", "composite"]
 
 
 class Recordable:
@@ -29,6 +31,11 @@ class Recordable:
     def record(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run a call that has this argument. `Tensor.record` is `engine.tensor.record`."""
         raise TypeError(f"{name_of(function)} was called on an argument that records nothing")
+
+
+def is_data(argument: Any) -> bool:
+    """Whether a Tensor stands for an array without gradients, as all arrays do where everything is recorded."""
+    return recording.everything and not argument.requires_grad
 
 
 class ForEach:
@@ -69,10 +76,11 @@ class Operation:
         kernel: the function that runs on arrays. The kernel of a composite runs on Tensors.
         rules: one entry for each positional argument up to the last that has a derivative: its rule, or None if the
             argument has none.
-        kind: one of four.
+        kind: one of five.
             "differentiable": calls are recorded, and there are rules.
             "constant": the value has no derivative, as that of a comparison; calls are recorded only inside
             `record_everything`.
+            "random": the same for random numbers: each call returns others.
             "plain": the function returns shapes, types or text, arrays that depend on these alone, or a tuple;
             calls are never recorded.
             "composite": the function is written in terms of other operations, and only their calls are recorded.
@@ -119,7 +127,7 @@ class Operation:
             TypeError: if the rules do not cover the call: an unknown option, a Tensor as an option, or more positional
                 arguments than the rules take.
         """
-        if self.kind in ("constant", "plain"):
+        if self.kind in ("constant", "random", "plain"):
             _refuse(self.name, kwargs.keys() & _REASONS.keys(), ())
             return {name: value.data if isinstance(value, Recordable) else value for name, value in kwargs.items()}
         for option, value in kwargs.items():
@@ -130,7 +138,7 @@ class Operation:
                 )
         _refuse(self.name, kwargs, self.options)
         for position, argument in enumerate(args[len(self.rules) :], len(self.rules) + 1):
-            if isinstance(argument, Recordable) and self.kind != "composite":
+            if isinstance(argument, Recordable) and self.kind != "composite" and not is_data(argument):
                 raise TypeError(
                     f"{self.name} has no rule for a Tensor as argument {position}; pass its .data if it is a constant"
                 )

@@ -13,8 +13,8 @@ from tinygrad_vg.engine.kernels import ONE_PRODUCT, scalar, sum_of_outer, sum_of
 from tinygrad_vg.engine.operations import differentiable
 
 __all__ = [
-    "binary_cross_entropy_with_logits", "cross_entropy", "linear", "log_softmax", "relu", "scatter", "sigmoid",
-    "sigmoid_error", "sigmoid_slope", "softmax_error", "softplus",
+    "at", "binary_cross_entropy_with_logits", "cross_entropy", "linear", "log_softmax", "put", "relu", "scatter",
+    "sigmoid", "sigmoid_error", "sigmoid_slope", "softmax_error", "softplus",
 ]  # fmt: skip
 
 
@@ -285,3 +285,21 @@ def scatter(a: Any, index: Any, shape: tuple[int, ...]) -> Any:
     out = np.zeros(shape, a.dtype)
     np.add.at(out, index, a)
     return out
+
+
+@differentiable(lambda g, y, a, shape, *index: at(g, *index))
+def put(a: Any, shape: tuple[int, ...], *index: Any) -> Any:
+    """`scatter` with the parts of an index as arguments of their own."""
+    return scatter(a, index, shape)
+
+
+@differentiable(lambda g, y, a, *index: put(g, np.shape(a), *index))
+def at(a: Any, *index: Any) -> Any:
+    """a[index], with the parts of the index as arguments of their own, which may be Tensors where all is recorded.
+
+    >>> import numpy as np
+    >>> from tinygrad_vg import ops
+    >>> ops.at(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([0, 1]), np.array([1, 0]))
+    array([2., 3.])
+    """
+    return a[index]

@@ -15,16 +15,30 @@ class Recording(threading.local):
     Attributes:
         enabled: whether calls that need gradients are recorded.
         everything: whether all other calls are recorded too.
-        checked: whether recorded calls get checksums.
+        note: None, or what is called with each new Node; `checked` and a trace have one.
+        trace: None, or the trace (`tinygrad_vg.compiler`) of a step: it records also the walk back and the update.
         entered: the switches whose contexts this thread is in, the innermost last.
     """
 
     enabled = True
     everything = False
-    checked = False
+    note: Callable[[Any], Any] | None = None
+    trace: Any = None
 
     def __init__(self) -> None:  # called once in each thread
         self.entered: list[Switch] = []
+
+
+class Changes:
+    """Counts what changes what a call of a module does: attributes of modules, hooks, `requires_grad`.
+
+    A compiled step compares the count, and looks closer only if it is another.
+    """
+
+    count = 0
+
+
+changes = Changes()
 
 
 class Switch:
@@ -36,7 +50,7 @@ class Switch:
 
     __slots__ = ("attribute", "value")
 
-    def __init__(self, attribute: str, value: bool) -> None:
+    def __init__(self, attribute: str, value: Any) -> None:
         self.attribute = attribute
         self.value = value
 

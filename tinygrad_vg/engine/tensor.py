@@ -21,7 +21,7 @@ from tinygrad_vg.engine.extended import EXTENDED, ExtendedArray
 from tinygrad_vg.engine.graph import PLAIN, Call, Edge, Node, Plain, added, owned, start_of, walk
 from tinygrad_vg.engine.hooks import Hook, HookHandle
 from tinygrad_vg.engine.operations import OPERATIONS, undefined, why_no_gradient
-from tinygrad_vg.engine.recording import recording
+from tinygrad_vg.engine.recording import changes, recording
 from tinygrad_vg.engine.written import writes
 
 ACCUMULATING = threading.RLock()  # held while a backward adds to the `.grad` of its leaves
@@ -61,8 +61,8 @@ def record(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
     if not found and rules:  # the Tensors are in a list
         raise TypeError(f"{operation.name} takes Tensors as arguments, not in a list; put them together by np.stack")
     output = operation.kernel(*values, **kwargs)
-    if not rules and not (operation.kind == "constant" and recording.everything):
-        return output
+    if not rules and not (recording.everything and operation.kind in ("constant", "random")):
+        return output if recording.trace is None else recording.trace.looked(operation, output)
     output = output if isinstance(output, ndarray) else np.asarray(output)
     tensor = Tensor.__new__(Tensor)  # does what the constructor does, without its checks
     tensor._data = output
@@ -159,11 +159,9 @@ class Tensor(Arithmetic["Tensor"]):
         if value:
             check_floats(self.data.dtype)
         elif self.node is not None and self.node.edges:
-            raise ValueError(
-                f"{self.label} was computed from tensors that require gradients, which would be lost without a word; "
-                "write .detach() for its array without a history"
-            )
+            raise ValueError(f"{self.label} was computed from tensors that require gradients; write .detach()")
         self._asks = bool(value)
+        changes.count += 1
 
     def backward(self, gradient: Any = None, create_graph: bool = False, extended_range: bool = False) -> None:
         """Add the gradient of this tensor to the `.grad` of every leaf it was computed from.
@@ -188,6 +186,7 @@ class Tensor(Arithmetic["Tensor"]):
         """
         if create_graph and extended_range:
             raise ValueError("backward cannot be recorded and have extended range at once; choose one")
+        create_graph = (create_graph or recording.trace is not None) and not extended_range
         start = cotangent(self, gradient, create_graph)
         if extended_range:
             totals = walk({self: ExtendedArray(np.array(start))}, EXTENDED)  # whose else it may be
@@ -240,7 +239,8 @@ class Tensor(Arithmetic["Tensor"]):
         Raises:
             ValueError: if the tensor has several elements.
         """
-        return self.data.item()  # type: ignore[no-any-return]
+        array = self.data if recording.trace is None else recording.trace.refuse(".item()")
+        return array.item()  # type: ignore[no-any-return]
 
     @property
     def label(self) -> str:
@@ -256,7 +256,8 @@ class Tensor(Arithmetic["Tensor"]):
         return f"{kind}({rows}{', requires_grad=True' if self.requires_grad else ''}{name})"
 
     def __format__(self, spec: str) -> str:
-        return format(self.data, spec) if spec else repr(self)
+        array = self.data if recording.trace is None else recording.trace.refuse("a text of a tensor")
+        return format(array, spec) if spec else repr(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copy or pickle the data and the name. Gradients and hooks are left out; a tensor with a graph is refused."""
@@ -273,6 +274,8 @@ class Tensor(Arithmetic["Tensor"]):
         )
 
     def __float__(self) -> float:
+        if recording.trace is not None:
+            recording.trace.refuse("float() or int()")
         raise TypeError("turning a Tensor into a number would drop its gradient; write .item()")
 
     def __index__(self) -> int:

@@ -10,7 +10,7 @@ import inspect
 import itertools
 import weakref
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import FunctionType
 from typing import Any
 
@@ -27,17 +27,30 @@ class Writes:
     Attributes:
         latest: when the last one happened; no younger node needs to be looked at.
         arrays: the arrays by the id of the array that owns the memory, and their own: a reference to each, which
-            removes the entry when the array dies, and when it was written into.
+            removes the entry when the array dies, and when it was written into, in a list of one number.
     """
 
     def __init__(self) -> None:
         self.latest = -1
-        self.arrays: dict[int, dict[int, tuple[weakref.ref[Any], int]]] = {}
+        self.arrays: dict[int, dict[int, tuple[weakref.ref[Any], list[int]]]] = {}
 
     def add(self, array: Any) -> None:
         """Remember that somebody has just written into this array."""
-        if not isinstance(array, np.ndarray):
-            return
+        if isinstance(array, np.ndarray):
+            self.now(self.watch([array]))
+
+    def now(self, when: list[int]) -> None:
+        """Remember that somebody has just written into the arrays of which `watch` returned this list."""
+        self.latest = when[0] = next(orders)
+
+    def watch(self, arrays: Iterable[Any]) -> list[int]:
+        """Remember arrays that somebody is going to write into, again and again; return what `now` takes."""
+        when = [-1]
+        for array in arrays:
+            self._watch(array, when)
+        return when
+
+    def _watch(self, array: Any, when: list[int]) -> None:
         owner, key = owner_of(array), id(array)
         of_owner = self.arrays.setdefault(owner, {})
 
@@ -46,13 +59,12 @@ class Writes:
             if not of_owner:
                 self.arrays.pop(owner, None)
 
-        self.latest = next(orders)
-        of_owner[key] = weakref.ref(array, forget), self.latest
+        of_owner[key] = weakref.ref(array, forget), when
 
     def since(self, order: int, array: Any) -> bool:
         """Whether somebody has written into this array's memory after that time."""
         for ref, when in [*self.arrays.get(owner_of(array), {}).values()]:
-            if when > order and (other := ref()) is not None and np.may_share_memory(array, other):
+            if when[0] > order and (other := ref()) is not None and np.may_share_memory(array, other):
                 return True
         return False
 
@@ -98,7 +110,7 @@ def checked() -> Switch:
     RuntimeError: argument 2 of np.multiply, an array of shape (2,), was written into after the forward, and the \
 gradient needs what it held; give the forward a copy, or write after the backward
     """
-    return Switch("checked", True)
+    return Switch("note", checksums)
 
 
 def checksums(node: Any) -> list[int]:

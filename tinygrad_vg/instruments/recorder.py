@@ -193,7 +193,7 @@ class GradientRecorder:
     def _on_output(self, i: int, module: Module, args: Any, z: Any) -> None:
         """Note a call of a layer without a bias."""
         if isinstance(z, Tensor) and z.requires_grad:
-            self._outputs = [(j, ref) for j, ref in self._outputs if ref() is not None]
+            self._outputs = [(j, ref) for j, ref in self._outputs if ref() is not None and ref() is not z]
             self._outputs.append((i, weakref.ref(z)))
 
     def _on_backward(self, walk: Walk) -> None:

@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from tinygrad_vg.nn.module import Buffer, Module, Parameter, state_of
+from tinygrad_vg.nn.module import Module, state_of
+from tinygrad_vg.nn.parameter import Buffer, Parameter
 
 M = TypeVar("M", bound=Module)
 

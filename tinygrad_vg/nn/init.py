@@ -15,7 +15,7 @@ from typing import Any, TypeAlias, TypeVar, Union
 import numpy as np
 
 from tinygrad_vg.engine import Tensor
-from tinygrad_vg.nn.module import Parameter
+from tinygrad_vg.nn.parameter import Parameter
 
 Rng: TypeAlias = Union["np.random.Generator", int, None]  # a string: np.random is loaded on first use, and large
 T = TypeVar("T", bound=Tensor)

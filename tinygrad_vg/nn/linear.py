@@ -8,7 +8,8 @@ from tinygrad_vg.engine import Tensor, ops
 from tinygrad_vg.engine.arrays import as_array
 from tinygrad_vg.nn.ensemble import members_of
 from tinygrad_vg.nn.init import Rng, scaled_normal_, standard_normal_
-from tinygrad_vg.nn.module import Module, Parameter
+from tinygrad_vg.nn.module import Module
+from tinygrad_vg.nn.parameter import Parameter
 
 
 class Linear(Module):

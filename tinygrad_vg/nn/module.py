@@ -7,52 +7,8 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from tinygrad_vg.engine import HookHandle, Tensor
-
-
-class Parameter(Tensor):
-    """A Tensor that belongs to a module and is trained: it requires gradients.
-
-    Two parameters that begin with one array do not stay equal: a step gives each of them an array of its own. Weights
-    are tied by one Parameter at both places.
-
-    Attributes:
-        is_trained: whether an optimizer has moved it, or it was loaded from a state: it is no longer as an initializer
-            has left it, and what theory says of networks at their start is not about it.
-
-    >>> from tinygrad_vg import nn
-    >>> nn.Parameter([0.0, 1.0])
-    Parameter([0., 1.], requires_grad=True)
-    """
-
-    __slots__ = ("is_trained",)
-    is_trained: bool
-
-    def __init__(self, array: Any, requires_grad: bool = True, name: str | None = None) -> None:
-        super().__init__(array, requires_grad, name)
-        self.is_trained = False
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (*super().__reduce__(), (None, {"is_trained": self.is_trained}))
-
-
-class Buffer(Tensor):
-    """A Tensor that belongs to a module and is saved, loaded and stacked with it, but not trained: a running mean.
-
-    Its array may have any dtype. A module updates it by `buffer.data = ...`.
-
-    >>> from tinygrad_vg import nn
-    >>> nn.Buffer([0.0, 1.0])
-    Buffer([0., 1.])
-    """
-
-    __slots__ = ()
-
-    def __init__(self, array: Any, name: str | None = None) -> None:
-        super().__init__(array, False, name)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.data, self.name)
-
+from tinygrad_vg.engine.recording import changes, recording
+from tinygrad_vg.nn.parameter import Buffer, Parameter
 
 TOO_DEEP = (
     "modules call one another too deep for Python's stack: put them beside each other, as in Sequential(*modules), "
@@ -106,7 +62,9 @@ class Module:
             if TOO_DEEP in error.args:
                 raise
             raise RecursionError(TOO_DEEP) from None
-        if self._forward_hooks:
+        if recording.trace is not None:
+            recording.trace.called(self, (*args, *kwargs.values()), output)
+        elif self._forward_hooks:
             arguments = (*args, *kwargs.values()) if kwargs else args
             for key, hook in tuple(self._forward_hooks.items()):
                 if key not in self._forward_hooks:  # another hook has just taken it off
@@ -121,6 +79,14 @@ class Module:
                 args = ()
             output.call = (self, args, output.call)
         return output
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+        changes.count += 1
+
+    def __delattr__(self, name: str) -> None:
+        object.__delattr__(self, name)
+        changes.count += 1
 
     def register_forward_hook(self, hook: ForwardHook) -> HookHandle:
         """Call `hook(module, args, output)` after every forward. The hook returns None, or a new output.
@@ -208,6 +174,8 @@ class Module:
 
     def zero_grad(self) -> None:
         """Set the `.grad` of every parameter to None."""
+        if recording.trace is not None:
+            recording.trace.zeroing(self.parameters())
         for parameter in self.parameters():
             parameter.grad = None
 

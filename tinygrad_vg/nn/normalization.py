@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_vg.nn.ensemble import beside_batch
-from tinygrad_vg.nn.module import Module, Parameter
+from tinygrad_vg.nn.module import Module
+from tinygrad_vg.nn.parameter import Parameter
 
 
 class LayerNorm(Module):

@@ -54,16 +54,26 @@ class Adam(Optimizer):
 
     def numbers(self, options: dict[str, Any], dtype: Any) -> dict[str, Any]:
         """The options as Python floats: they do not change the dtype float32, and 1 − β₂ᵗ needs float64."""
-        betas = tuple(float(beta) for beta in options["betas"])
-        return {"betas": betas, **{name: float(options[name]) for name in self.not_negative}}
+        beta1, beta2 = (float(beta) for beta in options["betas"])
+        numbers = {"lr": float(options["lr"]), "eps": float(options["eps"]), "beta1": beta1, "beta2": beta2}
+        numbers |= {"rest1": 1 - beta1, "decay2": math.sqrt(beta2), "rest2": math.sqrt(1 - beta2)}
+        return numbers | ({"weight_decay": float(options["weight_decay"])} if options["weight_decay"] else {})
+
+    def at_step(self, numbers: dict[str, Any], state: dict[str, Any]) -> dict[str, Any]:
+        """The numbers with those that the count t of the step decides: lr/(1 − β₁ᵗ) and √(1 − β₂ᵗ)."""
+        t = state.get("t", 0) + 1
+        length = numbers["lr"] / (1 - numbers["beta1"] ** t)
+        return {**numbers, "t": t, "length": length, "bias": math.sqrt(1 - numbers["beta2"] ** t)}
 
     def update(self, p: Any, g: Any, state: dict[str, Any], options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """One step; see `Optimizer.update`. The state is {"t": step count, "mean": of g, "root": √v}."""
-        (beta1, beta2), decay = options["betas"], options["weight_decay"]
-        if decay:
-            g = g + decay * p
-        t = state.get("t", 0) + 1
-        mean = beta1 * state.get("mean", 0.0) + (1 - beta1) * g
-        root = np.hypot(math.sqrt(beta2) * state.get("root", 0.0), math.sqrt(1 - beta2) * g)
-        step = options["lr"] / (1 - beta1**t) * mean / (root / math.sqrt(1 - beta2**t) + options["eps"])
-        return p - step, {"t": t, "mean": mean, "root": root}
+        if "weight_decay" in options:
+            g = g + options["weight_decay"] * p
+        mean, root = options["rest1"] * g, options["rest2"] * g
+        if "mean" in state:
+            mean = options["beta1"] * state["mean"] + mean
+            root = np.hypot(options["decay2"] * state["root"], root)
+        else:
+            root = np.absolute(root)
+        step = options["length"] * mean / (root / options["bias"] + options["eps"])
+        return p - step, {"t": options["t"], "mean": mean, "root": root}

@@ -15,7 +15,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tinygrad_vg.engine import Tensor
-from tinygrad_vg.nn.module import Module, Parameter
+from tinygrad_vg.engine.recording import recording
+from tinygrad_vg.nn.module import Module
+from tinygrad_vg.nn.parameter import Parameter
 
 Params = Iterable[Parameter] | Iterable[dict[str, Any]]
 
@@ -104,16 +106,23 @@ class Optimizer:
         """
         raise TypeError(f"{type(self).__name__} has no numbers(): define what update() takes of the options")
 
+    def at_step(self, numbers: dict[str, Any], state: dict[str, Any]) -> dict[str, Any]:
+        """The numbers for the next step of a parameter with this state: those that `numbers` returned, unless the count
+        of the steps decides over some.
+        """
+        return numbers
+
     def update(self, p: Any, g: Any, state: dict[str, Any], options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """One step of one parameter. This is a pure function: it changes none of its arguments.
 
         Args:
             p, g: the parameter and its gradient, arrays or Tensors of the same shape and dtype.
             state: the state that the last step's `update` returned for this parameter; {} in the first step.
-            options: the dict that `numbers` returned for the options of the parameter's group.
+            options: the dict that `at_step` returned for the options of the parameter's group.
 
         Returns:
-            The new p and the new state, in arrays that share no memory with p and g.
+            The new p and the new state, in arrays that share no memory with p and g. A number in the state, such as a
+            count, is one of the options, by the same name.
         """
         raise TypeError(f"{type(self).__name__} has no update(): define the new value of a parameter in a step")
 
@@ -125,6 +134,9 @@ class Optimizer:
                 another shape.
             TypeError: if a parameter was given other numbers than floats.
         """
+        if recording.trace is not None:
+            recording.trace.step(self)
+            return
         for i, group in enumerate(self.param_groups):
             dtype = None
             for parameter in group["params"]:
@@ -134,16 +146,17 @@ class Optimizer:
                 p = parameter.data
                 if p.dtype is not dtype:
                     dtype = p.dtype
-                    options = self._numbers_of(i, dtype)
+                    options = self.numbers_of(i, dtype)
                 if not isinstance(g, np.ndarray) or g.dtype is not dtype or g.shape != p.shape:
                     g = array_of(g, parameter)
-                new, state = self.update(p, g, self.state.get(parameter, {}), options)
+                state = self.state.get(parameter, {})
+                new, state = self.update(p, g, state, self.at_step(options, state))
                 parameter.data = np.asarray(new)  # NumPy returns a scalar for 0-d arrays
                 parameter.is_trained = True
                 if state:
                     self.state[parameter] = state
 
-    def _numbers_of(self, i: int, dtype: Any) -> dict[str, Any]:
+    def numbers_of(self, i: int, dtype: Any) -> dict[str, Any]:
         """The result of `numbers` for group i, computed again only if the options have changed since the last step."""
         values = self._values(self.param_groups[i])
         known, known_dtype, numbers = self._ready.get(i, (None, None, {}))
@@ -218,6 +231,8 @@ class Optimizer:
 
     def zero_grad(self) -> None:
         """Set the `.grad` of every parameter to None."""
+        if recording.trace is not None:
+            recording.trace.zeroing(self._parameters())
         for group in self.param_groups:
             for parameter in group["params"]:
                 parameter.grad = None

@@ -6,9 +6,6 @@ import numpy as np
 
 from tinygrad_vg.optim.optimizer import Optimizer, Params
 
-_BLOCK = 1 << 16  # elements updated at a time: they stay in the processor's cache from one operation to the next
-_LARGE = 2 * _BLOCK
-
 
 class SGD(Optimizer):
     """Stochastic gradient descent: v ← momentum·v + g + weight_decay·p, p ← p − lr·v.
@@ -67,26 +64,9 @@ class SGD(Optimizer):
         """One step; see `Optimizer.update`. The state is {"velocity": v}, or {} without momentum."""
         lr = options["lr"]
         if "momentum" not in options:
-            if isinstance(p, np.ndarray) and p.size > _LARGE:
-                return descended_in_blocks(p, g, options["kept"], lr), state
-            if "weight_decay" not in options:
-                return p - lr * g, state
-            new = options["kept"] * p
-            new -= lr * g  # in place: another new array would push the others out of the cache
-            return new, state
+            return (options["kept"] * p if "weight_decay" in options else p) - lr * g, state
         if "weight_decay" in options:
             g = g + options["weight_decay"] * p
         momentum = options["momentum"]
         v = momentum * state["velocity"] + g if "velocity" in state else +g  # +g is a copy: others hold g too
         return p - lr * (g + momentum * v if options["nesterov"] else v), {"velocity": v}
-
-
-def descended_in_blocks(p: Any, g: Any, kept: Any, lr: Any) -> Any:
-    """kept·p − lr·g, computed block by block: three arrays of an ensemble's weights do not fit into the cache."""
-    new = np.empty(p.shape, p.dtype)
-    p, g, out = p.reshape(-1), g.reshape(-1), new.reshape(-1)
-    for start in range(0, p.size, _BLOCK):
-        block = slice(start, start + _BLOCK)
-        np.multiply(p[block], kept, out[block])
-        out[block] -= lr * g[block]
-    return new

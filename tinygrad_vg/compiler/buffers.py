@@ -1,0 +1,96 @@
+"""Buffers: where the values of a plan are kept. Values that do not live at the same time share memory."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from tinygrad_vg.compiler.plan import Value
+
+STEP = 64  # bytes; buffers begin at multiples, where vector instructions read fastest
+
+
+class Arena:
+    """One block of memory, given out by lifetime.
+
+    Attributes:
+        size: how many bytes it needs.
+        places: where each value begins, in bytes.
+    """
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.places: dict[Value, int] = {}
+        self._free: list[tuple[int, int]] = []  # (begin, end) of the gaps, in order
+
+    def take(self, value: Value) -> None:
+        """Give a value the smallest gap that it fits into, or new memory at the end."""
+        size = bytes_of(value)
+        fitting = [gap for gap in self._free if gap[1] - gap[0] >= size]
+        if fitting:
+            begin, end = min(fitting, key=lambda gap: gap[1] - gap[0])
+            self._free.remove((begin, end))
+            if begin + size < end:
+                self._free.append((begin + size, end))
+        elif self._free and max(self._free)[1] == self.size:  # the last gap grows
+            begin, _ = max(self._free)
+            self._free.remove(max(self._free))
+            self.size = begin + size
+        else:
+            begin, self.size = self.size, self.size + size
+        self.places[value] = begin
+
+    def release(self, value: Value) -> None:
+        """Take the memory of a value that nobody reads any more."""
+        begin = self.places[value]
+        gaps = sorted([*self._free, (begin, begin + bytes_of(value))])
+        self._free = gaps[:1]
+        for begin, end in gaps[1:]:
+            if self._free[-1][1] == begin:
+                self._free[-1] = self._free[-1][0], end
+            else:
+                self._free.append((begin, end))
+
+
+def bytes_of(value: Value) -> int:
+    """How many bytes a value takes, rounded up to whole steps."""
+    size = int(np.prod(value.shape, dtype=np.int64)) * value.dtype.itemsize
+    return int(max(1, -(-size // STEP))) * STEP
+
+
+class Life(NamedTuple):
+    """When a value needs its memory: from the instruction that writes it first to the one that reads it last.
+
+    With `early` the last may write its own output into the same memory.
+    """
+
+    value: Value
+    first: int
+    last: int
+    early: bool = False
+
+
+def laid_out(lives: Iterable[Life]) -> Arena:
+    """An arena in which values with lives that overlap have places that do not."""
+    events: list[tuple[int, int, int, Value]] = []
+    for order, life in enumerate(lives):
+        events.append((life.first, 1, order, life.value))
+        events.append((life.last, 0 if life.early and life.last > life.first else 2, order, life.value))
+    arena = Arena()
+    for _, when, _, value in sorted(events, key=lambda event: event[:3]):
+        if when == 1:
+            arena.take(value)
+        else:
+            arena.release(value)
+    return arena
+
+
+def allocated(arena: Arena) -> dict[Value, np.ndarray]:
+    """An array for each value of an arena."""
+    memory = np.zeros(arena.size + STEP, np.uint8)
+    begin = -memory.ctypes.data % STEP
+    arrays = {}
+    for value, place in arena.places.items():
+        size = int(np.prod(value.shape, dtype=np.int64)) * value.dtype.itemsize
+        arrays[value] = memory[begin + place : begin + place + size].view(value.dtype).reshape(value.shape)
+    return arrays

@@ -1,0 +1,262 @@
+"""`compile`: a step that is recorded once and then runs as one function."""
+
+import functools
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Any, overload
+
+import numpy as np
+
+from tinygrad_vg.compiler.arguments import Form, put_together
+from tinygrad_vg.compiler.backends import chosen
+from tinygrad_vg.compiler.guards import Guards
+from tinygrad_vg.compiler.over import joined, rows_of, stacked, whole_step
+from tinygrad_vg.compiler.passes import simplified
+from tinygrad_vg.compiler.places import Argument, Returned
+from tinygrad_vg.compiler.plan import Plan, plan_of
+from tinygrad_vg.compiler.program import Program
+from tinygrad_vg.compiler.returned import Outcome, outcome_of
+from tinygrad_vg.compiler.shown import Shown, is_looked_at
+from tinygrad_vg.compiler.trace import SharedArrayError, Trace
+from tinygrad_vg.engine import Tensor
+
+MOST = 8  # programs of one function
+
+
+class Compiled:
+    """A step that is recorded once and then runs as one function; `compile` makes it.
+
+    Attributes:
+        programs: one for each form of the arguments, the last used first.
+    """
+
+    def __init__(self, function: Callable[..., Any], backend: str) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+        self.backend = chosen(backend)
+        self.programs: list[Program] = []
+        self.reasons: dict[str, None] = {}  # why a further program was made
+        self.is_told = False
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        found: list[Any] = []
+        program = self.programs[0] if self.programs else None
+        if program is None or program.lowered is None or program.why_not(args, kwargs, found) is not None:
+            program, found = self.fitting(args, kwargs)
+        return self.traced(args, kwargs) if program is None else program.run(found)
+
+    def fitting(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Program | None, list[Any]]:
+        """The program that is right for these arguments, and the arrays in them; None if there is none."""
+        for number, program in enumerate(self.programs):
+            found: list[Any] = []
+            why = program.why_not(args, kwargs, found)
+            if why is not None:
+                self.reasons[why] = None
+            else:
+                if number:
+                    self.programs.insert(0, self.programs.pop(number))
+                if program.lowered is None:
+                    program.lower(self.backend)
+                return program, found
+        return None, []
+
+    def over(self, batches: Any, *data: Any) -> Any:
+        """Run the step for each row of an array of indices, `step(*(array[row] for array in data))`, as one call.
+
+        Args:
+            batches: whole numbers (steps, batch), or (steps,) for steps of one sample without an axis for it.
+            data: arrays of one length. They stay where they are; each step takes its rows of each of them.
+
+        Returns:
+            What the step returns, each array with a first axis that counts the steps.
+
+        Raises:
+            TypeError, ValueError, IndexError: if indices and data do not go together.
+
+        Ctrl-C ends it between two steps; the parameters are then those of the last step.
+
+        >>> import numpy as np, tinygrad_vg as tg
+        >>> w = tg.nn.Parameter(np.zeros(2))
+        >>> sgd = tg.optim.SGD([w], lr=0.1)
+        >>> @tg.compile(backend="numpy")
+        ... def step(x):
+        ...     sgd.zero_grad()
+        ...     cost = np.sum(np.square(x - w)) / len(x)
+        ...     cost.backward()
+        ...     sgd.step()
+        ...     return cost
+        >>> step.over(np.array([[0, 1], [1, 2], [2, 0]]), np.ones((3, 2))).data.round(3)
+        array([2.   , 1.28 , 0.819])
+        """
+        rows, arrays = rows_of(batches, data)
+        results: list[Any] = []
+        for number, row in enumerate(rows):
+            args = tuple([array.take(row, axis=0) for array in arrays])
+            program, found = self.fitting(args, {})
+            if program is not None and (rest := program.over(rows[number:], arrays)) is not None:
+                return joined(results, rest)
+            with whole_step():
+                results.append(self.traced(args, {}) if program is None else program.run(found))
+        return stacked(results)
+
+    def traced(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run the function itself, and make a program of what it does."""
+        trace, form = Trace(), Form(args, kwargs)
+        for program in self.programs:
+            trace.expect(program.guards.leaves)
+        names = names_of(self.function, len(form.found)) if form.is_simple else []
+        arguments = [argument(trace, number, value, names) for number, value in enumerate(form.found)]
+        new_args, new_kwargs = form.filled(arguments)
+        try:
+            result = trace.run(self.function, new_args, new_kwargs)
+            outcome = outcome_of(trace, result, arguments)
+            shown = Shown(trace) if is_looked_at(trace) else None
+            wanted = [value for _, value in outcome.outputs] + (shown.ready + shown.asked if shown else [])
+            plan = simplified(plan_of(trace, wanted))
+            self.add(Program(plan, outcome, form, Guards(trace), trace, shown))
+            if shown is not None:
+                show_trace(trace, shown)
+        except SharedArrayError as error:
+            trace.undo()
+            (tensor,) = error.args
+            tensor._data = np.array(tensor._data)
+            return self.traced(args, kwargs)
+        except BaseException:
+            trace.undo()
+            raise
+        return carried_out(outcome)
+
+    def add(self, program: Program) -> None:
+        """Keep a further program; the one that was not used for longest may go."""
+        if len(self.programs) == MOST and not self.is_told:
+            self.is_told = True
+            warnings.warn(
+                f"{getattr(self.function, '__name__', 'the step')} has {MOST} programs already, and each further one "
+                f"takes the place of another; what was new: {'; '.join(self.reasons)}",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+        self.programs = [program, *self.programs][:MOST]
+
+    @property
+    def plan(self) -> Plan | None:
+        """The plan of the program used last; None before the first call. It prints as a table.
+
+        From the second call on it is the plan as it runs, with the place of each array.
+        """
+        if not self.programs:
+            return None
+        lowered = self.programs[0].lowered
+        return self.programs[0].plan if lowered is None else lowered.plan
+
+    @property
+    def source(self) -> str | None:
+        """The text of the function used last; None before the second call, which makes it."""
+        lowered = self.programs[0].lowered if self.programs else None
+        return lowered.source if lowered is not None else None
+
+    def __get__(self, owner: Any, kind: Any = None) -> Any:
+        """As a method."""
+        return self if owner is None else functools.partial(self, owner)
+
+
+def names_of(function: Callable[..., Any], n: int) -> list[str]:
+    """The names of a function's first n parameters."""
+    code = getattr(function, "__code__", None)
+    return list(code.co_varnames[: min(n, code.co_argcount)]) if code is not None else []
+
+
+def argument(trace: Trace, number: int, value: Any, names: list[str]) -> Tensor:
+    """An argument as a Tensor of the trace.
+
+    Raises:
+        ValueError: for a Tensor with a graph.
+    """
+    is_tensor = isinstance(value, Tensor)
+    if is_tensor and value.node is not None:
+        raise ValueError(f"argument {number} of a compiled step has a graph, which ends here: pass its .detach()")
+    name = names[number] if number < len(names) else f"argument {number}"
+    tensor = trace.input(Argument(number, name), (value._data if is_tensor else np.asarray(value)).view())
+    tensor._asks = is_tensor and value._asks
+    trace.arguments[tensor] = is_tensor
+    return tensor
+
+
+def show_trace(trace: Trace, shown: Shown) -> None:
+    """Show to hooks what a trace has computed; they find the parameters as they were before the step."""
+    new = {parameter: parameter._data for parameter in trace.moved}
+    for parameter in new:
+        parameter._data = trace.leaves[parameter]
+    ready = [tensor._data for tensor in shown.ready]
+    shown.show([t._data for t in shown.arguments], ready, [partial(np.array, t._data) for t in shown.asked])
+    for parameter, array in new.items():
+        parameter._data = array
+
+
+def carried_out(outcome: Outcome) -> Any:
+    """Make what a trace has computed real, and return its result."""
+    returned = []
+    for place, value in outcome.outputs:
+        array = np.array(value._data if isinstance(value, Tensor) else value)
+        if isinstance(place, Returned):
+            returned.append(Tensor(array) if place.is_tensor else array)
+        else:
+            place.set(array)
+    for state, number in outcome.counts:
+        state.set(number)
+    for tensor in outcome.dropped:
+        tensor.grad = None
+    left = iter(returned)
+    return put_together(outcome.structure, lambda leaf: next(left))
+
+
+@overload
+def compile(function: Callable[..., Any], *, backend: str = "auto") -> Compiled: ...
+@overload
+def compile(function: None = None, *, backend: str = "auto") -> Callable[[Callable[..., Any]], Compiled]: ...
+def compile(function: Callable[..., Any] | None = None, *, backend: str = "auto") -> Any:
+    """Record a training step, or any function of tensors, once, and then run it as one function; a decorator.
+
+    The first call with arguments of a form (shapes, dtypes, other values) runs the function itself and records what it
+    does: forward, `backward()`, `optimizer.step()`. Later calls run the recorded plan on other arrays. What has changed
+    in between is noticed: attributes of modules, hooks, `requires_grad`, options, and the numbers, arrays and modules
+    that the function's own code takes from outside. A call for which no program is right makes a further one, of 8 at
+    most.
+
+    Args:
+        function: takes arrays and Tensors, in tuples, lists and dicts too; all else is compared with the first call's.
+            It returns Tensors, arrays, or a structure of them, or nothing.
+        backend: "numpy" runs a list of NumPy calls, "numba" a generated function in machine code, which the extra
+            `fast` brings; "auto" is "numba" where it is installed.
+
+    Returns:
+        The function with attributes `plan`, `source`, `programs` and a method `over`; see `Compiled`.
+
+    Raises:
+        ValueError: for another backend.
+        ModuleNotFoundError: if Numba or SciPy is missing; the message names the extra.
+        TraceError: in a call, if the function does what a plan cannot carry: it gives Python a number of an array, sets
+            `.data`, draws random numbers by NumPy, or a hook returns a replacement. Nothing has changed then.
+
+    What a call returns has no graph. A gradient that an optimizer has used is not kept if the step itself sets it to
+    None before the backward: `.grad` is None after it. The step writes into the arrays of the parameters that it moves.
+
+    >>> import numpy as np, tinygrad_vg as tg
+    >>> net = tg.nn.mlp([4, 5, 3], rng=0)
+    >>> sgd, cost = tg.optim.SGD(net.parameters(), lr=0.1), tg.nn.MSELoss()
+    >>> @tg.compile(backend="numpy")
+    ... def step(x, t):
+    ...     sgd.zero_grad()
+    ...     loss = cost(net(x), t)
+    ...     loss.backward()
+    ...     sgd.step()
+    ...     return loss
+    >>> x, t = np.ones((6, 4)), np.zeros((6, 3))
+    >>> first, *others, last = [step(x, t).item() for _ in range(20)]
+    >>> last < first, len(step.programs)
+    (True, 1)
+    """
+    if function is None:
+        return lambda function: Compiled(function, backend)
+    return Compiled(function, backend)

@@ -1,0 +1,218 @@
+"""Generated text: the source of a plan as functions of loops and BLAS calls, which Numba compiles.
+
+Each loop is a function of its own, `loop_1(...)`; loops with the same text are one. `run_0(address)` calls them and
+gemm in their order; at the address is a table with the addresses of all arrays. What has no form here runs as a NumPy
+call in its place, and `run_0`, `run_2` ... are the parts between such calls.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_vg.compiler.layout import Access, Group, contiguous, is_sum
+from tinygrad_vg.compiler.passes import DESCENT
+from tinygrad_vg.compiler.plan import Instruction, Value
+from tinygrad_vg.compiler.templates import expression
+from tinygrad_vg.engine.kernels import sum_of_rows
+
+KINDS = {"float32": "f32", "float64": "f64", "bool": "boolean", "int64": "i64", "int32": "i32"}
+
+
+class Text:
+    """Writes the source of a plan.
+
+    Attributes:
+        loops: the text of each loop function, by its body.
+        parts: the lines of each part of `run`; a Group between them is a NumPy call.
+        places: the place of each array in the table.
+    """
+
+    def __init__(self, groups: list[Group], found: dict[Value, Access], outputs: set[Value], pause: int) -> None:
+        self.found = found
+        self.loops: dict[str, str] = {}
+        self.parts: list[list[str] | Group] = []
+        self.places: dict[Value, int] = {}
+        self.readers: dict[Value, set[int]] = {}
+        for number, group in enumerate(groups):
+            for i in group.instructions:
+                for value in i.reads:
+                    self.readers.setdefault(value, set()).add(number)
+        for value in outputs:
+            self.readers.setdefault(value, set()).add(-1)
+        self.viewed = {access.root for value, access in found.items() if access.root is not value}
+        self.pause = len(groups)  # the number of the part before which hooks are called
+        for number, group in enumerate(groups):
+            if number == pause:
+                self.pause = len(self.parts)
+            if group.kind == "call":
+                self.parts.append(group)
+                continue
+            if not self.parts or isinstance(self.parts[-1], Group) or number == pause:
+                self.parts.append([])
+            part: Any = self.parts[-1]
+            part += self.product(group) if group.kind == "product" else self.loop(group, number)
+
+    def place(self, value: Value) -> int:
+        """The place of a root in the table."""
+        return self.places.setdefault(value, len(self.places))
+
+    def is_stored(self, value: Value, number: int) -> bool:
+        """Whether others than the loop number `number` need what it makes."""
+        return (
+            bool(self.readers.get(value, set()) - {number})
+            or value in self.viewed
+            or self.found[value].root is not value
+        )
+
+    # Loops.
+
+    def loop(self, group: Group, number: int) -> list[str]:
+        """The call of a loop, whose text goes into `loops`."""
+        names: dict[Value, str] = {}  # of arrays, by root
+        scalars: dict[Value, str] = {}
+        before: list[str] = []
+        body: list[str] = []
+        after: list[str] = []
+
+        def array(value: Value) -> str:
+            return names.setdefault(self.found[value].root, f"a{len(names)}")
+
+        def read(value: Value) -> str:
+            if value not in scalars:
+                scalars[value] = f"x{len(scalars)}"
+                body.append(f"{scalars[value]} = {array(value)}[{self.index(value, group)}]")
+            return scalars[value]
+
+        for i in group.instructions:
+            if is_sum(i):
+                sums = self.sum(i, array(i.out), read(i.reads[0]), group)
+                before, body, after = before + sums[0], body + sums[1], after + sums[2]
+                continue
+            text = expression(i, read)
+            scalars[i.out] = f"x{len(scalars)}"
+            body.append(f"{scalars[i.out]} = {text}  # {i.operation.name}")
+            if self.is_stored(i.out, number):
+                body.append(f"{array(i.out)}[{self.index(i.out, group)}] = {scalars[i.out]}")
+        heads = self.heads(group)
+        lines = [*before, *heads, *("    " * len(heads) + line for line in body), *after]
+        text = f"({', '.join(names.values())}):\n" + "".join(f"    {line}\n" for line in lines)
+        name = self.loops.setdefault(text, f"loop_{len(self.loops) + 1}")
+        listed = ", ".join(self.array(root) for root in names)
+        return [f"{name}({listed})  # {', '.join(dict.fromkeys(i.line for i in group.instructions))}"]
+
+    def heads(self, group: Group) -> list[str]:
+        """The lines that begin the loops over a group's shape."""
+        if group.is_flat:
+            return [f"for i in range({int(np.prod(group.shape, dtype=np.int64))}):"]
+        return ["    " * axis + f"for i{axis} in range({n}):" for axis, n in enumerate(group.shape)]
+
+    def index(self, value: Value, group: Group) -> str:
+        """The index of a value's element in a loop."""
+        access = self.found[value]
+        if group.is_flat:
+            if value.shape == ():
+                return str(access.offset)
+            return f"i + {access.offset}" if access.offset else "i"
+        lead = len(group.shape) - len(value.shape)
+        terms = [
+            times(f"i{lead + axis}", stride)
+            for axis, (n, stride) in enumerate(zip(value.shape, access.strides, strict=True))
+            if n != 1 and stride
+        ]
+        return " + ".join([*terms, *([str(access.offset)] if access.offset or not terms else [])])
+
+    def sum(self, i: Instruction, name: str, term: str, group: Group) -> tuple[list[str], list[str], list[str]]:
+        """The lines of a sum before, in and after its loops."""
+        (a,) = i.reads
+        axes = -2 if i.operation.function is sum_of_rows else i.kwargs.get("axis")
+        axes = tuple(range(a.ndim)) if axes is None else axes if isinstance(axes, tuple) else (axes,)
+        summed = {axis % a.ndim for axis in axes}
+        kind = KINDS[i.out.dtype.name]
+        if len(summed) == a.ndim:  # one number, which is added up in float64
+            return ["total = 0.0"], [f"total += {term}"], [f"{name}[0] = {kind}(total)"]
+        strides = iter(contiguous(tuple(n for axis, n in enumerate(a.shape) if axis not in summed)))
+        place = " + ".join(times(f"i{axis}", next(strides)) for axis in range(a.ndim) if axis not in summed)
+        size = int(np.prod(i.out.shape, dtype=np.int64))
+        zero = [f"for j in range({size}):", f"    {name}[j] = {kind}(0.0)"]
+        return zero, [f"{name}[{place}] += {term}"], []
+
+    def array(self, root: Value) -> str:
+        """An array in `run`."""
+        size = int(np.prod(root.shape, dtype=np.int64))
+        return f"carray(pointer(table[{self.place(root)}]), {max(1, size)}, {KINDS[root.dtype.name]})"
+
+    # Products.
+
+    def product(self, group: Group) -> list[str]:
+        """The calls of gemm for a product of matrices, or of stacks of matrices.
+
+        BLAS has its matrices column by column: what is C = A B row by row is Cᵀ = Bᵀ Aᵀ to it.
+        """
+        (i,) = group.instructions
+        kind = KINDS[i.out.dtype.name]
+        a, b = i.args[-2:]
+        alpha, beta = f"{kind}(1.0)", f"{kind}(0.0)"
+        if i.operation is DESCENT:
+            alpha, beta = f"-{self.number(i.args[2], kind)}", self.number(i.args[1], kind)
+        lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        out = Value((*lead, a.shape[-2], b.shape[-1]), i.out.dtype)
+        self.found[out] = Access(self.found[i.out].root, self.found[i.out].offset, contiguous(out.shape))
+        (m, n), k = out.shape[-2:], a.shape[-1]
+        heads = ["    " * axis + f"for i{axis} in range({count}):" for axis, count in enumerate(lead)]
+        parts = []
+        for value in (b, a, out):
+            access = self.found[value]
+            missing = len(lead) - len(value.shape[:-2])
+            terms = [
+                f"i{missing + axis} * {stride * value.dtype.itemsize}"
+                for axis, (count, stride) in enumerate(zip(value.shape[:-2], access.strides, strict=False))
+                if count != 1
+            ]
+            offset = [str(access.offset * value.dtype.itemsize)] if access.offset else []
+            place = " + ".join([f"table[{self.place(access.root)}]", *terms, *offset])
+            parts.append((place, *transposed(value, access)))
+        (pb, tb, ldb), (pa, ta, lda), (pc, _, ldc) = parts
+        call = (
+            f"gemm(table[{self.gemm(i.out.dtype)}], {tb}, {ta}, {n}, {m}, {k}, {alpha}, "
+            f"{pb}, {ldb}, {pa}, {lda}, {beta}, {pc}, {ldc})"
+        )
+        return [*heads, "    " * len(heads) + call + f"  # {i.line}"]
+
+    def number(self, factor: Any, kind: str) -> str:
+        """A factor of a descent: a constant, or an array of one number."""
+        if isinstance(factor, Value):
+            access = self.found[factor]
+            return f"carray(pointer(table[{self.place(access.root)}]), {access.offset + 1}, {kind})[{access.offset}]"
+        return f"{kind}({float(factor)!r})"
+
+    def gemm(self, dtype: Any) -> int:
+        """The place of gemm's address in the table."""
+        key = GEMMS.setdefault(dtype.name, Value((), np.dtype(dtype)))
+        return self.place(key)
+
+    def text(self) -> str:
+        """The whole source."""
+        lines = ["from tinygrad_vg.compiler.native import *"]
+        for text, name in self.loops.items():
+            lines += ["", "@loop", f"def {name}{text}"]
+        for number, part in enumerate(self.parts):
+            if not isinstance(part, Group):
+                head = f"table = carray(pointer(address), {len(self.places)}, i64)"
+                lines += ["", "", f"def run_{number}(address):", *(f"    {line}" for line in (head, *part))]
+        return "\n".join(lines) + "\n"
+
+
+GEMMS: dict[str, Value] = {}
+
+
+def times(index: str, stride: int) -> str:
+    """An index times a stride."""
+    return index if stride == 1 else f"{index} * {stride}"
+
+
+def transposed(value: Value, access: Access) -> tuple[int, int]:
+    """(whether BLAS must transpose a matrix, the distance of its rows)."""
+    (rows, columns), (down, right) = value.shape[-2:], access.strides[-2:]
+    if right == 1 or columns == 1:
+        return 0, max(1, columns, down if rows > 1 else columns)
+    return 1, max(1, rows, right)

@@ -1,0 +1,186 @@
+"""Layout: where the elements of each value lie, and which instructions run in one loop."""
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from tinygrad_vg.compiler.passes import DESCENT
+from tinygrad_vg.compiler.plan import Instruction, Plan, Value
+from tinygrad_vg.engine.kernels import sum_of_rows
+
+VIEWS = {
+    np.reshape, np.ravel, np.squeeze, np.expand_dims, np.transpose, np.swapaxes, np.moveaxis, np.broadcast_to, np.flip,
+    operator.getitem,
+}  # fmt: skip
+
+
+class Access(NamedTuple):
+    """Where the elements of a value lie: in the array of `root`, from `offset` on, `strides` elements apart."""
+
+    root: Value
+    offset: int
+    strides: tuple[int, ...]
+
+
+def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The strides of an array in C order, in elements."""
+    strides, step = [], 1
+    for n in reversed(shape):
+        strides.append(step)
+        step *= n
+    return tuple(reversed(strides))
+
+
+def accesses(plan: Plan, into: dict[Value, Value]) -> dict[Value, Access]:
+    """The access of every value. A view has the root of what it looks at; all else is a root of its own."""
+    found = {value: Access(value, 0, contiguous(value.shape)) for value in plan.inputs}
+    for i in plan.instructions:
+        view = view_of(i, found)
+        found[i.out] = view or Access(into.get(i.out, i.out), 0, contiguous(i.out.shape))
+    return found
+
+
+def view_of(i: Instruction, found: dict[Value, Access]) -> Access | None:
+    """The access of a view, found by making the same view of an array of bytes; None if it is none."""
+    if i.operation.function not in VIEWS or not isinstance(i.args[0], Value) or len(i.reads) > 1:
+        return None
+    if i.operation.function is operator.getitem and not is_basic(i.args[1]):
+        return None
+    root, offset, strides = found[i.args[0]]
+    memory = np.zeros(max(1, int(np.prod(root.shape, dtype=np.int64))), np.int8)
+    given = np.lib.stride_tricks.as_strided(memory[offset:], i.args[0].shape, strides)
+    view = np.asarray(i.operation.kernel(given, *i.args[1:], **i.kwargs))
+    if not np.may_share_memory(view, memory):
+        return None
+    begin = view.__array_interface__["data"][0] - memory.__array_interface__["data"][0]
+    return Access(root, begin, view.strides)
+
+
+def is_basic(index: Any) -> bool:
+    """Whether an index of numbers, slices, None and ... gives a view."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(
+        isinstance(p, int | np.integer | slice | type(None) | type(...)) and not isinstance(p, bool) for p in parts
+    )
+
+
+Kind = Literal["loop", "product", "call"]
+
+
+@dataclass(eq=False)
+class Group:
+    """Instructions that run together.
+
+    Attributes:
+        kind: "loop" over the elements of one shape, a matrix "product", or a "call" of NumPy.
+        shape: what a loop goes over.
+        is_flat: whether all arrays of a loop lie in its order, so that it counts one index.
+    """
+
+    kind: Kind
+    shape: tuple[int, ...] = ()
+    is_flat: bool = False
+    instructions: list[Instruction] = field(default_factory=list)
+
+
+def is_sum(i: Instruction) -> bool:
+    """Whether an instruction adds up elements of its argument."""
+    function = i.operation.function
+    is_plain = function is np.sum and i.kwargs.keys() <= {"axis", "keepdims"} and len(i.args) == 1
+    return bool(i.reads) and (is_plain or function is sum_of_rows)
+
+
+def grouped(
+    plan: Plan, found: dict[Value, Access], elementwise: Callable[[Instruction], bool], product: Callable[..., bool]
+) -> list[Group]:
+    """The instructions in groups. An elementwise one joins the first loop of its shape behind all that it needs.
+
+    Args:
+        plan: the instructions.
+        found: the access of every value.
+        elementwise: whether an instruction can be part of a loop.
+        product: whether an instruction is a product that BLAS can compute.
+    """
+    groups: list[Group] = []
+    behind: dict[Value, int] = {}  # the number of the group that makes a root
+    for i in plan.instructions:
+        if view_of(i, found):
+            continue
+        needed = max((behind.get(found[v].root, -1) for v in i.reads), default=-1)
+        if is_sum(i) or elementwise(i):
+            shape = i.reads[0].shape if is_sum(i) else i.out.shape
+            flat = not is_sum(i) and all(is_flat(v, found[v], shape) for v in i.reads)
+            inside = is_inside(i, groups, needed, found)
+            first = needed if inside else needed + 1
+            for number in range(max(0, first), len(groups)):
+                group = groups[number]
+                if (
+                    (group.kind, group.shape, group.is_flat) == ("loop", shape, flat)
+                    and not is_sum(i)
+                    and not any(map(is_sum, group.instructions))
+                ):
+                    break
+            else:
+                number = len(groups)
+                groups.append(Group("loop", shape, flat))
+        else:
+            number = len(groups)
+            groups.append(Group("product" if product(i, found) else "call"))
+        groups[number].instructions.append(i)
+        behind[found[i.out].root] = max(number, behind.get(found[i.out].root, -1))
+    return groups
+
+
+def is_inside(i: Instruction, groups: list[Group], needed: int, found: dict[Value, Access]) -> bool:
+    """Whether an instruction may be in the very loop that makes its arguments: they are read as they are made."""
+    if needed < 0 or groups[needed].kind != "loop":
+        return False
+    made = {j.out for j in groups[needed].instructions}
+    roots = {found[v].root for v in made}
+    return all(v in made or found[v].root not in roots for v in i.reads) and all(
+        v.shape == groups[needed].shape for v in i.reads if v in made
+    )
+
+
+def is_flat(value: Value, access: Access, shape: tuple[int, ...]) -> bool:
+    """Whether a value has one element for each of a loop over `shape`, in its order; or is a single number."""
+    return value.shape == () or (value.shape == shape and access.strides == contiguous(shape))
+
+
+def is_product(i: Instruction, found: dict[Value, Access]) -> bool:
+    """Whether BLAS can compute a product of these matrices as they lie."""
+    if i.operation.function not in (np.matmul, DESCENT.function) or i.kwargs:
+        return False
+    if i.out.dtype.name not in ("float32", "float64"):
+        return False
+    factors = i.args[-2:]
+    if not all(isinstance(a, Value) and a.ndim > 1 and a.dtype == i.out.dtype and 0 not in a.shape for a in factors):
+        return False
+    return all(lies_well(a, found[a]) for a in factors)
+
+
+def lies_well(value: Value, access: Access) -> bool:
+    (rows, columns), (down, right) = value.shape[-2:], access.strides[-2:]
+    if right == 1 or columns == 1:
+        return rows == 1 or (down >= columns and (columns > 1 or down >= 1))
+    return (down == 1 or rows == 1) and right >= rows
+
+
+def replaced(groups: list[Group], changed: dict[Value, Value], found: dict[Value, Access]) -> dict[Value, Value]:
+    """Which outputs may be written into the array of the input that they replace: nobody reads it later."""
+    made = {i.out: number for number, group in enumerate(groups) for i in group.instructions}
+    into = {}
+    for new, old in changed.items():
+        number = made.get(new)
+        if number is None or new.shape != old.shape:
+            continue
+        here = groups[number]
+        later = (v for group in groups[number + 1 :] for i in group.instructions for v in i.reads)
+        same = (v for i in here.instructions for v in i.reads if v is not old)
+        is_same_place = here.is_flat if here.kind == "loop" else here.instructions[0].operation is DESCENT
+        if is_same_place and not any(found[v].root is old for v in (*later, *same)):
+            into[new] = old
+    return into

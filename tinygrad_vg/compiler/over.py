@@ -1,0 +1,81 @@
+"""Many steps in one call: their indices, and their results."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from tinygrad_vg.compiler.arguments import Leaf, put_together, taken_apart
+from tinygrad_vg.engine import Tensor
+
+
+def rows_of(batches: Any, data: tuple[Any, ...]) -> tuple[Any, list[Any]]:
+    """The indices, none of them negative, and the data as arrays.
+
+    Raises:
+        TypeError: if the indices are not whole numbers, or there are no data.
+        ValueError: if the data differ in length.
+        IndexError: if an index is out of their range.
+    """
+    batches, arrays = np.asarray(batches), [np.asarray(d._data if isinstance(d, Tensor) else d) for d in data]
+    if batches.dtype.kind not in "iu" or batches.ndim < 1:
+        raise TypeError(f"over() takes an array of indices, one row for each step, not {batches.dtype} {batches.shape}")
+    if not arrays or any(array.ndim == 0 for array in arrays):
+        raise TypeError("over() takes the data behind the indices: compiled.over(batches, images, labels)")
+    lengths = {len(array) for array in arrays}
+    if len(lengths) > 1:
+        raise ValueError(f"the data have different lengths: {sorted(lengths)}")
+    (n,) = lengths
+    if batches.size and not -n <= batches.min() <= batches.max() < n:
+        raise IndexError(f"an index is not between 0 and {n - 1}: {batches.min()} to {batches.max()}")
+    return np.where(batches < 0, batches + n, batches).astype(np.int64), arrays
+
+
+def stacked(results: list[Any]) -> Any:
+    """The results of all steps: each array with a first axis that counts the steps."""
+    found: list[list[Any]] = []
+    structure: Any = None
+    for result in results:
+        arrays: list[Any] = []
+        structure = taken_apart(result, _leaf, arrays)
+        found.append([a._data if isinstance(a, Tensor) else a for a in arrays])
+    columns = iter([np.stack(column) for column in zip(*found, strict=True)])
+    return put_together(structure, lambda leaf: Tensor(next(columns)) if leaf.kind is Tensor else next(columns))
+
+
+def _leaf(value: Any) -> Any:
+    return Leaf(Tensor if isinstance(value, Tensor) else np.ndarray)
+
+
+def joined(first: list[Any], rest: Any) -> Any:
+    """The results of some steps in front of those of the others, which are stacked already."""
+    if not first:
+        return rest
+    both: list[list[Any]] = []
+    structure: Any = None
+    for result in (stacked(first), rest):
+        arrays: list[Any] = []
+        structure = taken_apart(result, _leaf, arrays)
+        both.append([a._data if isinstance(a, Tensor) else a for a in arrays])
+    columns = iter([np.concatenate(column) for column in zip(*both, strict=True)])
+    return put_together(structure, lambda leaf: Tensor(next(columns)) if leaf.kind is Tensor else next(columns))
+
+
+@contextmanager
+def whole_step() -> Iterator[None]:
+    """Inside this context Ctrl-C waits for the end."""
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or handler is not signal.default_int_handler:
+        yield
+        return
+    pressed: list[Any] = []
+    signal.signal(signal.SIGINT, lambda *_: pressed.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if pressed:
+            raise KeyboardInterrupt

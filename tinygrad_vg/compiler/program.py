@@ -1,0 +1,210 @@
+"""A program: one trace of a step as a function that runs again, with all that must hold for it to be right."""
+
+import weakref
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from tinygrad_vg.compiler.arguments import Form, Leaf, put_together
+from tinygrad_vg.compiler.backends import Lowered, lowered
+from tinygrad_vg.compiler.guards import Guards
+from tinygrad_vg.compiler.passes import followed, recipe_of, without_unused
+from tinygrad_vg.compiler.places import Argument, Gradient, Held, Inside, Numbers, Option, Returned, State
+from tinygrad_vg.compiler.plan import Plan, Value
+from tinygrad_vg.compiler.returned import Outcome
+from tinygrad_vg.compiler.shown import Shown
+from tinygrad_vg.compiler.trace import Trace
+from tinygrad_vg.engine import Tensor
+from tinygrad_vg.engine.written import writes
+
+# The arrays that compiled steps write into, by the tensor whose `data` they are: nobody else holds them.
+OWNED: dict[int, tuple[weakref.ref[Tensor], Any]] = {}  # by the tensor's id: a WeakKeyDictionary would compare tensors
+
+
+class Program:
+    """A compiled step for arguments of one form.
+
+    Attributes:
+        plan: what it computes.
+        places: where each output of the plan goes.
+        lowered: the function that runs; None before the first run.
+    """
+
+    def __init__(
+        self, plan: Plan, outcome: Outcome, form: Form, guards: Guards, trace: Trace, shown: Shown | None
+    ) -> None:
+        self.shown = shown
+        self.plan, self.recipes = put_off(plan, len(shown.asked) if shown is not None else 0)
+        self.places = [place for place, _ in outcome.outputs]
+        self.form = form
+        self.result = outcome.structure
+        self.guards = guards
+        self.lowered: Lowered | None = None
+        self.options = {value: np.zeros((), value.dtype) for value in plan.inputs if isinstance(value.source, Option)}
+        used: Any = [(value.source, array) for value, array in self.options.items()]
+        self.numbers = Numbers([*trace.groups.values()], used)
+        self.no_grads = outcome.no_grads
+        self.dropped = outcome.dropped
+        # Inputs that are there before and after: those that are read only, and those that the program writes into.
+        self.read: list[tuple[Inside, Value]] = [
+            (v.source, v) for v in plan.inputs if isinstance(v.source, Held | Gradient | State)
+        ]
+        held = {place.key for place, _ in self.read}
+        self.absent = [place for place in self.places if isinstance(place, State) and place.key not in held]
+        # What the program writes into: tensors, and states of optimizers, with their arrays.
+        self.moving: list[tuple[Any, Any]] = []
+        self.stateful: list[tuple[State, Any]] = []
+        self.when: list[int] = []  # when it has written into them
+        self.returned: list[tuple[int, bool]] = []  # (output, whether it is a Tensor)
+        self.fetched: list[Any] = []  # where the arrays of a run come from
+        self.is_given_all = False  # whether they are the arguments, in their order
+        self.carried: list[tuple[int, Any, Any]] = []  # (output, its place, the array to write it into)
+
+    def why_not(self, args: Any, kwargs: Any, found: list[Any]) -> str | None:
+        """Why these arguments need another program; None if this one is right. The arrays in them go into `found`."""
+        if not self.form.is_of(args, kwargs, found):
+            return "the arguments"
+        for tensor in self.no_grads:
+            if tensor.grad is not None:
+                return f"the .grad of {tensor.label}"
+        if (why := self.guards.changed() or self.numbers.changed()) is not None:
+            return why
+        for tensor, buffer in self.moving:
+            if (array := tensor._data) is not buffer and not is_like(array, buffer):
+                return str(tensor.label)
+        for place, buffer in self.stateful:
+            if (array := place.get()) is not buffer and not is_like(array, buffer):
+                return place.name
+        for place in self.absent:
+            if place.get() is not None:
+                return f"the {place.name} of an optimizer"
+        for read, value in self.read:
+            if not is_like(read.get(), value):
+                return read.name
+        return None
+
+    def lower(self, backend: str) -> None:
+        """Make the function that runs."""
+        held = {place.key: value for place, value in self.read}
+        changed = {
+            value: held[place.key]
+            for place, value in zip(self.places, self.plan.outputs, strict=False)
+            if isinstance(place, Held | State) and place.key in held and isinstance(value, Value)
+        }
+        arrays: dict[Value, Any] = {old: owned(old.source) for old in changed.values()}  # type: ignore[arg-type]
+        places: list[Any] = [(old.source, array) for old, array in arrays.items()]
+        self.moving = [(place.tensor, array) for place, array in places if isinstance(place, Held)]
+        self.stateful = [(place, array) for place, array in places if isinstance(place, State)]
+        self.when = writes.watch(arrays.values())
+        self.read = [(place, value) for place, value in self.read if value not in arrays]
+        bound = arrays | self.options
+        inputs = [value for value in self.plan.inputs if value not in bound]
+        self.fetched = [value.source for value in inputs]
+        arguments = [place.number for place in self.fetched if isinstance(place, Argument)]
+        self.is_given_all = len(arguments) == len(self.fetched) and arguments == [*range(len(self.form.found))]
+        self.lowered = lowered(backend, self.plan, inputs, bound, changed, self.shown is not None)
+        for number, (place, value) in enumerate(zip(self.places, self.plan.outputs, strict=False)):
+            if isinstance(place, Returned):
+                self.returned.append((number, place.is_tensor))
+            elif value not in self.lowered.into:
+                self.carried.append((number, place, arrays.get(changed.get(value))))  # type: ignore[arg-type]
+
+    def run(self, found: list[Any]) -> Any:
+        """Run once, with these arrays as arguments."""
+        assert self.lowered is not None
+        self.settle()
+        look = None if self.shown is None else partial(self.look, self.shown, found)
+        if not self.is_given_all:
+            found = [found[place.number] if type(place) is Argument else place.get() for place in self.fetched]
+        outputs = self.lowered.function(look, *found)
+        returned = [made(np.array(outputs[number]), is_tensor) for number, is_tensor in self.returned]
+        for number, place, buffer in self.carried:
+            if buffer is not None:
+                np.copyto(buffer, outputs[number])
+            else:
+                place.set(np.array(outputs[number]))
+        for tensor in self.dropped:
+            tensor.grad = None
+        self.numbers.count()
+        return self.filled(returned)
+
+    def settle(self) -> None:
+        """Make the arrays that the program writes into those of their places."""
+        for tensor, buffer in self.moving:
+            if (array := tensor._data) is not buffer:
+                np.copyto(buffer, array)
+                tensor._data = buffer
+                tensor.is_trained = True
+        for place, buffer in self.stateful:
+            if (array := place.get()) is not buffer:
+                np.copyto(buffer, array)
+                place.set(buffer)
+        writes.now(self.when)
+
+    def look(self, shown: Shown, found: list[Any], outputs: Any) -> None:
+        """Show to hooks what a run has computed, before it changes anything."""
+        begin = len(self.places)
+        end = begin + len(shown.ready)
+        values = dict(zip(self.plan.outputs[end:], outputs[end:], strict=True))
+        shown.show(found, outputs[begin:end], [partial(followed, recipe, v, values) for recipe, v in self.recipes])
+        writes.now(self.when)
+
+    def filled(self, returned: list[Any]) -> Any:
+        """The result with these arrays and Tensors in it."""
+        if type(self.result) is Leaf:
+            return returned[0]
+        left = iter(returned)
+        return put_together(self.result, lambda leaf: next(left))
+
+    def over(self, batches: Any, data: list[Any]) -> Any:
+        """The results of a step for each row of indices, in native code; None if the program cannot do that."""
+        machine: Any = self.lowered.function if self.lowered is not None else None
+        if self.shown is not None or not getattr(machine, "runs_at_once", False) or self.carried or self.numbers.counts:
+            return None
+        self.settle()
+        given = [(data[p.number], True) if isinstance(p, Argument) else (p.get(), False) for p in self.fetched]
+        *_, (_, results) = machine.over(batches, given, [number for number, _ in self.returned])
+        for tensor in self.dropped:
+            tensor.grad = None
+        kinds = [is_tensor for _, is_tensor in self.returned]
+        return self.filled([made(array, is_tensor) for array, is_tensor in zip(results, kinds, strict=True)])
+
+
+def put_off(plan: Plan, n: int) -> tuple[Plan, list[tuple[Any, Any]]]:
+    """The plan with what its last n outputs are made of in their place, and (recipe, value) of each of them."""
+    if not n:
+        return plan, []
+    recipes, values = [], list(plan.outputs[:-n])
+    for value in plan.outputs[-n:]:
+        recipe, rest = recipe_of(plan, value)
+        recipes.append((recipe, value))
+        values += rest
+    return without_unused(Plan(plan.instructions, tuple(values))), recipes
+
+
+def made(array: Any, is_tensor: bool) -> Any:
+    """An array, or a Tensor of it."""
+    return Tensor(array) if is_tensor else array
+
+
+def is_like(array: Any, value: Any) -> bool:
+    """Whether an array has the shape and dtype of a value."""
+    return type(array) is np.ndarray and array.shape == value.shape and array.dtype == value.dtype
+
+
+def owned(place: Held | State) -> Any:
+    """An array of its own for a place that a program writes into."""
+    array: Any = place.get()
+    buffer: Any
+    if isinstance(place, State):
+        buffer = np.array(array, order="C")
+        place.set(buffer)
+        return buffer
+    key = id(place.tensor)
+    known, buffer = OWNED.get(key, (None, None))
+    if known is None or known() is not place.tensor or buffer is not array:
+        buffer = np.array(array, order="C")
+        OWNED[key] = weakref.ref(place.tensor, lambda _: OWNED.pop(key, None)), buffer
+        place.set(buffer)
+    return buffer

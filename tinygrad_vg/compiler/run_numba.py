@@ -1,0 +1,316 @@
+"""The backend "numba": a plan as generated functions of loops and BLAS calls (`generated.py`), with their memory."""
+
+import ctypes
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from tinygrad_vg.compiler.buffers import Arena, Life, allocated, laid_out
+from tinygrad_vg.compiler.cache import machine_code
+from tinygrad_vg.compiler.generated import GEMMS, Text
+from tinygrad_vg.compiler.layout import Access, Group, accesses, grouped, is_product, is_sum, replaced
+from tinygrad_vg.compiler.passes import DESCENT, folded_updates
+from tinygrad_vg.compiler.places import Constant
+from tinygrad_vg.compiler.plan import Plan, Value, is_number
+from tinygrad_vg.compiler.templates import is_written
+
+_MEMORY = ctypes.create_string_buffer(64)
+SPARE = ctypes.addressof(_MEMORY)  # where Numba's functions put what they return, and their error: nothing here
+PAUSE = 0.05  # seconds in native code, after which Python looks whether Ctrl-C was pressed
+
+
+class Machine:
+    """Generated functions with their memory.
+
+    Args:
+        plan: what they compute.
+        inputs: the inputs whose arrays are given in each run.
+        bound: the arrays of the other inputs.
+        changed: outputs that may be written into the array of a bound input, whose new value they are.
+        is_looked_at: whether there is a pause before the inputs change.
+
+    Attributes:
+        source: their text.
+        size: the bytes of the memory for all arrays on the way.
+        into: the outputs that are written into the array of the input that they replace.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        inputs: list[Value],
+        bound: dict[Value, Any],
+        changed: dict[Value, Value],
+        is_looked_at: bool,
+    ) -> None:
+        plan, constants = with_constants(plan)
+        self.plan, groups, self.into = arranged(plan, changed)
+        first, second = parted(groups, self.into, accesses(self.plan, self.into)) if is_looked_at else (groups, [])
+        groups = first + second
+        self.found = accesses(self.plan, self.into)
+        self.inputs = inputs
+        outputs = {value for value in plan.outputs if isinstance(value, Value)}
+        text = Text(groups, self.found, outputs, len(first) if is_looked_at else -1)
+        self.pause = text.pause
+        bound = bound | constants
+        arena = laid_out([life for life in lives_of(groups, self.found, text, outputs) if life.value not in bound])
+        self.size = arena.size
+        self.arrays: dict[Value, Any] = {**bound, **allocated(arena)}
+        self.shown_plan = with_places(self.plan, groups, self.found, arena, self.into)
+        self.source = text.text()
+        self.places = [text.place(value) for value in inputs]  # also of one that is not used after all
+        self.table = self.addresses(text)
+        self.address = ctypes.addressof(self.table)
+        self.parts = compiled(self.source, text.parts)
+        # The arrays of the outputs; those that are views of what is given in each run are made anew.
+        self.views = [
+            (number, value)
+            for number, value in enumerate(plan.outputs)
+            if isinstance(value, Value) and self.found[value].root not in self.arrays
+        ]
+        later = dict(self.views)
+        self.outputs = [
+            self.view(value, {}) if isinstance(value, Value) and number not in later else value
+            for number, value in enumerate(plan.outputs)
+        ]
+
+    def addresses(self, text: Text) -> Any:
+        """The table of the addresses of all arrays."""
+        from tinygrad_vg.compiler.blas import address_of_gemm
+
+        table = (ctypes.c_int64 * (len(text.places) + 1))()
+        for value, place in text.places.items():
+            if value in GEMMS.values():
+                table[place] = address_of_gemm(value.dtype)
+            elif value in self.arrays:
+                table[place] = self.arrays[value].ctypes.data
+        return table
+
+    def __call__(self, look: Any, *arrays: Any) -> list[Any]:
+        """Run once with the arrays of the inputs. The outputs are the same arrays in each run."""
+        table, kept = self.table, []
+        for place, array in zip(self.places, arrays, strict=True):
+            if not array.flags.c_contiguous:
+                array = np.ascontiguousarray(array)
+                kept.append(array)
+            table[place] = array.__array_interface__["data"][0]
+        for number, value in self.views:
+            self.outputs[number] = self.given(value, arrays)
+        if look is None:
+            self.run(self.parts, arrays)
+        else:
+            self.run(self.parts[: self.pause], arrays)
+            look(self.outputs)
+            self.run(self.parts[self.pause :], arrays)
+        return self.outputs
+
+    def run(self, parts: list[Any], arrays: Any) -> None:
+        """Run some parts."""
+        for part in parts:
+            if isinstance(part, Group):
+                self.called(part, dict(zip(self.inputs, arrays, strict=True)))
+            else:
+                part(SPARE, SPARE, self.address)
+
+    def given(self, value: Value, arrays: Any) -> Any:
+        """The array of an output that is one of the inputs, or a view of one."""
+        if value in self.inputs:
+            return arrays[self.inputs.index(value)]
+        return self.view(value, dict(zip(self.inputs, arrays, strict=True)))
+
+    def called(self, group: Group, given: dict[Value, Any]) -> None:
+        """Run a group that is a NumPy call."""
+        for i in group.instructions:
+            args = [self.view(a, given) if isinstance(a, Value) else a for a in i.args]
+            np.copyto(self.view(i.out, given), i.operation.kernel(*args, **i.kwargs))
+
+    def view(self, value: Value, given: dict[Value, Any]) -> Any:
+        """The array of a value."""
+        root, offset, strides = self.found[value]
+        array = self.arrays[root] if root in self.arrays else np.ascontiguousarray(given[root])
+        steps = tuple(stride * value.dtype.itemsize for stride in strides)
+        return np.lib.stride_tricks.as_strided(array.reshape(-1)[offset:], value.shape, steps)
+
+    @property
+    def runs_at_once(self) -> bool:
+        """Whether it is one native function, without calls of NumPy in between."""
+        return len(self.parts) == 1 and not isinstance(self.parts[0], Group) and not self.views
+
+    def over(self, batches: Any, given: list[tuple[Any, bool]], wanted: list[int]) -> Iterator[tuple[int, list[Any]]]:
+        """Run once for each row of indices; yield from time to time how many are done, with the results of all.
+
+        Args:
+            batches: int64 indices (steps, ...).
+            given: for each input its array, or the data whose rows it is to hold and True.
+            wanted: the numbers of the outputs whose values are the results.
+        """
+        moves, kept = [], [batches]
+        for value, place, (array, has_rows) in zip(self.inputs, self.places, given, strict=True):
+            array = np.ascontiguousarray(array)
+            if has_rows:
+                buffer = np.empty(value.shape, value.dtype)
+                moves.append((0, array.ctypes.data, buffer.ctypes.data, array.nbytes // len(array)))
+                kept += [array, buffer]
+                array = buffer
+            kept.append(array)
+            self.table[place] = array.ctypes.data
+        results = []
+        for number in wanted:
+            source = self.outputs[number]
+            results.append(np.empty((len(batches), *source.shape), source.dtype))
+            moves.append((1, source.ctypes.data, results[-1].ctypes.data, source.nbytes))
+        table = np.array(moves, np.int64).reshape(-1, 4)
+        rows = int(np.prod(batches.shape[1:], dtype=np.int64))
+        run = ctypes.cast(self.parts[0], ctypes.c_void_p).value
+        for begin, end in stretches(len(batches)):
+            moved = table.ctypes.data, len(table), batches.ctypes.data, rows
+            many_steps()(SPARE, SPARE, run, SPARE, self.address, *moved, begin, end)
+            yield end, results
+
+
+def stretches(steps: int) -> Iterator[tuple[int, int]]:
+    """Stretches of steps, each about PAUSE seconds long."""
+    done, length = 0, 1
+    while done < steps:
+        begin, end = perf_counter(), min(steps, done + length)
+        yield done, end
+        done = end
+        length = max(1, int(length * min(8.0, PAUSE / max(1e-6, perf_counter() - begin))))
+
+
+def arranged(plan: Plan, changed: dict[Value, Value]) -> tuple[Plan, list[Group], dict[Value, Value]]:
+    """The plan with its products folded into the descents, its groups, and what is written in place."""
+    while True:
+        short = folded_updates(plan, changed)
+        found = accesses(short, {})
+        groups = grouped(short, found, is_written, is_product)
+        into = replaced(groups, changed, found)
+        late = {i.out for i in short.instructions if i.operation is DESCENT} - into.keys()
+        if not late:  # a product can be folded into the descent of a weight that nobody reads later
+            return short, as_early(groups, into, found), into
+        changed = {new: old for new, old in changed.items() if new not in late}
+
+
+def as_early(groups: list[Group], into: dict[Value, Value], found: dict[Value, Access]) -> list[Group]:
+    """The groups with those that change an input as early as may be: then what they read need not be kept."""
+    order: list[Group] = []
+    for group in groups:
+        changed = {into[i.out] for i in group.instructions if i.out in into}
+        if not changed:
+            order.append(group)
+            continue
+        needed = changed | {found[value].root for i in group.instructions for value in i.reads}
+        last = -1
+        for number, earlier in enumerate(order):
+            roots = {found[value].root for i in earlier.instructions for value in (i.out, *i.reads)}
+            roots |= {into[i.out] for i in earlier.instructions if i.out in into}
+            if any(found[i.out].root in needed for i in earlier.instructions) or roots & changed:
+                last = number
+        order.insert(last + 1, group)
+    return order
+
+
+def parted(
+    groups: list[Group], into: dict[Value, Value], found: dict[Value, Access]
+) -> tuple[list[Group], list[Group]]:
+    """The groups that change no input, and behind them those that do, with all that needs what they make."""
+    first: list[Group] = []
+    second: list[Group] = []
+    late: set[Value] = set()
+    for group in groups:
+        made = {i.out for i in group.instructions}
+        if made & into.keys() or any(found[value].root in late for i in group.instructions for value in i.reads):
+            second.append(group)
+            late |= {found[value].root for value in made}
+        else:
+            first.append(group)
+    return first, second
+
+
+def lives_of(groups: list[Group], found: dict[Value, Access], text: Text, outputs: set[Value]) -> list[Life]:
+    """When each array on the way needs its memory, counted in groups."""
+    first: dict[Value, int] = {}
+    last: dict[Value, int] = {}
+    for number, group in enumerate(groups):
+        for i in group.instructions:
+            if group.kind != "loop" or text.is_stored(i.out, number) or is_sum(i):
+                first.setdefault(found[i.out].root, number)
+            for value in (i.out, *i.reads):
+                last[found[value].root] = number
+    last |= {found[value].root: len(groups) for value in outputs}
+    return [Life(root, number, last[root]) for root, number in first.items()]
+
+
+def with_places(
+    plan: Plan, groups: list[Group], found: dict[Value, Access], arena: Arena, into: dict[Value, Value]
+) -> Plan:
+    """The plan as it runs, with the place of each array."""
+    calls = {i.out for group in groups if group.kind == "call" for i in group.instructions}
+    buffers = {}
+    for i in plan.instructions:
+        root = found[i.out].root
+        place = f"{arena.places[root]:,}" if root in arena.places else ""
+        if i.out in into:
+            buffers[i.out] = f"in {into[i.out].name}"
+        elif i.out in calls:
+            buffers[i.out] = f"{place} NumPy call"
+        elif root is not i.out:
+            buffers[i.out] = "view"
+        else:
+            buffers[i.out] = place or "register"
+    return Plan(plan.instructions, plan.outputs, buffers)
+
+
+def with_constants(plan: Plan) -> tuple[Plan, dict[Value, Any]]:
+    """The plan with a Value for each array that never changes, and these arrays."""
+    values: dict[int, Value] = {}
+    arrays: dict[Value, Any] = {}
+
+    def of(argument: Any) -> Any:
+        if not isinstance(argument, np.ndarray) or is_number(argument):
+            return argument
+        if id(argument) not in values:
+            value = values[id(argument)] = Value(argument.shape, argument.dtype, Constant("constant"), "constant")
+            arrays[value] = np.ascontiguousarray(argument)
+        return values[id(argument)]
+
+    new = tuple(replace(i, args=tuple(map(of, i.args))) for i in plan.instructions)
+    return Plan(new, plan.outputs), arrays
+
+
+def compiled(source: str, parts: list[Any]) -> list[Any]:
+    """The parts of a source as functions of the table's address; NumPy calls stay as they are."""
+    names = re.findall(r"^def (run_\d+)\(", source, flags=re.MULTILINE)
+    kind = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
+    addresses = machine_code(source, names, lambda: object_code(source, names, 1))
+    functions = {name: kind(address) for name, address in addresses.items()}
+    return [part if isinstance(part, Group) else functions[f"run_{number}"] for number, part in enumerate(parts)]
+
+
+def object_code(source: str, names: list[str], arguments: int) -> list[tuple[str, bytes]]:
+    """(symbol, object code) of functions of whole numbers, compiled by Numba."""
+    from numba import types
+
+    from tinygrad_vg.compiler import native
+
+    made: dict[str, Any] = dict(vars(native))
+    exec(compile(source, "<plan>", "exec"), made)
+    found = []
+    for name in names:
+        function = native.alone(types.void(*[types.int64] * arguments))(made[name])
+        (result,) = function.overloads.values()
+        found.append((result.fndesc.llvm_func_name, result.library._get_compiled_object()))
+    return found
+
+
+@cache
+def many_steps() -> Any:
+    """`native.steps` as a function."""
+    source = "# native.steps"
+    address = machine_code(source, ["steps"], lambda: object_code(source, ["steps"], 9))["steps"]
+    return ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, *[ctypes.c_int64] * 9)(address)

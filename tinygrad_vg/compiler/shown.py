@@ -1,0 +1,171 @@
+"""Hooks: what a compiled step shows to hooks and listeners, after each run and before it changes anything."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tinygrad_vg.compiler.trace import Backward, Trace, TraceError
+from tinygrad_vg.engine import Tensor, Walk
+from tinygrad_vg.engine.graph import PLAIN
+from tinygrad_vg.engine.hooks import LISTENERS
+from tinygrad_vg.engine.written import orders
+from tinygrad_vg.nn import Module
+
+Signature = tuple[bool, frozenset[int], frozenset[int]]
+
+
+def signature_of(modules: Iterable[Module], tensors: Iterable[Tensor]) -> Signature:
+    """Who looks at a step: whether there are listeners, and which modules and tensors have hooks."""
+    with_hooks = frozenset(id(module) for module in modules if module._forward_hooks)
+    return bool(LISTENERS), with_hooks, frozenset(id(tensor) for tensor in tensors if tensor.hooks)
+
+
+def is_looked_at(trace: Trace) -> bool:
+    """Whether a hook or listener looks at what a trace does."""
+    return any(signature_of(trace.modules, [*trace.leaves, *hooked(trace)]))
+
+
+def hooked(trace: Trace) -> list[Tensor]:
+    """The tensors with hooks that backwards have reached and that are no leaves."""
+    backwards = (event for event in trace.events if isinstance(event, Backward))
+    return [vertex for event in backwards for vertex in event.gradients if vertex.node is not None and vertex.hooks]
+
+
+class Shown:
+    """The events of a step at which somebody looks: the calls of modules with hooks, and the backwards.
+
+    Attributes:
+        tensors: inputs and outputs of modules with hooks, whose data are shown.
+        gradients: for each backward the gradients of leaves and, if there are hooks, of outputs of modules, by vertex.
+        later: those of them that are computed when somebody asks for them: of the weights that an optimizer moves, for
+            the step itself needs no array of these.
+    """
+
+    def __init__(self, trace: Trace) -> None:
+        calls = [event for event in trace.events if not isinstance(event, Backward) and event[0]._forward_hooks]
+        self.events = [event for event in trace.events if isinstance(event, Backward) or event in calls]
+        self.arguments = list(trace.arguments)
+        self.arrays = {tensor for tensor, is_tensor in trace.arguments.items() if not is_tensor}
+        self.tensors: dict[Tensor, None] = {}
+        for _, args, output in calls:
+            unseen = [t for t in (*args, output) if isinstance(t, Tensor) and t.node is not None]
+            while unseen:  # and all below them: instruments differentiate through what modules have computed in between
+                tensor = unseen.pop()
+                if tensor not in self.tensors:
+                    self.tensors[tensor] = None
+                    inputs = tensor.node.inputs if tensor.node is not None else ()
+                    unseen += [t for t in inputs if isinstance(t, Tensor) and t.node is not None]
+        self.gradients: list[dict[Tensor, Tensor]] = []
+        self.later: list[dict[Tensor, Tensor]] = []
+        for event in self.events:
+            if isinstance(event, Backward):
+                kept = {v: g for v, g in event.gradients.items() if v.node is None or v.hooks or (calls and v.call)}
+                later = {v: g for v, g in kept.items() if v in trace.moved and v.ndim > 1 and not v.hooks}
+                self.gradients.append({v: g for v, g in kept.items() if v not in later})
+                self.later.append(later)
+
+    @property
+    def ready(self) -> list[Tensor]:
+        """The Tensors of the trace whose arrays `show` takes."""
+        return [*self.tensors, *(g for kept in self.gradients for g in kept.values())]
+
+    @property
+    def asked(self) -> list[Tensor]:
+        """The Tensors of the trace that are computed when somebody asks for them."""
+        return [g for kept in self.later for g in kept.values()]
+
+    def show(self, given: list[Any], arrays: list[Any], later: Sequence[Callable[[], Any]]) -> None:
+        """Call all hooks and listeners, in the order in which the step itself would.
+
+        Args:
+            given: the arrays of the arguments.
+            arrays: those of `ready`. Later they may be written into; what may be kept is copied.
+            later: a function for each of `asked`, which returns its array.
+
+        Raises:
+            TraceError: if a hook returns a replacement.
+        """
+        left, functions = iter(arrays), iter(later)
+        for tensor, array in zip(self.arguments, given, strict=True):
+            tensor._data = array
+        for tensor in self.tensors:
+            tensor._data = np.array(next(left))
+            if tensor.call is not None:
+                tensor.hooks = None  # a hook on a module may register them anew
+        for tensor in self.tensors:
+            node: Any = tensor.node  # instruments read there what a module has used
+            node.output, node.order = tensor._data, next(orders)
+            node.values = [
+                source._data if isinstance(source, Tensor) else value
+                for source, value in zip(node.inputs, node.values, strict=True)
+            ]
+        ready = iter([{vertex: next(left) for vertex in kept} for kept in self.gradients])
+        others = iter([{vertex: next(functions) for vertex in kept} for kept in self.later])
+        for event in self.events:
+            if isinstance(event, Backward):
+                self.show_backward(event, Gradients(next(ready), next(others)))
+            else:
+                self.show_call(*event)
+
+    def show_call(self, module: Module, args: tuple[Any, ...], output: Any) -> None:
+        """Call the forward hooks of a module."""
+        hooks = module._forward_hooks or {}
+        given = tuple(t._data if isinstance(t, Tensor) and t in self.arrays else t for t in args)
+        for key, hook in tuple(hooks.items()):
+            if key in hooks and hook(module, given, output) is not None:
+                raise TraceError(f"a hook on {type(module).__name__} returned a replacement, which no compiled step "
+                                 "can take: its hooks are called when it has run")  # fmt: skip
+
+    def show_backward(self, event: Backward, gradients: "Gradients") -> None:
+        """Call the listeners and the hooks on tensors."""
+        walk = ShownWalk({vertex: np.asarray(start._data) for vertex, start in event.starts.items()}, set())
+        try:
+            for key, listener in tuple(LISTENERS.items()):
+                if key in LISTENERS:
+                    listener(walk)
+            if missing := [vertex for vertex in walk.wanted if vertex in event.gradients and vertex not in gradients]:
+                raise TraceError(f"a listener asks for the gradient of {missing[0].label}, which is no output of a "
+                                 "module: a compiled step does not keep it")  # fmt: skip
+            for vertex in gradients:
+                for key, hook in tuple((vertex.hooks or {}).items()):
+                    if key in vertex.hooks and hook(PLAIN.shown(np.array(gradients[vertex]))) is not None:
+                        raise TraceError(f"a hook on {vertex.label} returned a replacement, which no compiled step can "
+                                         "take: its hooks are called when it has run")  # fmt: skip
+            for vertex in [v for v in gradients if v.node is not None and v not in walk.wanted]:
+                del gradients[vertex]
+            walk.gradients = gradients
+        finally:
+            while walk.callbacks:
+                walk.callbacks.pop(0)(walk)
+
+
+class Gradients(dict[Any, Any]):
+    """Gradients by vertex. Some are computed when somebody asks for them."""
+
+    def __init__(self, ready: dict[Any, Any], later: dict[Any, Callable[[], Any]]) -> None:
+        super().__init__(ready | later)
+        self._later = later
+
+    def __getitem__(self, vertex: Any) -> Any:
+        if vertex in self._later:
+            self[vertex] = self._later.pop(vertex)()
+        return super().__getitem__(vertex)
+
+    def get(self, vertex: Any, default: Any = None) -> Any:
+        return self[vertex] if vertex in self else default  # noqa: SIM401 - `get` of a dict does not compute
+
+    def values(self) -> Any:
+        return [self[vertex] for vertex in self]
+
+    def items(self) -> Any:
+        return [(vertex, self[vertex]) for vertex in self]
+
+
+class ShownWalk(Walk):
+    """A backward of a compiled step, as listeners see it: the next run writes into its gradients."""
+
+    __slots__ = ()
+
+    def shared(self) -> set[int]:
+        return {id(g) for g in dict.values(self.gradients)}

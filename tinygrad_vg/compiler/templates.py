@@ -1,0 +1,95 @@
+"""Templates: elementwise operations as expressions of single numbers, which the generated loops compute."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tinygrad_vg.compiler.plan import Instruction, Value
+from tinygrad_vg.engine import ops
+
+BOOL = np.dtype(bool)
+FLOATS = {"float32": "f32", "float64": "f64"}
+# By function: an expression of the arguments {0}, {1} ... A name in capitals is that function of native.FUNCTIONS.
+ARITHMETIC = {
+    np.add: "{0} + {1}", np.subtract: "{0} - {1}", np.multiply: "{0} * {1}", np.divide: "{0} / {1}",
+    np.negative: "-{0}", np.positive: "{0}", np.square: "{0} * {0}", np.absolute: "abs({0})",
+    np.sqrt: "np.sqrt({0})", np.log: "np.log({0})", np.log1p: "np.log1p({0})", np.expm1: "np.expm1({0})",
+    np.sin: "np.sin({0})", np.cos: "np.cos({0})", np.hypot: "np.hypot({0}, {1})",
+    np.exp: "exp({0})", np.tanh: "tanh({0})",
+    np.maximum: "maximum({0}, {1})", np.minimum: "minimum({0}, {1})",
+    ops.sigmoid: "sigmoid({0})", ops.sigmoid_slope: "sigmoid_slope({0})", ops.relu: "relu({0})",
+    ops.softplus: "softplus({0})", ops.sigmoid_error: "sigmoid_error({0}, {1})",
+    ops.binary_cross_entropy_with_logits: "binary_cross_entropy_with_logits({0}, {1})",
+}  # fmt: skip
+FUNCTIONS = {
+    "exp", "tanh", "maximum", "minimum", "sigmoid", "sigmoid_slope", "relu", "softplus", "sigmoid_error",
+    "binary_cross_entropy_with_logits",
+}  # fmt: skip
+COMPARISONS = {
+    np.equal: "{0} == {1}", np.not_equal: "{0} != {1}", np.less: "{0} < {1}", np.less_equal: "{0} <= {1}",
+    np.greater: "{0} > {1}", np.greater_equal: "{0} >= {1}",
+}  # fmt: skip
+LOGIC = {np.logical_and: "{0} and {1}", np.logical_or: "{0} or {1}", np.logical_not: "not {0}"}
+
+
+def is_written(i: Instruction) -> bool:
+    """Whether an instruction can be part of a generated loop."""
+    function = i.operation.function
+    kinds = [dtype_of(a, i) for a in i.args]
+    if i.kwargs or any(kind is None for kind in kinds):  # `None in kinds` is True: None stands for float64
+        return False
+    if function in LOGIC:
+        return all(kind == BOOL for kind in kinds)
+    if function is np.where:
+        return kinds[0] == BOOL and i.out.dtype.name in FLOATS and is_real(kinds[1:])
+    if function in COMPARISONS:
+        return is_real(kinds)
+    return function in ARITHMETIC and i.out.dtype.name in FLOATS and is_real(kinds)
+
+
+def is_real(kinds: list[Any]) -> bool:
+    return all(np.dtype(kind).name in ("float32", "float64", "bool", "int64", "int32") for kind in kinds)
+
+
+def dtype_of(argument: Any, i: Instruction) -> Any:
+    """The dtype in which an argument takes part; None if it is no number."""
+    if isinstance(argument, Value | np.ndarray | np.generic):
+        return argument.dtype
+    if isinstance(argument, bool):
+        return BOOL
+    if isinstance(argument, int | float):
+        others = [a.dtype for a in i.args if isinstance(a, Value | np.ndarray | np.generic)]
+        return np.result_type(*others, argument)
+    return None
+
+
+def expression(i: Instruction, read: Callable[[Value], str]) -> str:
+    """The expression of an instruction; `read` gives the name of a value's element."""
+    function = i.operation.function
+    kinds = [dtype_of(a, i) for a in i.args]
+    if function in LOGIC:
+        return LOGIC[function].format(*(operand(a, BOOL, read) for a in i.args))
+    if function is np.where:
+        condition, *branches = i.args
+        first, second = (operand(a, i.out.dtype, read) for a in branches)
+        return f"{first} if {operand(condition, BOOL, read)} else {second}"
+    common = np.result_type(*kinds) if function in COMPARISONS else i.out.dtype
+    given = [operand(a, common, read) for a in i.args]
+    if function in COMPARISONS:
+        return COMPARISONS[function].format(*given)
+    template = ARITHMETIC[function]
+    name = template.partition("(")[0]
+    return (template.replace(name, f"{name}_{FLOATS[common.name]}") if name in FUNCTIONS else template).format(*given)
+
+
+def operand(argument: Any, dtype: Any, read: Callable[[Value], str]) -> str:
+    """An argument in an expression, in the dtype in which it is computed."""
+    kind = FLOATS.get(dtype.name)
+    if isinstance(argument, Value):
+        name = read(argument)
+        return name if argument.dtype == dtype or kind is None else f"{kind}({name})"
+    number = argument.item() if isinstance(argument, np.ndarray | np.generic) else argument
+    text = repr(number) if np.isfinite(number) else f"np.{'nan' if number != number else 'inf'}"
+    text = f"-{text}" if number == -np.inf else text
+    return f"{kind}({text})" if kind is not None else text

@@ -1,0 +1,337 @@
+"""The trace: one call of a step, recorded with forward, backward and update.
+
+The engine does the recording. A trace only switches it on for everything, notes the order of the nodes and the line of
+the user's code that asked for each, and keeps what the graph does not hold: the steps of the optimizers, the backwards,
+and the calls of modules, whose hooks are called later.
+"""
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Collection, Container, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple, NoReturn, cast
+
+import numpy as np
+
+import tinygrad_vg
+from tinygrad_vg.compiler.outside import Outside
+from tinygrad_vg.compiler.places import Argument, Gradient, Held, Inside, Option, State
+from tinygrad_vg.engine import Node, Tensor, record_everything
+from tinygrad_vg.engine.graph import walk
+from tinygrad_vg.engine.recording import Switch, recording
+from tinygrad_vg.engine.tensor import RECORDED
+from tinygrad_vg.nn import Module, Parameter
+from tinygrad_vg.optim import Optimizer
+
+PACKAGE = os.path.dirname(tinygrad_vg.__file__) + os.sep
+LOCK = threading.RLock()  # one trace at a time: it changes how the class Tensor answers `.data`
+
+
+class TraceError(TypeError):
+    """A step does what no trace can carry; the message names the line and what to write instead."""
+
+
+class SharedArrayError(Exception):
+    """Two tensors have one array. `args` has the second of them."""
+
+
+class Backward(NamedTuple):
+    """A backward in a trace: where it began, and the gradients of all vertices that it reached, as Tensors."""
+
+    starts: dict[Any, Any]
+    gradients: dict[Any, Any]
+
+
+class Everything(Container[Any]):
+    """Contains whatever it is asked for."""
+
+    def __contains__(self, _: object) -> bool:
+        return True
+
+
+class Trace:
+    """What one call of a step does.
+
+    Attributes:
+        nodes: the recorded calls with the user's line of each, the oldest first.
+        sources: where an array came from that no call has made, by the id of the array.
+        events: the module calls (module, arguments, output) and backwards, in their order.
+        moved: the new array of each parameter that an optimizer has moved, as a Tensor.
+        states: the new entries of the states of optimizers, as Tensors or numbers.
+        leaves: the tensors that the step uses and no call has made, each with its array before the step.
+        grads: the `.grad` of each leaf before the step first used it.
+        modules: the modules that were called.
+        optimizers: the optimizers whose `step` was called.
+        before: the `.grad` of tensors before the step, where it was known that the step uses them.
+        zero: the tensors whose `.grad` was set to None before the step first used them.
+        arguments: the arguments, each with whether it was given as a Tensor.
+        plain: the ids of the gradients that are arrays outside of a trace.
+        groups: the groups, or parameters, whose numbers a step of an optimizer used, with these numbers.
+        outside: what the function takes from outside.
+        made: the Tensors that the step itself has made of arrays or numbers: constants, by id.
+    """
+
+    def __init__(self) -> None:
+        self.nodes: list[tuple[Node, str]] = []
+        self.sources: dict[int, Argument | Inside | Option] = {}
+        self.events: list[tuple[Module, tuple[Any, ...], Any] | Backward] = []
+        self.moved: dict[Parameter, Tensor] = {}
+        self.states: dict[tuple[Optimizer, Parameter], dict[str, Any]] = {}
+        self.leaves: dict[Tensor, Any] = {}
+        self.grads: dict[Tensor, Any] = {}
+        self.modules: dict[Module, None] = {}
+        self.optimizers: dict[Optimizer, None] = {}
+        self.made: dict[int, Tensor] = {}
+        self.options: dict[Any, Tensor] = {}
+        self.before: dict[Tensor, Any] = {}
+        self.zero: set[Tensor] = set()
+        self.arguments: dict[Tensor, bool] = {}
+        self.plain: set[int] = set()
+        self.groups: dict[Any, tuple[Option, dict[str, Any]]] = {}
+        self.held: list[Any] = []  # so that no id is used twice
+
+    def run(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call the function once, and note what it does.
+
+        Raises:
+            TraceError: if it does what no later run would do again.
+        """
+        self.outside = Outside(function)
+        for given in (*args, *kwargs.values()):
+            if not isinstance(given, Tensor):
+                self.outside.follow("an argument", given)
+        generators = generators_in([*self.outside.objects.values(), *args, *kwargs.values()])
+        before = states_of(generators)
+        result = self.called_once(function, args, kwargs)
+        for state, now, generator in zip(before, states_of(generators), ["np.random", *generators], strict=True):
+            drawn = [i for node, _ in self.nodes if node.operation.kind == "random" for i in node.values]
+            if state != now and not any(value is generator for value in drawn):
+                raise TraceError(
+                    f"the step has drawn random numbers from {generator}, and every run would have the same: draw them "
+                    "outside and pass them as an argument, or by tinygrad_vg.engine.random.uniform"
+                )
+        return result
+
+    def called_once(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The result of the function, called with all recording on."""
+        with LOCK, ExitStack() as on:
+            on.enter_context(record_everything())
+            on.enter_context(Switch("note", self.note))
+            on.enter_context(Switch("trace", self))
+            on.enter_context(guarded_data(self))
+            return function(*args, **kwargs)
+
+    def input(self, source: Argument | Inside | Option, array: Any) -> Tensor:
+        """A Tensor for an array that comes from outside."""
+        self.sources[id(array)] = source
+        self.held.append(array)
+        return Tensor(array)
+
+    # What the engine, the modules and the optimizers tell.
+
+    def expect(self, tensors: Iterable[Tensor]) -> None:
+        """Note the `.grad` that these tensors have before the step: the step may set it to None."""
+        self.before |= {tensor: tensor.grad for tensor in tensors}
+
+    def undo(self) -> None:
+        """Give each tensor back what it had before the step, which has ended by an exception."""
+        for tensor, array in self.leaves.items():
+            tensor._data, tensor.grad = array, self.grads[tensor]
+        for tensor, gradient in self.before.items():
+            tensor.grad = gradient
+
+    def looked(self, operation: Any, output: Any) -> Any:
+        """A call gives Python a value that is no Tensor; return it if it is the same in every run."""
+        if operation.function in _SHAPES_OF_DATA:
+            self.refuse(operation.name, "its shape depends on the values; write np.where for a choice")
+        if operation.function in _TEXTS:
+            self.refuse(operation.name)
+        return output
+
+    def note(self, node: Node) -> None:
+        """A call was recorded."""
+        refuse_shapes_of_data(self, node)
+        for given, value in zip(node.inputs, node.values, strict=True):
+            if isinstance(given, Tensor) and given.node is None:
+                self.leaf(given, value)
+        self.nodes.append((node, users_line()))
+
+    def leaf(self, tensor: Tensor, array: Any) -> None:
+        """A tensor that no call has made is used.
+
+        Raises:
+            SharedArrayError: if it has the very array of another tensor, of which the trace could not tell it.
+        """
+        if id(tensor) in self.made:
+            return
+        known = self.sources.get(id(array))
+        if isinstance(known, Held) and known.tensor is not tensor and tensor._data is array:
+            raise SharedArrayError(tensor)
+        if id(array) not in self.sources and tensor not in self.leaves:
+            self.leaves[tensor] = array
+            self.sources[id(array)] = Held(tensor)
+            self.grads[tensor] = tensor.grad
+            if isinstance(tensor.grad, np.ndarray):
+                self.sources[id(tensor.grad)] = Gradient(tensor)
+
+    def zeroing(self, parameters: Iterable[Tensor]) -> None:
+        """The `.grad` of these is about to be set to None, whatever it is now."""
+        for parameter in parameters:
+            if parameter not in self.leaves:
+                self.zero.add(parameter)
+                self.before.setdefault(parameter, parameter.grad)
+
+    def called(self, module: Module, args: tuple[Any, ...], output: Any) -> None:
+        """A module was called."""
+        self.modules[module] = None
+        self.events.append((module, args, output))
+
+    def give_arrays(self, gradients: Iterable[Tensor]) -> None:
+        """These gradients, of `tg.grad`, are arrays outside of a trace."""
+        self.plain.update(map(id, gradients))
+
+    def walk(
+        self, starts: dict[Any, Any], mode: Any, only: Container[Any] | None, keep: Collection[Any]
+    ) -> dict[Any, Any]:
+        """A backward: the walk is recorded, and the hooks are called after the run."""
+        if mode is not RECORDED:
+            self.refuse("backward(extended_range=True)")
+        gradients = walk(starts, RECORDED, only, Everything(), hooks=False)  # type: ignore[arg-type]
+        self.events.append(Backward(starts, gradients))
+        self.held.append(gradients)
+        return {vertex: g for vertex, g in gradients.items() if vertex.node is None or vertex in keep}
+
+    def step(self, optimizer: Optimizer) -> None:
+        """The step of an optimizer: its pure `update`, recorded."""
+        self.optimizers[optimizer] = None
+        with tinygrad_vg.no_grad():
+            for i, group in enumerate(optimizer.param_groups):
+                for parameter in group["params"]:
+                    if parameter.grad is not None:
+                        self.update(optimizer, i, parameter)
+
+    def update(self, optimizer: Optimizer, i: int, parameter: Parameter) -> None:
+        """One parameter's part of a step."""
+        p = parameter._data
+        self.leaf(parameter, p)
+        g = parameter.grad if isinstance(parameter.grad, Tensor) else Tensor(parameter.grad)
+        before = self.states.get((optimizer, parameter)) or optimizer.state.get(parameter, {})
+        of_group = optimizer.numbers_of(i, p.dtype)
+        numbers = optimizer.at_step(of_group, before)
+        owner = None if numbers is of_group else parameter
+        group = Option(optimizer, i, p.dtype, owner, "")
+        self.groups[optimizer, i, p.dtype, owner] = group, numbers
+        options = {name: self.option(optimizer, i, p.dtype, owner, name, value) for name, value in numbers.items()}
+        state = {}
+        for name, value in before.items():
+            if isinstance(value, np.ndarray):
+                value = self.input(State(optimizer, parameter, name), value)
+            state[name] = value
+        new, after = optimizer.update(Tensor(p), g, state, options)
+        for name, value in after.items():
+            if not isinstance(value, Tensor) and numbers.get(name) != value:
+                raise TraceError(f"{type(optimizer).__name__}.update returned {value!r} as the state {name!r}; a trace "
+                                 "takes Tensors, and numbers that at_step returned by the same name")  # fmt: skip
+        self.moved[parameter] = new
+        self.states[optimizer, parameter] = {
+            name: numbers[name] if is_number(numbers.get(name)) else value for name, value in after.items()
+        }
+        parameter._data = new._data
+
+    def option(self, optimizer: Optimizer, i: int, dtype: Any, owner: Parameter | None, name: str, value: Any) -> Any:
+        """A number of an optimizer as an input; other options are constants."""
+        if not is_number(value):
+            return value
+        key = optimizer, i, dtype, owner, name
+        if key not in self.options or owner is not None:
+            self.options[key] = self.input(Option(*key), np.array(value, dtype))
+        return self.options[key]
+
+    def reached(self, tensor: Tensor) -> bool:
+        """Whether a backward has reached a tensor."""
+        return any(isinstance(event, Backward) and tensor in event.gradients for event in self.events)
+
+    def refuse(self, what: str, instead: str = "") -> NoReturn:
+        """Raise TraceError for something that would not be done again in the next run."""
+        instead = instead or "return the tensor from the step and look at it outside, or write np.where for a choice"
+        raise TraceError(
+            f"{users_line()}: a compiled step records what is computed, and {what} gives Python a value of this one "
+            f"run; {instead}"
+        )
+
+
+def is_number(value: Any) -> bool:
+    """Whether an option is a number that a step computes with."""
+    return isinstance(value, float | np.ndarray | np.floating) or (
+        isinstance(value, int) and not isinstance(value, bool)
+    )
+
+
+# Calls whose output has a shape that depends on the values.
+_SHAPES_OF_DATA = {np.argwhere, np.flatnonzero, np.nonzero}
+_TEXTS = {np.array_repr, np.array_str, np.array2string, np.shares_memory, np.may_share_memory}
+
+
+def refuse_shapes_of_data(trace: Trace, node: Node) -> None:
+    """Raise TraceError for a call whose output may have another shape in the next run."""
+    by_mask = node.operation.name == "getitem" and getattr(node.values[1], "dtype", None) == np.dtype(bool)
+    if node.function in _SHAPES_OF_DATA or (by_mask and isinstance(node.inputs[1], Tensor)):
+        what = "an index of booleans" if by_mask else node.operation.name
+        trace.refuse(what, "its shape depends on the values; write np.where(mask, t, 0)")
+
+
+def states_of(generators: Iterable[Any]) -> list[str]:
+    """The states of generators of random numbers, and of NumPy's own."""
+    own: Any = np.random.get_state()  # noqa: NPY002 - somebody may draw in the old way
+    return [repr((own[1].tobytes(), own[2])), *(repr(g.bit_generator.state) for g in generators)]
+
+
+def generators_in(values: Iterable[Any]) -> list[Any]:
+    """The generators of random numbers among some objects, and in the modules among them."""
+    found = []
+    for value in values:
+        if isinstance(value, np.random.Generator):
+            found.append(value)
+        elif isinstance(value, Module):
+            parts = [part for _, module in value.named_modules() for part in vars(module).values()]
+            found += [part for part in parts if isinstance(part, np.random.Generator)]
+    return found
+
+
+def users_line() -> str:
+    """The line of the user's code that is being run: file:line."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
+        frame = frame.f_back
+    return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
+
+
+@contextmanager
+def guarded_data(trace: Trace) -> Iterator[None]:
+    """Inside this context `t.data` is refused where a user writes it in this thread's trace."""
+    plain, make = cast(Any, Tensor.data), Tensor.__init__
+
+    def is_users() -> bool:
+        return recording.trace is trace and not sys._getframe(2).f_code.co_filename.startswith(PACKAGE)
+
+    def read(tensor: Tensor) -> Any:
+        if is_users():
+            trace.refuse(".data", "compute with the tensor itself, and return it to look at it outside")
+        return tensor._data
+
+    def write(tensor: Tensor, array: Any) -> None:
+        if is_users():
+            trace.refuse("`.data = ...`", "let an optimizer move the parameter, or return the new value")
+        plain.fset(tensor, array)
+
+    def noted(tensor: Tensor, *args: Any, **kwargs: Any) -> None:
+        make(tensor, *args, **kwargs)
+        if recording.trace is trace:
+            trace.made[id(tensor)] = tensor
+
+    Tensor.data, Tensor.__init__ = property(read, write), noted  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        Tensor.data, Tensor.__init__ = plain, make  # type: ignore[method-assign]
