@@ -85,10 +85,8 @@ cases = st.fixed_dictionaries({
 })  # fmt: skip
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@given(case=cases)
-@settings(max_examples=200, deadline=None, derandomize=True, phases=[Phase.generate])
-def test_twenty_steps(backend, case):
+def check(case, backend):
+    """A training by the step and one by the compiled step must end alike."""
     losses, net, optimizer = training(case)
     again, other, compiled = training(case, tg.compile(backend=backend))
     tolerance = TOLERANCE[case["dtype"]]
@@ -101,3 +99,16 @@ def test_twenty_steps(backend, case):
     for i, entries in state.items():
         assert entries.keys() == other_state[i].keys()
         assert all(np.allclose(v, other_state[i][n], rtol=10 * tolerance, atol=tolerance) for n, v in entries.items())
+
+
+@given(case=cases)
+@settings(max_examples=200, deadline=None, derandomize=True, phases=[Phase.generate])
+def test_twenty_steps(case):
+    check(case, "numpy")
+
+
+@pytest.mark.skipif("numba" not in BACKENDS, reason="needs the extra fast")
+@given(case=cases)
+@settings(max_examples=60, deadline=None, derandomize=True, phases=[Phase.generate])
+def test_twenty_steps_in_machine_code(case):
+    check(case, "numba")

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, NoReturn, cast
 import numpy as np
 
 import tinygrad_vg
+from tinygrad_vg.compiler.generators import generators_in, states_of
 from tinygrad_vg.compiler.outside import Outside
 from tinygrad_vg.compiler.places import Argument, Gradient, Held, Inside, Option, State
 from tinygrad_vg.engine import Node, Tensor, record_everything
@@ -279,24 +280,6 @@ def refuse_shapes_of_data(trace: Trace, node: Node) -> None:
     if node.function in _SHAPES_OF_DATA or (by_mask and isinstance(node.inputs[1], Tensor)):
         what = "an index of booleans" if by_mask else node.operation.name
         trace.refuse(what, "its shape depends on the values; write np.where(mask, t, 0)")
-
-
-def states_of(generators: Iterable[Any]) -> list[str]:
-    """The states of generators of random numbers, and of NumPy's own."""
-    own: Any = np.random.get_state()  # noqa: NPY002 - somebody may draw in the old way
-    return [repr((own[1].tobytes(), own[2])), *(repr(g.bit_generator.state) for g in generators)]
-
-
-def generators_in(values: Iterable[Any]) -> list[Any]:
-    """The generators of random numbers among some objects, and in the modules among them."""
-    found = []
-    for value in values:
-        if isinstance(value, np.random.Generator):
-            found.append(value)
-        elif isinstance(value, Module):
-            parts = [part for _, module in value.named_modules() for part in vars(module).values()]
-            found += [part for part in parts if isinstance(part, np.random.Generator)]
-    return found
 
 
 def users_line() -> str:
