@@ -1,5 +1,10 @@
-"""The backends that can be tested here."""
+"""The backends that are tested: machine code takes minutes, and is tested with `MACHINE_CODE=1`, as `.ci/run` does."""
 
+import os
 from importlib.util import find_spec
 
-BACKENDS = ["numpy", *(["numba"] if find_spec("numba") and find_spec("scipy") else [])]
+if os.environ.get("MACHINE_CODE"):
+    assert all(map(find_spec, ["numba", "scipy"])), "MACHINE_CODE=1 tests Numba: pip install -e '.[fast]'"
+    BACKENDS = ["numpy", "numba"]
+else:
+    BACKENDS = ["numpy"]

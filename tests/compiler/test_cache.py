@@ -12,7 +12,7 @@ import tinygrad_vg as tg
 from tests.compiler.backends import BACKENDS
 from tinygrad_vg import nn, optim
 
-pytestmark = pytest.mark.skipif("numba" not in BACKENDS, reason="Numba is missing")
+pytestmark = pytest.mark.skipif("numba" not in BACKENDS, reason="MACHINE_CODE=1 tests it")
 
 ROOT = Path(tg.__file__).parent.parent
 SCRIPT = """

@@ -96,7 +96,7 @@ def test_numpy_in_float32(case):
         assert is_same(step(column), compiled(column), rtol=5e-6)
 
 
-needs_numba = pytest.mark.skipif("numba" not in BACKENDS, reason="Numba is missing")
+needs_numba = pytest.mark.skipif("numba" not in BACKENDS, reason="MACHINE_CODE=1 tests it")
 
 
 def sample(functions, most):

@@ -107,7 +107,7 @@ def test_twenty_steps(case):
     check(case, "numpy")
 
 
-@pytest.mark.skipif("numba" not in BACKENDS, reason="needs the extra fast")
+@pytest.mark.skipif("numba" not in BACKENDS, reason="MACHINE_CODE=1 tests it")
 @given(case=cases)
 @settings(max_examples=60, deadline=None, derandomize=True, phases=[Phase.generate])
 def test_twenty_steps_in_machine_code(case):
