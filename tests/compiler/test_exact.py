@@ -5,9 +5,9 @@ import os
 import tracemalloc
 from pathlib import Path
 
-import mpmath
 import numpy as np
 import pytest
+from mpmath import MPContext
 
 import tinygrad_vg as tg
 from tests.compiler.backends import BACKENDS
@@ -15,15 +15,16 @@ from tests.compiler.steps import SGDS, training
 from tinygrad_vg import nn, ops
 
 MOST = 4  # units in the last place
-mpmath.mp.prec = 1400  # σ(746) − 1 is 2⁻¹⁰⁷⁶
+precise = MPContext()  # of its own: other tests compute in mpmath's
+precise.prec = 1400  # σ(746) − 1 is 2⁻¹⁰⁷⁶
 
 
 def sigmoid(z):
-    return 1 / (1 + mpmath.exp(-z))
+    return 1 / (1 + precise.exp(-z))
 
 
 def bce(z, t):
-    return mpmath.log1p(mpmath.exp(z)) - z * t if z < 0 else z - z * t + mpmath.log1p(mpmath.exp(-z))
+    return precise.log1p(precise.exp(z)) - z * t if z < 0 else z - z * t + precise.log1p(precise.exp(-z))
 
 
 # By name: the function, the same in any precision, and its slope.
@@ -31,9 +32,9 @@ FUNCTIONS = {
     "sigmoid": (ops.sigmoid, sigmoid, lambda z: sigmoid(z) * sigmoid(-z)),
     "sigmoid_slope": (ops.sigmoid_slope, lambda z: sigmoid(z) * sigmoid(-z), None),
     "softplus": (ops.softplus, lambda z: bce(z, 0), sigmoid),
-    "tanh": (np.tanh, mpmath.tanh, lambda z: mpmath.sech(z) ** 2),
-    "exp": (np.exp, mpmath.exp, mpmath.exp),
-    "relu": (ops.relu, lambda z: max(z, 0), lambda z: mpmath.mpf(z > 0)),
+    "tanh": (np.tanh, precise.tanh, lambda z: precise.sech(z) ** 2),
+    "exp": (np.exp, precise.exp, precise.exp),
+    "relu": (ops.relu, lambda z: max(z, 0), lambda z: precise.mpf(z > 0)),
     **{f"bce {t}": (lambda z, t=t: ops.binary_cross_entropy_with_logits(z, t), lambda z, t=t: bce(z, t),
                     lambda z, t=t: sigmoid(z) - t) for t in (0.0, 0.25, 1.0)},
     **{f"error {t}": (lambda z, t=t: ops.sigmoid_error(z, t), lambda z, t=t: sigmoid(z) - t,
@@ -54,7 +55,7 @@ def all_of(z):
 
 def exact(z):
     """The same in 1,400 bits."""
-    numbers, found = [mpmath.mpf(float(x)) for x in z], []
+    numbers, found = [precise.mpf(float(x)) for x in z], []
     for _, value, slope in FUNCTIONS.values():
         found += [[f(x) for x in numbers] for f in (value, slope) if f is not None]
     return found
@@ -69,7 +70,7 @@ def errors(found, expected, least=0.0):
             result.append(0.0 if (np.isinf(x) and (x > 0) == (right > 0)) or abs(float(x)) == most else np.inf)
         else:
             unit = np.spacing(max(found.dtype.type(least), np.abs(found.dtype.type(float(right)))))
-            result.append(float(abs(mpmath.mpf(float(x)) - right) / mpmath.mpf(float(unit))))
+            result.append(float(abs(precise.mpf(float(x)) - right) / precise.mpf(float(unit))))
     return np.array(result)
 
 
