@@ -27,6 +27,15 @@ def test_what_is_written_into_an_array_counts(dtype, shape, backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_an_array_that_does_not_lie_in_c_order(backend):
+    a = np.arange(12.0).reshape(3, 4).T
+    compiled = tg.compile(lambda x: x * a, backend=backend)
+    for n in range(4):
+        a[n] = 100 + n
+        assert np.array_equal(compiled(tg.Tensor(np.ones((4, 3)))).data, a)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_tensors_from_outside(backend):
     """A Tensor may be given new data, or be written into; a buffer of a module too."""
     a = tg.Tensor(np.ones(3))

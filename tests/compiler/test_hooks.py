@@ -206,3 +206,16 @@ def test_gradients_given_to_a_hook_on_a_weight_do_not_change_the_training(backen
 
 def run_float32(step):
     return [step(x, t).data for x, t in zip(X.astype(np.float32), T.astype(np.float32), strict=True)]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_module_with_a_hook_that_is_called_twice(backend):
+    seen = []
+    for of in (None, backend):
+        layer, outputs = nn.Linear(4, 4, rng=0), []
+        twice = nn.Sequential(layer, nn.Tanh(), layer, nn.Linear(4, 3, rng=1))
+        with layer.register_forward_hook(lambda module, args, output, kept=outputs: kept.append(output.data.copy())):
+            run(training(twice, of))
+        seen.append(outputs)
+    assert len(seen[0]) == len(seen[1]) == 8
+    assert all(np.allclose(a, b, rtol=1e-12) for a, b in zip(*seen, strict=True))

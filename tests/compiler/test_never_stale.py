@@ -5,6 +5,7 @@ import pytest
 
 import tinygrad_vg as tg
 from tests.compiler.backends import BACKENDS
+from tests.compiler.steps import training
 from tinygrad_vg import nn, optim
 
 X = np.random.default_rng(0).normal(size=(12, 6, 4))
@@ -15,26 +16,12 @@ class Twins:
     """A step and a compiled step, on networks that begin alike."""
 
     def __init__(self, backend, make=None, optimizer=None):
-        self.nets, self.optimizers, self.steps = [], [], []
-        for around in (lambda step: step, tg.compile(backend=backend)):
-            net = (make or (lambda: nn.mlp([4, 5, 3], rng=0)))()
-            sgd = (optimizer or (lambda p: optim.SGD(p, lr=0.1)))(net.parameters())
-            self.nets.append(net)
-            self.optimizers.append(sgd)
-            self.steps.append(around(self.step_of(net, sgd)))
-
-    @staticmethod
-    def step_of(net, sgd):
-        cost = nn.MSELoss()
-
-        def step(x, t):
-            sgd.zero_grad()
-            loss = cost(net(x), t)
-            loss.backward()
-            sgd.step()
-            return loss
-
-        return step
+        self.nets = [(make or (lambda: nn.mlp([4, 5, 3], rng=0)))() for _ in range(2)]
+        optimizer = optimizer or (lambda p: optim.SGD(p, lr=0.1))
+        self.steps = [
+            training(net, of, optimizer, nn.MSELoss()) for net, of in zip(self.nets, (None, backend), strict=True)
+        ]
+        self.optimizers = [step.optimizer for step in self.steps]
 
     @property
     def compiled(self):
@@ -241,7 +228,7 @@ def test_an_optimizer_that_was_loaded_goes_on():
 
 def test_eager_and_compiled_steps_may_alternate():
     twins = Twins("numpy", optimizer=lambda p: optim.SGD(p, lr=0.1, momentum=0.9))
-    eager = Twins.step_of(twins.nets[1], twins.optimizers[1])
+    eager = training(twins.nets[1], None, lambda _: twins.optimizers[1], nn.MSELoss())
     compiled = twins.compiled
     for i, (x, t) in enumerate(zip(X, T, strict=True)):
         a, b = twins.steps[0](x, t), (eager if i % 3 == 2 else compiled)(x, t)

@@ -40,6 +40,26 @@ def test_what_is_taken_of_a_parameter_before_its_update(dtype, momentum, backend
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", BEFORE)
+def test_each_of_them_alone(name, backend):
+    """Nothing else keeps the step from writing into the parameter."""
+    w = nn.Parameter(np.arange(6.0).reshape(2, 3))
+    sgd = optim.SGD([w], lr=0.1)
+
+    @tg.compile(backend=backend)
+    def step(x):
+        sgd.zero_grad()
+        before = BEFORE[name](w)
+        np.sum(np.square(w) * x).backward()
+        sgd.step()
+        return before
+
+    for _ in range(4):
+        expected = np.array(BEFORE[name](w).data)
+        assert np.array_equal(step(np.ones((2, 3))).data, expected)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_results_share_no_memory(backend):
     """Neither with each other, nor with arguments, parameters and later results: the caller may write into them."""
     w = nn.Parameter(np.ones((2, 3)))

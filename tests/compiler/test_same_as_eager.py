@@ -7,8 +7,8 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-import tinygrad_vg as tg
 from tests.compiler.backends import BACKENDS
+from tests.compiler.steps import training
 from tinygrad_vg import nn, optim
 
 TOLERANCE = {np.float32: 1e-5, np.float64: 1e-12}
@@ -45,8 +45,8 @@ def network(widths, activation, extra, dtype, seed):
     return nn.Sequential(*layers)
 
 
-def training(case, function=lambda step: step):
-    """The losses and the network of 20 steps, with a function around the step."""
+def trained(case, backend=None):
+    """Losses, network and optimizer of 20 steps, which are compiled if a backend is given."""
     rng = np.random.default_rng(case["seed"])
     nets = [network(case["widths"], case["activation"], case["extra"], case["dtype"], case["seed"] + 100 * m)
             for m in range(case["members"] or 1)]  # fmt: skip
@@ -54,21 +54,13 @@ def training(case, function=lambda step: step):
     linears = [layer for layer in net if isinstance(layer, nn.Linear)]
     if case["shared"] and len(linears) > 2 and linears[1].weight.shape == linears[2].weight.shape:
         linears[2].weight = linears[1].weight
-    cost, optimizer = COSTS[case["cost"]](), OPTIMIZERS[case["optimizer"]](net.parameters())
     x = rng.normal(size=(20, case["batch"], case["widths"][0])).astype(case["dtype"])
     t = rng.integers(0, case["widths"][-1], size=(20, case["batch"]))
     if case["cost"] != "classes":
         t = np.eye(case["widths"][-1], dtype=case["dtype"])[t]
 
-    def step(x, t):
-        optimizer.zero_grad()
-        loss = cost(net(x), t)
-        loss.backward()
-        optimizer.step()
-        return loss
-
-    step = function(step)
-    return [step(a, b).data for a, b in zip(x, t, strict=True)], net, optimizer
+    step = training(net, backend, OPTIMIZERS[case["optimizer"]], COSTS[case["cost"]]())
+    return [step(a, b).data for a, b in zip(x, t, strict=True)], net, step.optimizer
 
 
 cases = st.fixed_dictionaries({
@@ -87,8 +79,8 @@ cases = st.fixed_dictionaries({
 
 def check(case, backend):
     """A training by the step and one by the compiled step must end alike."""
-    losses, net, optimizer = training(case)
-    again, other, compiled = training(case, tg.compile(backend=backend))
+    losses, net, optimizer = trained(case)
+    again, other, compiled = trained(case, backend)
     tolerance = TOLERANCE[case["dtype"]]
     assert np.allclose(losses, again, rtol=tolerance, atol=tolerance)
     for p, q in zip(net.parameters(), other.parameters(), strict=True):

@@ -1,20 +1,15 @@
 """Layout: where the elements of each value lie, and which instructions run in one loop."""
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from tinygrad_vg.compiler.passes import DESCENT
-from tinygrad_vg.compiler.plan import Instruction, Plan, Value
+from tinygrad_vg.compiler.plan import VIEWS, Instruction, Plan, Value
 from tinygrad_vg.engine.kernels import sum_of_rows
-
-VIEWS = {
-    np.reshape, np.ravel, np.squeeze, np.expand_dims, np.transpose, np.swapaxes, np.moveaxis, np.broadcast_to, np.flip,
-    operator.getitem,
-}  # fmt: skip
 
 
 class Access(NamedTuple):
@@ -169,13 +164,19 @@ def lies_well(value: Value, access: Access) -> bool:
     return (down == 1 or rows == 1) and right >= rows
 
 
-def replaced(groups: list[Group], changed: dict[Value, Value], found: dict[Value, Access]) -> dict[Value, Value]:
-    """Which outputs may be written into the array of the input that they replace: nobody reads it later."""
+def replaced(
+    groups: list[Group], changed: dict[Value, Value], found: dict[Value, Access], outputs: Iterable[Any]
+) -> dict[Value, Value]:
+    """Which outputs may be written into the array of the input that they replace: nobody reads it later.
+
+    An output that is the input, or a view of it, is read at the end.
+    """
+    kept = {found[value].root for value in outputs if isinstance(value, Value)}
     made = {i.out: number for number, group in enumerate(groups) for i in group.instructions}
     into = {}
     for new, old in changed.items():
         number = made.get(new)
-        if number is None or new.shape != old.shape:
+        if number is None or new.shape != old.shape or old in kept:
             continue
         here = groups[number]
         later = (v for group in groups[number + 1 :] for i in group.instructions for v in i.reads)

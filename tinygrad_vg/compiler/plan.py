@@ -1,5 +1,6 @@
 """The plan: what a step computes, as a list of operations on numbered values."""
 
+import operator
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -29,6 +30,13 @@ class Value:
     @property
     def ndim(self) -> int:
         return len(self.shape)
+
+
+# Functions that return views where they can.
+VIEWS = {
+    np.reshape, np.ravel, np.squeeze, np.expand_dims, np.transpose, np.swapaxes, np.moveaxis, np.broadcast_to, np.flip,
+    operator.getitem,
+}  # fmt: skip
 
 
 def is_number(argument: Any) -> bool:

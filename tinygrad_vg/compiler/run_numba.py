@@ -49,6 +49,11 @@ class Machine:
         is_looked_at: bool,
     ) -> None:
         plan, constants = with_constants(plan)
+        self.copied: list[tuple[Any, Any]] = []  # arrays from outside that do not lie in C order, with their copies
+        for value, array in constants.items():
+            constants[value] = np.ascontiguousarray(array)
+            if constants[value] is not array:
+                self.copied.append((constants[value], array))
         self.plan, groups, self.into = arranged(plan, changed)
         first, second = parted(groups, self.into, accesses(self.plan, self.into)) if is_looked_at else (groups, [])
         groups = first + second
@@ -99,6 +104,8 @@ class Machine:
                 array = np.ascontiguousarray(array)
                 kept.append(array)
             table[place] = array.__array_interface__["data"][0]
+        for copy, array in self.copied:
+            np.copyto(copy, array)
         for number, value in self.views:
             self.outputs[number] = self.given(value, arrays)
         if look is None:
@@ -139,7 +146,7 @@ class Machine:
     @property
     def runs_at_once(self) -> bool:
         """Whether it is one native function, without calls of NumPy in between."""
-        return len(self.parts) == 1 and not isinstance(self.parts[0], Group) and not self.views
+        return len(self.parts) == 1 and not isinstance(self.parts[0], Group) and not self.views and not self.copied
 
     def over(self, batches: Any, given: list[tuple[Any, bool]], wanted: list[int]) -> Iterator[tuple[int, list[Any]]]:
         """Run once for each row of indices; yield from time to time how many are done, with the results of all.
@@ -189,7 +196,7 @@ def arranged(plan: Plan, changed: dict[Value, Value]) -> tuple[Plan, list[Group]
         short = folded_updates(plan, changed)
         found = accesses(short, {})
         groups = grouped(short, found, is_written, is_product)
-        into = replaced(groups, changed, found)
+        into = replaced(groups, changed, found, short.outputs)
         late = {i.out for i in short.instructions if i.operation is DESCENT} - into.keys()
         if not late:  # a product can be folded into the descent of a weight that nobody reads later
             return short, as_early(groups, into, found), into
@@ -276,7 +283,7 @@ def with_constants(plan: Plan) -> tuple[Plan, dict[Value, Any]]:
             return argument
         if id(argument) not in values:
             value = values[id(argument)] = Value(argument.shape, argument.dtype, Constant("constant"), "constant")
-            arrays[value] = np.ascontiguousarray(argument)
+            arrays[value] = argument
         return values[id(argument)]
 
     new = tuple(replace(i, args=tuple(map(of, i.args))) for i in plan.instructions)

@@ -10,11 +10,9 @@ from typing import Any
 import numpy as np
 
 from tinygrad_vg.compiler.buffers import Life, allocated, laid_out
-from tinygrad_vg.compiler.plan import Instruction, Plan, Value
+from tinygrad_vg.compiler.passes import is_elementwise
+from tinygrad_vg.compiler.plan import VIEWS, Instruction, Plan, Value
 from tinygrad_vg.engine.kernels import sum_of_rows
-
-# Functions that return views where they can.
-VIEWS = {np.reshape, np.ravel, np.squeeze, np.expand_dims, np.transpose, np.swapaxes, np.moveaxis, np.broadcast_to}
 
 
 def writes_into_buffer(i: Instruction) -> bool:
@@ -25,12 +23,6 @@ def writes_into_buffer(i: Instruction) -> bool:
     if function in FORMS:
         return function is not np.sum or len(i.args) == 1
     return isinstance(function, np.ufunc) and i.operation.kernel is function and function.nout == 1
-
-
-def is_elementwise(i: Instruction) -> bool:
-    """Whether an instruction computes each element of its output of the same element of its arguments."""
-    function = i.operation.function
-    return isinstance(function, np.ufunc) and function.signature is None and writes_into_buffer(i)
 
 
 def parted(plan: Plan, into: dict[Value, Value]) -> tuple[list[Instruction], list[Instruction]]:
@@ -92,9 +84,8 @@ class Writer:
             for value in i.reads:
                 for base in (value, *bases.get(value, ())):
                     last[base] = number
-                    early[base] = base is value and is_elementwise(i) and (value.shape, value.dtype) == (
-                        i.out.shape, i.out.dtype
-                    )  # fmt: skip
+                    is_alike = (value.shape, value.dtype) == (i.out.shape, i.out.dtype)
+                    early[base] = base is value and is_alike and is_elementwise(i) and writes_into_buffer(i)
             if writes_into_buffer(i):
                 first[i.out] = last[i.out] = number
             else:
@@ -108,7 +99,6 @@ class Writer:
         buffers = {value: f"{place:,}" for value, place in arena.places.items()}
         buffers |= {new: f"in {old.name}" for new, old in into.items()}
         buffers |= {i.out: "its own" for i in instructions if not writes_into_buffer(i)}
-        buffers |= {i.out: "view" for i in instructions if i.operation.function in VIEWS}
         self.shown_plan = Plan(tuple(instructions), self.plan.outputs, buffers)
         return allocated(arena)
 
@@ -119,6 +109,7 @@ class Writer:
             view = i.operation.kernel(*(self.arrays[a] if isinstance(a, Value) else a for a in i.args), **i.kwargs)
             if any(np.may_share_memory(view, self.arrays[a]) for a in i.reads):
                 self.keep(i.out, view)
+                self.shown_plan.buffers[i.out] = "view"
                 return
         if not writes_into_buffer(i):
             self.names[i.out] = f"v{len(self.names)}"
@@ -174,12 +165,6 @@ def _sum(i: Instruction) -> tuple[Any, tuple[Any, ...]]:
 def _sum_of_rows(i: Instruction) -> tuple[Any, tuple[Any, ...]]:
     (a,) = i.args
     return (np.dot if a.ndim == 2 else np.matmul), (_ones(a.shape[-2], a.dtype), a, i.out)
-
-
-def choose(out: Any, condition: Any, a: Any, b: Any) -> None:
-    """np.where into an array."""
-    np.copyto(out, b)
-    np.copyto(out, a, where=condition)
 
 
 @lru_cache(16)

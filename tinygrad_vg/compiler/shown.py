@@ -43,8 +43,8 @@ class Shown:
     """
 
     def __init__(self, trace: Trace) -> None:
-        calls = [event for event in trace.events if not isinstance(event, Backward) and event[0]._forward_hooks]
-        self.events = [event for event in trace.events if isinstance(event, Backward) or event in calls]
+        self.events = [event for event in trace.events if isinstance(event, Backward) or event[0]._forward_hooks]
+        calls = [event for event in self.events if not isinstance(event, Backward)]
         self.arguments = list(trace.arguments)
         self.arrays = {tensor for tensor, is_tensor in trace.arguments.items() if not is_tensor}
         self.tensors: dict[Tensor, None] = {}

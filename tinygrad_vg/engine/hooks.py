@@ -126,7 +126,6 @@ def call_hooks(vertex: Any, g: Gradient, mode: Shower) -> Gradient:
     Returns:
         The gradient with which the walk goes on.
 
-
     Raises:
         ValueError: if a hook returns a gradient of another shape.
     """
