@@ -6,6 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from tests.instruments.hearing import heard
 from tinygrad_vg import nn, ops, optim
 from tinygrad_vg.instruments import GradientRecorder, Ledger, born_dead, diagnose
 
@@ -36,13 +37,7 @@ NARROW = [2, *[4] * 10, 3]
 
 def judged(net, batch=16, backwards=1, step=None):
     x = np.random.default_rng(1).normal(size=(batch, net[0].in_features))
-    with Ledger(net) as ledger, np.errstate(all="ignore"):
-        for _ in range(backwards):
-            net.zero_grad()
-            np.sum(np.square(net(x) - 1.0)).backward()
-            if step is not None:
-                step()
-    return diagnose(ledger)
+    return diagnose(heard(net, x, backwards, step))
 
 
 # The theory.

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import tinygrad_vg as tg
+from tests.instruments.hearing import heard
 from tinygrad_vg import nn
 from tinygrad_vg.instruments import GradientRecorder, History, Ledger, diagnose, mean_field
 from tinygrad_vg.instruments.verdict import KEEPS, severity_of
@@ -137,17 +138,6 @@ def test_nielsen_s_network_of_four_hidden_layers_vanishes():
     by_history = diagnose(recorder.history[:, :-1])
     assert (by_history.state, by_history.cause) == ("vanishing", None)
     assert "σ′" not in str(by_history)
-
-
-def heard(net, x, backwards=1, step=None):
-    """The ledger of some backwards, each followed by a step of training if there is one."""
-    with Ledger(net) as ledger, np.errstate(all="ignore"):
-        for _ in range(backwards):
-            net.zero_grad()
-            np.sum(np.square(net(x) - 1.0)).backward()
-            if step is not None:
-                step()
-    return ledger
 
 
 def samples(width):
