@@ -20,6 +20,7 @@ from tinygrad_vg.compiler.returned import Outcome, outcome_of
 from tinygrad_vg.compiler.shown import Shown, is_looked_at
 from tinygrad_vg.compiler.trace import SharedArrayError, Trace
 from tinygrad_vg.engine import Tensor
+from tinygrad_vg.engine.written import orders
 
 MOST = 8  # programs of one function
 
@@ -189,7 +190,9 @@ def show_trace(trace: Trace, shown: Shown) -> None:
     for parameter in new:
         parameter._data = trace.leaves[parameter]
     ready = [tensor._data for tensor in shown.ready]
-    shown.show([t._data for t in shown.arguments], ready, [partial(np.array, t._data) for t in shown.asked])
+    shown.show(
+        [t._data for t in shown.arguments], ready, [partial(np.array, t._data) for t in shown.asked], next(orders)
+    )
     for parameter, array in new.items():
         parameter._data = array
 

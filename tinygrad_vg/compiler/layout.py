@@ -1,7 +1,7 @@
 """Layout: where the elements of each value lie, and which instructions run in one loop."""
 
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -73,11 +73,13 @@ class Group:
         kind: "loop" over the elements of one shape, a matrix "product", or a "call" of NumPy.
         shape: what a loop goes over.
         is_flat: whether all arrays of a loop lie in its order, so that it counts one index.
+        is_late: whether it waits until hooks have seen what the others make.
     """
 
     kind: Kind
     shape: tuple[int, ...] = ()
     is_flat: bool = False
+    is_late: bool = False
     instructions: list[Instruction] = field(default_factory=list)
 
 
@@ -89,7 +91,11 @@ def is_sum(i: Instruction) -> bool:
 
 
 def grouped(
-    plan: Plan, found: dict[Value, Access], elementwise: Callable[[Instruction], bool], product: Callable[..., bool]
+    plan: Plan,
+    found: dict[Value, Access],
+    elementwise: Callable[[Instruction], bool],
+    product: Callable[..., bool],
+    late: Container[Value] = (),
 ) -> list[Group]:
     """The instructions in groups. An elementwise one joins the first loop of its shape behind all that it needs.
 
@@ -98,6 +104,7 @@ def grouped(
         found: the access of every value.
         elementwise: whether an instruction can be part of a loop.
         product: whether an instruction is a product that BLAS can compute.
+        late: what is made only when hooks have seen the rest: in groups of its own.
     """
     groups: list[Group] = []
     behind: dict[Value, int] = {}  # the number of the group that makes a root
@@ -108,22 +115,23 @@ def grouped(
         if is_sum(i) or elementwise(i):
             shape = i.reads[0].shape if is_sum(i) else i.out.shape
             flat = not is_sum(i) and all(is_flat(v, found[v], shape) for v in i.reads)
+            form: tuple[Kind, tuple[int, ...], bool, bool] = ("loop", shape, flat, i.out in late)
             inside = is_inside(i, groups, needed, found)
             first = needed if inside else needed + 1
             for number in range(max(0, first), len(groups)):
                 group = groups[number]
                 if (
-                    (group.kind, group.shape, group.is_flat) == ("loop", shape, flat)
+                    (group.kind, group.shape, group.is_flat, group.is_late) == form
                     and not is_sum(i)
                     and not any(map(is_sum, group.instructions))
                 ):
                     break
             else:
                 number = len(groups)
-                groups.append(Group("loop", shape, flat))
+                groups.append(Group(*form))
         else:
             number = len(groups)
-            groups.append(Group("product" if product(i, found) else "call"))
+            groups.append(Group("product" if product(i, found) else "call", is_late=i.out in late))
         groups[number].instructions.append(i)
         behind[found[i.out].root] = max(number, behind.get(found[i.out].root, -1))
     return groups

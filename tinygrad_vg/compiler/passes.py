@@ -1,5 +1,6 @@
 """The passes: functions plan → plan. Each makes a plan that computes the same with less work."""
 
+from collections.abc import Container
 from typing import Any
 
 import numpy as np
@@ -138,6 +139,24 @@ def descended(p: Any, kept: Any, lr: Any, a: Any, b: Any) -> Any:
 
 
 DESCENT = Operation(descended, descended, (), "plain")
+
+
+def made_late(plan: Plan, changed: Container[Value]) -> set[Value]:
+    """What is made when hooks have seen the rest: the new values of inputs, and all that needs them.
+
+    With what an update alone needs, such as lr · g: the update then is rounded as without hooks.
+    """
+    late: set[Value] = set()
+    for i in plan.instructions:
+        if i.out in changed or any(value in late for value in i.reads):
+            late.add(i.out)
+    early = {value for value in plan.outputs if isinstance(value, Value)} - late
+    for i in reversed(plan.instructions):
+        if i.out not in late and i.out not in early and is_elementwise(i):
+            late.add(i.out)
+        if i.out not in late:
+            early.update(i.reads)
+    return late
 
 
 def folded_updates(plan: Plan, changed: dict[Value, Value]) -> Plan:

@@ -1,6 +1,7 @@
 """A program: one trace of a step as a function that runs again, with all that must hold for it to be right."""
 
 import weakref
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 
 from tinygrad_vg.compiler.arguments import Form, Leaf, put_together
 from tinygrad_vg.compiler.backends import Lowered, lowered
+from tinygrad_vg.compiler.followers import Followers
 from tinygrad_vg.compiler.guards import Guards
 from tinygrad_vg.compiler.passes import followed, recipe_of, without_unused
 from tinygrad_vg.compiler.places import Argument, Gradient, Held, Inside, Numbers, Option, Returned, State
@@ -16,7 +18,7 @@ from tinygrad_vg.compiler.returned import Outcome
 from tinygrad_vg.compiler.shown import Shown
 from tinygrad_vg.compiler.trace import Trace
 from tinygrad_vg.engine import Tensor
-from tinygrad_vg.engine.written import writes
+from tinygrad_vg.engine.written import orders, writes
 
 # The arrays that compiled steps write into, by the tensor whose `data` they are: nobody else holds them.
 OWNED: dict[int, tuple[weakref.ref[Tensor], Any]] = {}  # by the tensor's id: a WeakKeyDictionary would compare tensors
@@ -41,6 +43,8 @@ class Program:
         self.result = outcome.structure
         self.guards = guards
         self.lowered: Lowered | None = None
+        self.followers: Followers | None = None
+        self.ran = -1  # when the last run ended, as the `order` of a Node
         self.options = {value: np.zeros((), value.dtype) for value in plan.inputs if isinstance(value.source, Option)}
         used: Any = [(value.source, array) for value, array in self.options.items()]
         self.numbers = Numbers([*trace.groups.values()], used)
@@ -103,6 +107,8 @@ class Program:
         self.fetched = [value.source for value in inputs]
         arguments = [place.number for place in self.fetched if isinstance(place, Argument)]
         self.is_given_all = len(arguments) == len(self.fetched) and arguments == [*range(len(self.form.found))]
+        if self.shown is not None:
+            self.followers = Followers(self.shown, len(self.places), [*arrays.values()])
         self.lowered = lowered(backend, self.plan, inputs, bound, changed, self.shown is not None)
         for number, (place, value) in enumerate(zip(self.places, self.plan.outputs, strict=False)):
             if isinstance(place, Returned):
@@ -115,6 +121,7 @@ class Program:
         assert self.lowered is not None
         self.settle()
         look = None if self.shown is None else partial(self.look, self.shown, found)
+        self.ran = -1
         if not self.is_given_all:
             found = [found[place.number] if type(place) is Argument else place.get() for place in self.fetched]
         outputs = self.lowered.function(look, *found)
@@ -144,11 +151,20 @@ class Program:
 
     def look(self, shown: Shown, found: list[Any], outputs: Any) -> None:
         """Show to hooks what a run has computed, before it changes anything."""
+        assert self.followers is not None
+        self.ran = next(orders)
+        self.followers.told(outputs, partial(self.show, shown, found, outputs, self.ran))
+        writes.now(self.when)
+
+    def show(self, shown: Shown, found: list[Any], outputs: Any, order: int, among: Callable[[Any], bool]) -> None:
+        """Call the hooks of some owners, if there was no other run since."""
+        if order != self.ran:
+            return
         begin = len(self.places)
         end = begin + len(shown.ready)
         values = dict(zip(self.plan.outputs[end:], outputs[end:], strict=True))
-        shown.show(found, outputs[begin:end], [partial(followed, recipe, v, values) for recipe, v in self.recipes])
-        writes.now(self.when)
+        later = [partial(followed, recipe, value, values) for recipe, value in self.recipes]
+        shown.show(found, outputs[begin:end], later, order, among)
 
     def filled(self, returned: list[Any]) -> Any:
         """The result with these arrays and Tensors in it."""

@@ -14,7 +14,7 @@ from tinygrad_vg.compiler.buffers import Arena, Life, allocated, laid_out
 from tinygrad_vg.compiler.cache import machine_code
 from tinygrad_vg.compiler.generated import GEMMS, Text
 from tinygrad_vg.compiler.layout import Access, Group, accesses, grouped, is_product, is_sum, replaced
-from tinygrad_vg.compiler.passes import DESCENT, folded_updates
+from tinygrad_vg.compiler.passes import DESCENT, folded_updates, made_late
 from tinygrad_vg.compiler.places import Constant
 from tinygrad_vg.compiler.plan import Plan, Value, is_number
 from tinygrad_vg.compiler.templates import is_written
@@ -54,9 +54,9 @@ class Machine:
             constants[value] = np.ascontiguousarray(array)
             if constants[value] is not array:
                 self.copied.append((constants[value], array))
-        self.plan, groups, self.into = arranged(plan, changed)
-        first, second = parted(groups, self.into, accesses(self.plan, self.into)) if is_looked_at else (groups, [])
-        groups = first + second
+        self.plan, groups, self.into = arranged(plan, changed, is_looked_at)
+        first = [group for group in groups if not group.is_late]
+        groups = first + [group for group in groups if group.is_late]
         self.found = accesses(self.plan, self.into)
         self.inputs = inputs
         outputs = {value for value in plan.outputs if isinstance(value, Value)}
@@ -190,17 +190,19 @@ def stretches(steps: int) -> Iterator[tuple[int, int]]:
         length = max(1, int(length * min(8.0, PAUSE / max(1e-6, perf_counter() - begin))))
 
 
-def arranged(plan: Plan, changed: dict[Value, Value]) -> tuple[Plan, list[Group], dict[Value, Value]]:
+def arranged(
+    plan: Plan, changed: dict[Value, Value], is_looked_at: bool
+) -> tuple[Plan, list[Group], dict[Value, Value]]:
     """The plan with its products folded into the descents, its groups, and what is written in place."""
     while True:
         short = folded_updates(plan, changed)
         found = accesses(short, {})
-        groups = grouped(short, found, is_written, is_product)
+        groups = grouped(short, found, is_written, is_product, made_late(short, changed) if is_looked_at else ())
         into = replaced(groups, changed, found, short.outputs)
-        late = {i.out for i in short.instructions if i.operation is DESCENT} - into.keys()
-        if not late:  # a product can be folded into the descent of a weight that nobody reads later
+        read = {i.out for i in short.instructions if i.operation is DESCENT} - into.keys()
+        if not read:  # a product can be folded into the descent of a weight that nobody reads later
             return short, as_early(groups, into, found), into
-        changed = {new: old for new, old in changed.items() if new not in late}
+        changed = {new: old for new, old in changed.items() if new not in read}
 
 
 def as_early(groups: list[Group], into: dict[Value, Value], found: dict[Value, Access]) -> list[Group]:
@@ -220,23 +222,6 @@ def as_early(groups: list[Group], into: dict[Value, Value], found: dict[Value, A
                 last = number
         order.insert(last + 1, group)
     return order
-
-
-def parted(
-    groups: list[Group], into: dict[Value, Value], found: dict[Value, Access]
-) -> tuple[list[Group], list[Group]]:
-    """The groups that change no input, and behind them those that do, with all that needs what they make."""
-    first: list[Group] = []
-    second: list[Group] = []
-    late: set[Value] = set()
-    for group in groups:
-        made = {i.out for i in group.instructions}
-        if made & into.keys() or any(found[value].root in late for i in group.instructions for value in i.reads):
-            second.append(group)
-            late |= {found[value].root for value in made}
-        else:
-            first.append(group)
-    return first, second
 
 
 def lives_of(groups: list[Group], found: dict[Value, Access], text: Text, outputs: set[Value]) -> list[Life]:

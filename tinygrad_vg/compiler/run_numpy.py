@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_vg.compiler.buffers import Life, allocated, laid_out
-from tinygrad_vg.compiler.passes import is_elementwise
+from tinygrad_vg.compiler.passes import is_elementwise, made_late
 from tinygrad_vg.compiler.plan import VIEWS, Instruction, Plan, Value
 from tinygrad_vg.engine.kernels import sum_of_rows
 
@@ -23,20 +23,6 @@ def writes_into_buffer(i: Instruction) -> bool:
     if function in FORMS:
         return function is not np.sum or len(i.args) == 1
     return isinstance(function, np.ufunc) and i.operation.kernel is function and function.nout == 1
-
-
-def parted(plan: Plan, into: dict[Value, Value]) -> tuple[list[Instruction], list[Instruction]]:
-    """The instructions that change no input, and behind them those that do, with all that needs what they make."""
-    first: list[Instruction] = []
-    second: list[Instruction] = []
-    late: set[Value] = set()
-    for i in plan.instructions:
-        if i.out in into or any(value in late for value in i.reads):
-            second.append(i)
-            late.add(i.out)
-        else:
-            first.append(i)
-    return first, second
 
 
 def is_made(value: Any, first: list[Instruction], plan: Plan) -> bool:
@@ -63,7 +49,9 @@ class Writer:
         self.size = 0
         for value, array in bound.items():
             self.keep(value, array)
-        first, second = parted(plan, into) if is_looked_at else ([*plan.instructions], [])
+        late = made_late(plan, into) if is_looked_at else ()
+        first = [i for i in plan.instructions if i.out not in late]
+        second = [i for i in plan.instructions if i.out in late]
         for value, array in self.buffers([*first, *second], into).items():
             self.keep(value, array)
         for new, old in into.items():

@@ -9,7 +9,6 @@ from tinygrad_vg.compiler.trace import Backward, Trace, TraceError
 from tinygrad_vg.engine import Tensor, Walk
 from tinygrad_vg.engine.graph import PLAIN
 from tinygrad_vg.engine.hooks import LISTENERS
-from tinygrad_vg.engine.written import orders
 from tinygrad_vg.nn import Module
 
 Signature = tuple[bool, frozenset[int], frozenset[int]]
@@ -61,7 +60,7 @@ class Shown:
         for event in self.events:
             if isinstance(event, Backward):
                 kept = {v: g for v, g in event.gradients.items() if v.node is None or v.hooks or (calls and v.call)}
-                later = {v: g for v, g in kept.items() if v in trace.moved and v.ndim > 1 and not v.hooks}
+                later = {v: g for v, g in kept.items() if v in trace.moved and v.ndim > 1}
                 self.gradients.append({v: g for v, g in kept.items() if v not in later})
                 self.later.append(later)
 
@@ -75,13 +74,22 @@ class Shown:
         """The Tensors of the trace that are computed when somebody asks for them."""
         return [g for kept in self.later for g in kept.values()]
 
-    def show(self, given: list[Any], arrays: list[Any], later: Sequence[Callable[[], Any]]) -> None:
-        """Call all hooks and listeners, in the order in which the step itself would.
+    def show(
+        self,
+        given: list[Any],
+        arrays: list[Any],
+        later: Sequence[Callable[[], Any]],
+        order: float,
+        among: Callable[[Any], bool] = lambda owner: True,
+    ) -> None:
+        """Call hooks and listeners, in the order in which the step itself would.
 
         Args:
             given: the arrays of the arguments.
             arrays: those of `ready`. Later they may be written into; what may be kept is copied.
             later: a function for each of `asked`, which returns its array.
+            order: when the step has run, as the `order` of a Node.
+            among: which hooks are called: those for whose owner it returns True.
 
         Raises:
             TraceError: if a hook returns a replacement.
@@ -93,9 +101,9 @@ class Shown:
             tensor._data = np.array(next(left))
             if tensor.call is not None:
                 tensor.hooks = None  # a hook on a module may register them anew
-        for tensor in self.tensors:
+        for number, tensor in enumerate(self.tensors):
             node: Any = tensor.node  # instruments read there what a module has used
-            node.output, node.order = tensor._data, next(orders)
+            node.output, node.order = tensor._data, order + number / len(self.tensors)
             node.values = [
                 source._data if isinstance(source, Tensor) else value
                 for source, value in zip(node.inputs, node.values, strict=True)
@@ -104,32 +112,34 @@ class Shown:
         others = iter([{vertex: next(functions) for vertex in kept} for kept in self.later])
         for event in self.events:
             if isinstance(event, Backward):
-                self.show_backward(event, Gradients(next(ready), next(others)))
+                self.show_backward(event, Gradients(next(ready), next(others)), among)
             else:
-                self.show_call(*event)
+                self.show_call(*event, among)
 
-    def show_call(self, module: Module, args: tuple[Any, ...], output: Any) -> None:
+    def show_call(self, module: Module, args: tuple[Any, ...], output: Any, among: Callable[[Any], bool]) -> None:
         """Call the forward hooks of a module."""
         hooks = module._forward_hooks or {}
         given = tuple(t._data if isinstance(t, Tensor) and t in self.arrays else t for t in args)
         for key, hook in tuple(hooks.items()):
-            if key in hooks and hook(module, given, output) is not None:
+            if key in hooks and among(owner_of(hook)) and hook(module, given, output) is not None:
                 raise TraceError(f"a hook on {type(module).__name__} returned a replacement, which no compiled step "
                                  "can take: its hooks are called when it has run")  # fmt: skip
 
-    def show_backward(self, event: Backward, gradients: "Gradients") -> None:
+    def show_backward(self, event: Backward, gradients: "Gradients", among: Callable[[Any], bool]) -> None:
         """Call the listeners and the hooks on tensors."""
         walk = ShownWalk({vertex: np.asarray(start._data) for vertex, start in event.starts.items()}, set())
         try:
             for key, listener in tuple(LISTENERS.items()):
-                if key in LISTENERS:
+                if key in LISTENERS and among(owner_of(listener)):
                     listener(walk)
             if missing := [vertex for vertex in walk.wanted if vertex in event.gradients and vertex not in gradients]:
                 raise TraceError(f"a listener asks for the gradient of {missing[0].label}, which is no output of a "
                                  "module: a compiled step does not keep it")  # fmt: skip
-            for vertex in gradients:
+            for vertex in [v for v in event.gradients if v in gradients]:  # in the order of the step itself
                 for key, hook in tuple((vertex.hooks or {}).items()):
-                    if key in vertex.hooks and hook(PLAIN.shown(np.array(gradients[vertex]))) is not None:
+                    if not (key in vertex.hooks and among(owner_of(hook))):
+                        continue
+                    if hook(PLAIN.shown(np.array(gradients[vertex]))) is not None:
                         raise TraceError(f"a hook on {vertex.label} returned a replacement, which no compiled step can "
                                          "take: its hooks are called when it has run")  # fmt: skip
             for vertex in [v for v in gradients if v.node is not None and v not in walk.wanted]:
@@ -138,6 +148,11 @@ class Shown:
         finally:
             while walk.callbacks:
                 walk.callbacks.pop(0)(walk)
+
+
+def owner_of(hook: Any) -> Any:
+    """The object whose method a hook or listener is; None for a function."""
+    return getattr(hook, "__self__", None)
 
 
 class Gradients(dict[Any, Any]):

@@ -1,8 +1,8 @@
 """Hooks on the gradient of a tensor, and listeners to a whole backward."""
 
 import itertools
-from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -103,6 +103,29 @@ def listen(listener: Callable[[Walk], None]) -> HookHandle:
     3.0 12.0
     """
     return HookHandle(LISTENERS, listener)
+
+
+@runtime_checkable
+class Follower(Protocol):
+    """What has bound methods as hooks and listeners, and can do without their calls in a compiled step.
+
+    A run of a compiled step then calls `take` in their place, and no hook of the follower.
+    """
+
+    def needs(self) -> Sequence[Any] | None:
+        """The vertices whose gradients `take` is given; None if its hooks and listeners have to be called."""
+
+    def take(self, gradients: Sequence[Any], show: Callable[[Callable[[Any], bool]], None]) -> bool:
+        """Take the gradients of a backward, arrays that the next run of the step writes into.
+
+        Args:
+            gradients: an array for each vertex that `needs` has named.
+            show: `show(lambda owner: owner is self)`, at any time before the next run, calls the hooks and listeners
+                of this follower, with all that the run has computed. After the next run it does nothing.
+
+        Returns:
+            False if its hooks and listeners have to be called now.
+        """
 
 
 class Shower(Protocol):

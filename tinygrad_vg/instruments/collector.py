@@ -39,9 +39,13 @@ class Collector:
         self._count = 0
         self._began_untrained = False
 
+    def wants(self, step: int) -> bool:
+        """Whether the backward number `step` is one of those to be kept."""
+        return step % self.every == 0
+
     def hear(self, step: int, chain: Chain, outputs: list[Any], is_trained: bool) -> None:
         """Keep the backward number `step`, if it is one of those to be kept; `outputs` as in `flags_of`."""
-        if step % self.every:
+        if not self.wants(step):
             return
         if not self._count:
             self.problem = chain.problem

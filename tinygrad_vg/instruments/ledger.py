@@ -101,7 +101,7 @@ class Ledger:
         self._collector: Collector | None = None
         if every is not None:
             self._collector = Collector(every, neurons, spectra, max_steps)
-            self._listener.on_heard = self._collector.hear
+            self._listener.on_heard, self._listener.wants = self._collector.hear, self._collector.wants
         self._read: tuple[int, tuple[Account, ...]] | None = None  # the number of a backward, and its accounts
 
     @classmethod
@@ -120,7 +120,7 @@ class Ledger:
         [1]
         """
         ledger = cls(model)
-        ledger._listener.take(recorded(model, cost))
+        ledger._listener.hear(recorded(model, cost))
         return ledger
 
     def __enter__(self) -> Self:

@@ -2,7 +2,7 @@
 
 import math
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Self
 
@@ -26,7 +26,7 @@ class Listener:
         on_heard: None, or a function that is called at the end of each backward that was heard, with its number from
             0, its chain, the tensors that the chain's units and the first unit of its tail have put out, and whether
             the network is trained.
-        heard: the chain that the last backward has come through; None before the first.
+        wants: whether `on_heard` does anything with the backward of a number.
         backwards: how many backwards were heard.
         silent: how many of them in a row, up to the last, brought no gradient to layer 1; (R,) of an ensemble.
         is_trained: whether the weights of the last were no longer those that the network was made with.
@@ -38,7 +38,10 @@ class Listener:
         self.layers = layers_of(model)
         self._members = members_of(next(iter(self.layers)))
         self.on_heard: Callable[[int, Chain, list[Any], bool], None] | None = None
-        self.heard: Chain | None = None
+        self.wants: Callable[[int], bool] = lambda number: False
+        self._heard: Chain | None = None
+        self._first: Any = None  # a weak reference to what layer 1 has put out in the last backward
+        self._show: Callable[[Any], None] | None = None  # a compiled step's last backward, which nobody has read yet
         self.backwards = 0
         self._nothing = np.zeros(self._members, int)
         self.silent: Any = self._nothing
@@ -56,11 +59,45 @@ class Listener:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self._settle()
         for handle in self._handles:
             handle.remove()
 
+    @property
+    def heard(self) -> Chain | None:
+        """The chain that the last backward has come through; None before the first."""
+        self._settle()
+        return self._heard
+
+    def _settle(self) -> None:
+        """Hear the last backward of a compiled step, of which only `take` was told."""
+        if self._show is not None:
+            show, self._show, backwards = self._show, None, self.backwards
+            self.backwards = backwards - 1
+            show(lambda owner: owner is self)
+            self.backwards = backwards
+
+    def needs(self) -> Sequence[Any] | None:
+        """What layer 1 has put out (`engine.hooks.Follower`): most backwards of a compiled step are followed by
+        another before anybody reads them, and of those nothing is needed but whether layer 1 has got a gradient.
+
+        None while the network is untrained: each backward then tells whether it still is."""
+        first = self._first and self._first()
+        return None if first is None or not self.is_trained else (first,)
+
+    def take(self, gradients: Sequence[Any], show: Callable[[Callable[[Any], bool]], None]) -> bool:
+        """Count a backward, and keep `show` for the case that somebody reads it before the next one."""
+        self._show = None
+        if self.wants(self.backwards) or not self._is_sound(gradients[0]):
+            return False
+        self.silent = self._nothing
+        self.backwards += 1
+        self._show = show
+        return True
+
     def _on_layer(self, module: Module, inputs: tuple[Any, ...], z: Tensor) -> None:
         if is_grad_enabled():
+            self._settle()
             if any(called is module for called, _, _ in self._calls):
                 if not isinstance(inputs[0], Tensor) or inputs[0].node is None:
                     self._calls = []  # data go into a layer that was called before: another pass
@@ -75,6 +112,7 @@ class Listener:
 
     def chain(self) -> Chain:
         """The chain of the last pass; a layer whose graph is gone, or that asks for no gradients, has its z alone."""
+        self._settle()
         chain = Chain(self.layers, self._members)
         for module, reference, array in self._calls:
             if (z := reference and reference()) is None:
@@ -88,7 +126,7 @@ class Listener:
     def _as_before(self) -> list[Tensor] | None:
         """What the units of the last backward's chain have put out in this pass; None if it is not certainly alike."""
         outputs: list[Tensor] = []
-        units, below = iter(self.heard.units if self.heard else ()), None
+        units, below = iter(self._heard.units if self._heard else ()), None
         for module, reference, _ in self._calls:
             z, unit = reference and reference(), next(units, None)
             call = innermost_call(z)
@@ -108,11 +146,12 @@ class Listener:
             outputs.append(z)
             below = z
         ends = self._output is not None and self._output() is below and next(units, None) is None
-        return outputs if ends and self.heard and not self.heard.problem else None
+        return outputs if ends and self._heard and not self._heard.problem else None
 
     def _on_backward(self, walk: Walk) -> None:
+        self._settle()
         outputs: list[Any] | None = self._as_before()  # as nearly always in a training, and then nothing need be traced
-        chain = self.heard if outputs is not None else self.chain()
+        chain = self._heard if outputs is not None else self.chain()
         assert chain is not None
         if outputs is None:
             outputs = [unit.output for unit in chain.units]
@@ -137,16 +176,17 @@ class Listener:
                 unit.z, unit.weight = output.data, None if weight is None else weakref.ref(weight)
                 unit.order = output.node.order
         ends = [unit.output for unit in chain.tail[:1]]
-        self.take(chain)
+        self._first = weakref.ref(outputs[0]) if outputs and outputs[0] is not None else None
+        self.hear(chain)
         self.backwards += 1
         if self.on_heard is not None:
             self.on_heard(self.backwards - 1, chain, [*outputs, *ends], self.is_trained)
 
-    def take(self, chain: Chain) -> None:
+    def hear(self, chain: Chain) -> None:
         """A backward has come through this chain, and its units have their gradients."""
         for unit in (*chain.units, *chain.tail):
             unit.output = None  # the graph goes
-        self.heard = chain
+        self._heard = chain
         if not self.is_trained:
             layers: list[Any] = [layer.module for layer in chain.layers]
             self.is_trained = any(layer.weight.is_trained for layer in layers)
@@ -156,18 +196,21 @@ class Listener:
 
     def _note_what_arrived(self, chain: Chain, gradient: Any) -> None:
         """Count the backwards in a row that brought nothing to layer 1."""
-        rows = by_member(gradient, self._members)
-        if self._members:
-            squares = np.einsum("ri,ri->r", rows, rows)
-            is_sound = bool(np.all((squares > 0) & (squares < np.inf)))
-        else:
-            is_sound = 0 < float(np.vdot(rows, rows)) < math.inf
-        if not is_sound:  # or only the squares overflow or underflow: they do that before what is squared
-            self.silent = np.where(rows.any(axis=-1), 0, self.silent + 1)
-            for layer in chain.layers:
-                layer.note_weights()
-        elif self.silent is not self._nothing:
+        if self._is_sound(gradient):
             self.silent = self._nothing
+            return
+        self.silent = np.where(by_member(gradient, self._members).any(axis=-1), 0, self.silent + 1)
+        for layer in chain.layers:
+            layer.note_weights()
+
+    def _is_sound(self, gradient: Any) -> bool:
+        """Whether a gradient has come to each member. False also where only its squares overflow or underflow, which
+        they do before the gradient itself."""
+        if not self._members:
+            return 0 < float(np.vdot(gradient, gradient)) < math.inf
+        rows = by_member(gradient, self._members)
+        squares = np.einsum("ri,ri->r", rows, rows)
+        return bool(np.all((squares > 0) & (squares < np.inf)))
 
 
 def innermost_call(tensor: Tensor | None) -> Any:

@@ -36,7 +36,9 @@ def log10_norm(array: Any, axis: int | tuple[int, ...] | None = None) -> Any:
     largest = np.max(x, axis=axis, keepdims=True, initial=0.0)
     with np.errstate(invalid="ignore"):  # inf · 0 and the like; such results are replaced below
         _, exponent = np.frexp(largest)
-        scaled = np.ldexp(x, -exponent)
+        half = -exponent // 2  # in two steps: the scale of the smallest numbers is beyond the floats
+        one = x.dtype.type(1)
+        scaled = x * np.ldexp(one, half) * np.ldexp(one, -exponent - half)
         squares = np.sum(scaled * scaled, axis=axis, keepdims=True)
     with np.errstate(divide="ignore"):  # log10(0) = −inf is the right answer
         decades = exponent * math.log10(2) + 0.5 * np.log10(squares)

@@ -2,7 +2,7 @@
 
 import math
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, Self
 
@@ -189,6 +189,21 @@ class GradientRecorder:
             diagnosis = judge_history(last, at_start=False)
             numbers |= {name: getattr(diagnosis, name) for name in ("total", "rate", "span")}
         return numbers
+
+    def needs(self) -> Sequence[Any] | None:
+        """The biases: their gradients are all that a plain recorder needs of a compiled step (`engine.hooks.Follower`).
+
+        None at first, for the first backward also tells whether the network is untrained."""
+        looks_closer = self._statistics is not None or self._on_verdict is not None or self._raises
+        return None if looks_closer or any(bias is None for bias in self.biases) or self._backward < 0 else self.biases
+
+    def take(self, gradients: Sequence[Any], show: Any) -> bool:
+        """Keep a row of these gradients."""
+        self._begin_row({})
+        if (row := self._row) is not None:
+            for block, gradient in zip(self._blocks, gradients, strict=True):
+                block[row] = gradient
+        return True
 
     def _on_output(self, i: int, module: Module, args: Any, z: Any) -> None:
         """Note a call of a layer without a bias."""

@@ -1,0 +1,78 @@
+"""Followers: instruments that take the gradients of a run as arrays, so that their hooks need not be called."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from tinygrad_vg.compiler.shown import Shown, owner_of
+from tinygrad_vg.compiler.trace import Backward
+from tinygrad_vg.engine.hooks import LISTENERS, Follower
+from tinygrad_vg.engine.recording import changes
+
+Show = Callable[[Callable[[Any], bool]], None]  # calls the hooks of those owners for which its argument is True
+
+
+class Followers:
+    """Who follows a compiled step, and what each of them takes.
+
+    Args:
+        shown: what the step shows.
+        begin: where the arrays of `shown.ready` begin among the outputs of a run.
+        moving: the arrays that a run writes into.
+    """
+
+    def __init__(self, shown: Shown, begin: int, moving: list[Any]) -> None:
+        self.shown, self.begin, self.moving = shown, begin, moving
+        self.count = -1  # of changes, when it was found who follows
+        self.found: list[tuple[Follower, list[int]]] = []  # each with the numbers of the outputs that it takes
+        self.others = True  # whether somebody has hooks who does not follow
+
+    def told(self, outputs: list[Any], show: Show) -> None:
+        """Give each follower its gradients; call the hooks of all others, and of a follower that cannot take them."""
+        if changes.count != self.count:
+            self.find(outputs)
+        told = [
+            owner
+            for owner, numbers in self.found
+            if owner.take([outputs[number] for number in numbers], show)
+        ]  # fmt: skip
+        if self.others or len(told) < len(self.found):
+            show(lambda owner: all(owner is not other for other in told))
+
+    def find(self, outputs: list[Any]) -> None:
+        """Find out who follows."""
+        self.found, self.others = [], False
+        calls = [id(owner) for owner in self.owners_of_calls()]
+        backwards = [event for event in self.shown.events if isinstance(event, Backward)]
+        numbers = {
+            v: self.begin + len(self.shown.tensors) + i for i, v in enumerate(next(iter(self.shown.gradients), ()))
+        }
+        is_kept = not any(np.may_share_memory(a, b) for a in outputs[self.begin :] for b in self.moving)
+        seen: list[Any] = []
+        for owner in self.owners():
+            if any(owner is other for other in seen):
+                continue
+            seen.append(owner)
+            needed = owner.needs() if isinstance(owner, Follower) and len(backwards) == 1 else None
+            if needed is not None and id(owner) not in calls and not any(v in backwards[0].gradients for v in needed):
+                continue  # it looks at another network
+            if needed is None or any(v not in numbers for v in needed) or (id(owner) in calls and not is_kept):
+                self.others = True
+            else:
+                self.found.append((owner, [numbers[v] for v in needed]))
+        self.count = changes.count if not self.others else -1
+
+    def owners(self) -> Iterator[Any]:
+        """Who has hooks or listeners that see the step."""
+        yield from map(owner_of, LISTENERS.values())
+        yield from self.owners_of_calls()
+        for kept in (*self.shown.gradients, *self.shown.later):
+            for vertex in kept:
+                yield from map(owner_of, (vertex.hooks or {}).values())
+
+    def owners_of_calls(self) -> Iterator[Any]:
+        """Who has hooks on the modules that the step calls."""
+        for event in self.shown.events:
+            if not isinstance(event, Backward):
+                yield from map(owner_of, (event[0]._forward_hooks or {}).values())
