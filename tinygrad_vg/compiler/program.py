@@ -44,6 +44,7 @@ class Program:
         self.guards = guards
         self.lowered: Lowered | None = None
         self.followers: Followers | None = None
+        self.is_settled = True  # whether the arrays that it writes into are those of their places
         self.ran = -1  # when the last run ended, as the `order` of a Node
         self.options = {value: np.zeros((), value.dtype) for value in plan.inputs if isinstance(value.source, Option)}
         used: Any = [(value.source, array) for value, array in self.options.items()]
@@ -75,11 +76,15 @@ class Program:
         if (why := self.guards.changed() or self.numbers.changed()) is not None:
             return why
         for tensor, buffer in self.moving:
-            if (array := tensor._data) is not buffer and not is_like(array, buffer):
-                return str(tensor.label)
+            if tensor._data is not buffer:
+                if not is_like(tensor._data, buffer):
+                    return str(tensor.label)
+                self.is_settled = False
         for place, buffer in self.stateful:
-            if (array := place.get()) is not buffer and not is_like(array, buffer):
-                return place.name
+            if (array := place.get()) is not buffer:
+                if not is_like(array, buffer):
+                    return place.name
+                self.is_settled = False
         for place in self.absent:
             if place.get() is not None:
                 return f"the {place.name} of an optimizer"
@@ -119,7 +124,9 @@ class Program:
     def run(self, found: list[Any]) -> Any:
         """Run once, with these arrays as arguments."""
         assert self.lowered is not None
-        self.settle()
+        if not self.is_settled:
+            self.settle()
+        writes.now(self.when)
         look = None if self.shown is None else partial(self.look, self.shown, found)
         self.ran = -1
         if not self.is_given_all:
@@ -147,7 +154,7 @@ class Program:
             if (array := place.get()) is not buffer:
                 np.copyto(buffer, array)
                 place.set(buffer)
-        writes.now(self.when)
+        self.is_settled = True
 
     def look(self, shown: Shown, found: list[Any], outputs: Any) -> None:
         """Show to hooks what a run has computed, before it changes anything."""
@@ -179,6 +186,7 @@ class Program:
         if self.shown is not None or not getattr(machine, "runs_at_once", False) or self.carried or self.numbers.counts:
             return None
         self.settle()
+        writes.now(self.when)
         given = [(data[p.number], True) if isinstance(p, Argument) else (p.get(), False) for p in self.fetched]
         *_, (_, results) = machine.over(batches, given, [number for number, _ in self.returned])
         for tensor in self.dropped:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_vg.compiler.buffers import Arena, Life, allocated, laid_out
+from tinygrad_vg.compiler.buffers import Arena, Life, address_of, allocated, laid_out
 from tinygrad_vg.compiler.cache import machine_code
 from tinygrad_vg.compiler.generated import GEMMS, Text
 from tinygrad_vg.compiler.layout import Access, Group, accesses, grouped, is_product, is_sum, replaced
@@ -72,6 +72,7 @@ class Machine:
         self.table = self.addresses(text)
         self.address = ctypes.addressof(self.table)
         self.parts = compiled(self.source, text.parts)
+        self.runs_alone = len(self.parts) == 1 and not isinstance(self.parts[0], Group) and not is_looked_at
         # The arrays of the outputs; those that are views of what is given in each run are made anew.
         self.views = [
             (number, value)
@@ -103,12 +104,14 @@ class Machine:
             if not array.flags.c_contiguous:
                 array = np.ascontiguousarray(array)
                 kept.append(array)
-            table[place] = array.__array_interface__["data"][0]
+            table[place] = address_of(array)
         for copy, array in self.copied:
             np.copyto(copy, array)
         for number, value in self.views:
             self.outputs[number] = self.given(value, arrays)
-        if look is None:
+        if self.runs_alone:
+            self.parts[0](SPARE, SPARE, self.address)
+        elif look is None:
             self.run(self.parts, arrays)
         else:
             self.run(self.parts[: self.pause], arrays)
@@ -146,7 +149,7 @@ class Machine:
     @property
     def runs_at_once(self) -> bool:
         """Whether it is one native function, without calls of NumPy in between."""
-        return len(self.parts) == 1 and not isinstance(self.parts[0], Group) and not self.views and not self.copied
+        return self.runs_alone and not self.views and not self.copied
 
     def over(self, batches: Any, given: list[tuple[Any, bool]], wanted: list[int]) -> Iterator[tuple[int, list[Any]]]:
         """Run once for each row of indices; yield from time to time how many are done, with the results of all.
