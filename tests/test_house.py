@@ -130,6 +130,7 @@ WHERE_MEMBERS_ARE_COUNTED = {
     "tinygrad_vg.nn.init",  # a weight may have any axes in front
     "tinygrad_vg.engine.ops",  # one product for all members, where they share an input
     "tinygrad_vg.engine.kernels",
+    "tinygrad_vg.engine.convolution",  # products with the patches that members share, or have each
     "tinygrad_vg.compiler.expand",  # the same product
     "tinygrad_vg.compiler.generated",  # stacks of matrices, one after the other
 }

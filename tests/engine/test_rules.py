@@ -9,7 +9,7 @@ import pytest
 
 import tinygrad_vg as tg
 from tinygrad_vg import ops
-from tinygrad_vg.engine import composites, kernels, name_of, record_everything
+from tinygrad_vg.engine import composites, convolution, kernels, name_of, pooling, record_everything
 from tinygrad_vg.engine.operations import OPERATIONS, ForEach
 from tinygrad_vg.nn import losses
 
@@ -110,6 +110,15 @@ LAYERS = (  # shapes of input, weight and bias: a batch, a sample, and ensembles
     ((4, 3), (2, 1, 3), (2, 1)), ((4, 3), (2, 1, 3), (1,)), ((4, 3), (2, 1, 3)), ((2, 4, 3), (2, 1, 3), (2, 1)),
     ((2, 4, 3), (1, 3), (1,)), ((2, 3), (1, 3), (2, 1)),
 )
+IMAGES = (  # shapes of images, filters and biases: one network, and ensembles that share some of them; then the options
+    ((2, 2, 3, 4), (2, 2, 2, 3), (2,), {}), ((1, 2, 4, 3), (1, 2, 2, 2), (1,), {"stride": (3, 2), "padding": (1, 1)}),
+    ((2, 1, 3, 3), (2, 2, 1, 2, 2), (2, 2), {}), ((2, 1, 1, 3, 3), (2, 1, 1, 2, 3), (2, 1), {"padding": (0, 1)}),
+    ((2, 1, 1, 3, 3), (1, 1, 2, 2), (2, 1), {"stride": (1, 2)}), ((1, 1, 3, 3), (2, 1, 1, 2, 2), (1,), {}),
+)
+POOLS = (
+    {"kernel": (2, 2), "stride": (2, 2), "padding": (0, 0)}, {"kernel": (2, 1), "stride": (1, 2), "padding": (1, 0)},
+    {"kernel": (3, 2), "stride": (1, 1), "padding": (1, 1)},
+)
 INDICES = (
     0, -1, (1, 2), slice(1, None), slice(None, None, -1), (slice(None), slice(None, None, -2)), slice(0, 0),
     None, ..., (..., 0), (None, 1, ..., None), MASK, np.array([False, True]), (slice(None), ROW > 0), (1, ROW > 0),
@@ -165,6 +174,23 @@ CASES = [
     case(composites.join, COLUMN, ANY, OTHER, axis=-1, ends=(0, 1, 4, 7)),
 
     *(case(ops.linear, *(numbers(*shape) for shape in shapes)) for shapes in LAYERS),
+    *(case(ops.conv2d, *(numbers(*shape) for shape in shapes), **options) for *shapes, options in IMAGES),
+    case(ops.conv2d, numbers(1, 1, 3, 3), numbers(2, 1, 2, 2)),
+    case(convolution.conv2d_images, numbers(2, 2, 2, 2), numbers(2, 2, 3, 2),
+         size=(6, 3), stride=(3, 1), padding=(1, 0)),
+    case(convolution.conv2d_images, numbers(2, 1, 2, 2, 2), numbers(2, 2, 1, 2, 2),
+         size=(3, 3), stride=(1, 1), padding=(0, 0)),
+    case(convolution.conv2d_filters, numbers(2, 2, 2, 2), numbers(2, 1, 5, 3),
+         kernel=(3, 2), stride=(2, 1), padding=(0, 0)),
+    case(convolution.conv2d_filters, numbers(2, 1, 2, 2, 2), numbers(1, 1, 3, 3),
+         kernel=(2, 2), stride=(1, 1), padding=(0, 0)),
+    *(case(f, numbers(2, 4, 3), **options) for f in (ops.max_pool2d, ops.avg_pool2d) for options in POOLS),
+    *(case(pooling.take_at_largest, numbers(2, 4, 3), numbers(2, 4, 3)[..., ::-1], **options) for options in POOLS),
+    *(case(pooling.put_at_largest, ops.avg_pool2d(numbers(2, 4, 3), **options), numbers(2, 4, 3), **options)
+      for options in POOLS),
+    *(case(pooling.spread_over_patches, ops.avg_pool2d(numbers(2, 4, 3), **options), size=(4, 3), **options)
+      for options in POOLS),
+
     *(case(kernels.sum_of_outer, numbers(*a), numbers(*b)) for a, b in OUTER),
     case(kernels.sum_of_rows, ANY), case(kernels.sum_of_rows, CUBE),
     *(case(losses.divided_sum, a, n) for a, n in ((ANY, 1), (CUBE, 4), (POINT, 3))),

@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_vg.engine.convolution import conv2d
 from tinygrad_vg.engine.kernels import ONE_PRODUCT, scalar, sum_of_outer, sum_of_rows, wide
 from tinygrad_vg.engine.operations import differentiable
+from tinygrad_vg.engine.pooling import avg_pool2d, max_pool2d
 
 __all__ = [
-    "at", "binary_cross_entropy_with_logits", "cross_entropy", "linear", "log_softmax", "put", "relu", "scatter",
-    "sigmoid", "sigmoid_error", "sigmoid_slope", "softmax_error", "softplus",
+    "at", "avg_pool2d", "binary_cross_entropy_with_logits", "conv2d", "cross_entropy", "linear", "log_softmax",
+    "max_pool2d", "put", "relu", "scatter", "sigmoid", "sigmoid_error", "sigmoid_slope", "softmax_error", "softplus",
 ]  # fmt: skip
 
 
