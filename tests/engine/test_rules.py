@@ -82,7 +82,8 @@ LABELS = np.array([2, 0])
 SMALL_INTEGERS = np.array([[0, 1, 2], [3, 2, 1]], np.int8)  # int8, because float16 with int64 is float64
 
 ONE_ARGUMENT = {
-    ops.sigmoid: ANY, ops.sigmoid_slope: ANY, ops.softplus: ANY, ops.relu: ANY,
+    ops.sigmoid: ANY, ops.sigmoid_slope: ANY, ops.softplus: ANY, ops.relu: ANY, ops.silu: ANY, ops.selu: ANY,
+    ops.gelu: ANY, ops.gelu_tanh: ANY, ops.normal_cdf: ANY, ops.normal_pdf: ANY, ops.elu: ANY, ops.leaky_relu: ANY,
     np.positive: ANY, np.negative: ANY, np.reciprocal: ANY, np.square: ANY, np.cbrt: ANY, np.sqrt: POSITIVE,
     np.exp: ANY, np.exp2: ANY, np.expm1: ANY,
     np.log: POSITIVE, np.log2: POSITIVE, np.log10: POSITIVE, np.log1p: POSITIVE,
@@ -196,7 +197,9 @@ CASES = [
     *(case(losses.divided_sum, a, n) for a, n in ((ANY, 1), (CUBE, 4), (POINT, 3))),
     *(case(losses.divided_binary_cross_entropy, z, target, n)
       for z, target, n in ((ANY, UNIT, 1), (numbers(2, 2, 3), UNIT, 2), (ANY, SMALL_INTEGERS > 1, 5))),
-    *(case(ops.log_softmax, a) for a in (ROW, ANY, CUBE)),
+    case(ops.elu, ANY, 0.3), case(ops.leaky_relu, ANY, 0.3),
+    *(case(f, a) for f in (ops.log_softmax, ops.softmax) for a in (ROW, ANY, CUBE)),
+    *(case(f, a, axis=axis) for f in (ops.log_softmax, ops.softmax) for a, axis in ((ANY, 0), (CUBE, -2))),
     *(case(f, z, target) for f in (ops.binary_cross_entropy_with_logits, ops.sigmoid_error)
       for z, target in ((ANY, UNIT), (numbers(2, 2, 3), UNIT), (ANY, 1.0), (ANY, SMALL_INTEGERS > 1))),
     *(case(ops.cross_entropy, z, target) for z, target in (
