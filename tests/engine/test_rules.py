@@ -195,6 +195,7 @@ CASES = [
     *(case(kernels.sum_of_outer, numbers(*a), numbers(*b)) for a, b in OUTER),
     case(kernels.sum_of_rows, ANY), case(kernels.sum_of_rows, CUBE),
     *(case(losses.divided_sum, a, n) for a, n in ((ANY, 1), (CUBE, 4), (POINT, 3))),
+    case(losses.huber, ANY, 1.0), case(losses.huber, ANY, 0.5),
     *(case(losses.divided_binary_cross_entropy, z, target, n)
       for z, target, n in ((ANY, UNIT, 1), (numbers(2, 2, 3), UNIT, 2), (ANY, SMALL_INTEGERS > 1, 5))),
     case(ops.elu, ANY, 0.3), case(ops.leaky_relu, ANY, 0.3),
