@@ -152,11 +152,10 @@ class Listener:
             self.is_trained = any(layer.weight.is_trained for layer in layers)
         self.is_drawn = not self.is_trained and is_drawn(chain)
         if chain.units and (gradient := chain.units[0].gradient) is not None:
-            self._note_what_arrived(chain, array_of(gradient))
+            self._note_what_arrived(chain, by_member(array_of(gradient), self._members, chain.units[0].channels_first))
 
-    def _note_what_arrived(self, chain: Chain, gradient: Any) -> None:
-        """Count the backwards in a row that brought nothing to layer 1."""
-        rows = by_member(gradient, self._members)
+    def _note_what_arrived(self, chain: Chain, rows: Any) -> None:
+        """Count the backwards in a row that brought nothing to layer 1, whose gradient has a row for each member."""
         if self._members:
             squares = np.einsum("ri,ri->r", rows, rows)
             is_sound = bool(np.all((squares > 0) & (squares < np.inf)))
