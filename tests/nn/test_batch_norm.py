@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import tinygrad_vg as tg
+from tests.compiler.backends import BACKENDS
 from tinygrad_vg import nn, optim
 
 close = functools.partial(np.testing.assert_allclose, rtol=1e-12, atol=1e-13)
@@ -150,13 +151,14 @@ def training(net: nn.Module) -> Any:
     return step
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @every_option
 @pytest.mark.parametrize("members", [0, 3], ids=["single", "ensemble"])
 def test_twenty_compiled_steps_are_those_of_the_step_itself(
-    rng: np.random.Generator, members: int, options: dict[str, Any]
+    rng: np.random.Generator, members: int, options: dict[str, Any], backend: str
 ) -> None:
     one, two = network(members, **options), network(members, **options)
-    eager, compiled = training(one), tg.compile(training(two), backend="numpy")
+    eager, compiled = training(one), tg.compile(training(two), backend=backend)
     for _ in range(20):
         x, t = rng.normal(size=(5, 3)), rng.normal(size=(5, 2))
         close(eager(x, t).data, compiled(x, t).data)

@@ -312,7 +312,7 @@ def guarded_data(trace: Trace) -> Iterator[None]:
 
     def write(tensor: Tensor, array: Any) -> None:
         if is_users():
-            trace.refuse("`.data = ...`", "let an optimizer move the parameter, or return the new value")
+            trace.refuse("`.data = ...`", "let an optimizer move a parameter, write buffer.assign(value), or return it")
         plain.fset(tensor, array)
 
     def noted(tensor: Tensor, *args: Any, **kwargs: Any) -> None:
