@@ -48,7 +48,7 @@ def test_a_batch_is_normalized_and_counted(rng: np.random.Generator, shape: tupl
     assert layer.num_batches_tracked.item() == 6
 
 
-@pytest.mark.parametrize("shape", [(5, 4), (3, 4, 2)], ids=str)
+@pytest.mark.parametrize("shape", [(3, 4), (2, 4, 2)], ids=str)
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
 def test_gradients_are_those_of_finite_differences(
     rng: np.random.Generator, shape: tuple[int, ...], training: bool
@@ -62,7 +62,7 @@ def test_gradients_are_those_of_finite_differences(
         return layer(x)
 
     inputs = [tg.Tensor(rng.normal(size=s), requires_grad=True) for s in (shape, (4,), (4,))]
-    assert tg.gradcheck(function, inputs, order=2)
+    assert tg.gradcheck(function, inputs, order=2 if training else 1)
 
 
 @every_option

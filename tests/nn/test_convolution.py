@@ -143,6 +143,7 @@ def test_float32_stays_float32(rng: np.random.Generator, kind: str) -> None:
         (lambda: nn.Conv2d(2, 3, 2)(np.zeros((4, 5, 2, 7, 6))), r"not \(4, 5, 2, 7, 6\)"),
         (lambda: nn.Conv2d(2, 3, 8)(np.zeros((5, 2, 7, 6))), "larger than images"),
         (lambda: nn.MaxPool2d(8)(np.zeros((5, 2, 7, 6))), "larger than images"),
+        (lambda: nn.AvgPool2d(2)(np.zeros(8)), r"images have the shape \(\.\.\., H, W\), not \(8,\)"),
         (lambda: nn.Flatten(3)(np.zeros((5, 2))), "finds no axes"),
     ],
 )
@@ -176,6 +177,16 @@ def test_flatten_knows_the_member_axis_and_does_not_guess_it() -> None:
             ensemble[0](np.zeros(shape))
     assert nn.stack([nn.Flatten(-3) for _ in range(3)])(np.zeros((3, 5, 1, 3, 4))).shape == (3, 5, 12)
     assert nn.unstack(ensemble, 0)(np.zeros((3, 1, 3, 4))).shape == (3, 2)
+
+
+def test_an_attribute_of_ones_own_with_that_name_stays() -> None:
+    class Choir(nn.Module):
+        def __init__(self, seed: int) -> None:
+            self.members = [nn.Linear(2, 2, rng=seed)]
+
+    choirs = nn.stack([Choir(seed) for seed in range(3)])
+    assert isinstance(choirs.members, list)
+    assert choirs.members[0].weight.shape == (3, 2, 2)
 
 
 # PyTorch.

@@ -92,8 +92,10 @@ def output_size(size: Pair, kernel: Pair, stride: Pair, padding: Pair) -> Pair:
     """(H′, W′): how many patches there are.
 
     Raises:
-        ValueError: if there is none, for the kernel is larger than the images.
+        ValueError: if there is none, for the kernel is larger than the images, or what was given are no images.
     """
+    if len(size) < 2:
+        raise ValueError(f"images have the shape (..., H, W), not {size}")
     rows, columns = (
         (n + 2 * p - k) // s + 1 if n + 2 * p >= k else 0
         for n, k, s, p in zip(size, kernel, stride, padding, strict=True)

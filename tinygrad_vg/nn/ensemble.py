@@ -25,7 +25,7 @@ def stack(models: Iterable[M]) -> M:
     network alone, to rounding. Attributes other than parameters and buffers are taken from the first model.
 
     A layer of your own with parameters or buffers must apply them by `beside_batch` and set `takes_members = True`. A
-    module with an attribute `members` has no parameters and has to know: it is told (R,).
+    module whose class has `members = ()` is told the number of members: its attribute becomes (R,).
 
     Raises:
         ValueError: if there is no model, or two models differ in the type of a module, or in the name, shape, dtype
@@ -63,9 +63,9 @@ def stack(models: Iterable[M]) -> M:
 
 
 def tell(model: Module, members: tuple[int, ...]) -> None:
-    """Tell the modules that have an attribute `members`, as Flatten, how many members there are."""
+    """Tell the modules whose class has `members = ()`, as Flatten, how many members there are."""
     for _, module in model.named_modules():
-        if hasattr(module, "members"):
+        if getattr(type(module), "members", None) == ():
             module.members = members
 
 

@@ -95,6 +95,7 @@ class BatchNorm1d(Module):
 
     takes_members = True
     channels_first = True
+    members: tuple[int, ...] = ()
 
     def __init__(
         self,
@@ -111,7 +112,6 @@ class BatchNorm1d(Module):
         self.num_features = num_features
         self.eps = eps
         self.momentum = momentum
-        self.members: tuple[int, ...] = ()
         self.weight = Parameter(np.ones(num_features, dtype)) if affine else None
         self.bias = Parameter(np.zeros(num_features, dtype)) if affine else None
         self.running_mean = Buffer(np.zeros(num_features, dtype)) if track_running_stats else None

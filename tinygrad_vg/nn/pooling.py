@@ -89,10 +89,11 @@ class Flatten(Module):
     (5, 784)
     """
 
+    members: tuple[int, ...] = ()
+
     def __init__(self, start_axis: int = 1, end_axis: int = -1) -> None:
         self.start_axis = start_axis
         self.end_axis = end_axis
-        self.members: tuple[int, ...] = ()
 
     def forward(self, x: Any) -> Any:
         """x with one axis in the place of several."""
