@@ -74,12 +74,17 @@ class Unit:
     @property
     def matrix(self) -> Any:
         """The same of weights that are a matrix; None also for filters, for a convolution stretches otherwise."""
-        return self.weights if self.module is not None and vars(self.module)["weight"].input_axes == 1 else None
+        return self.weights if self.input_axes == 1 else None
+
+    @property
+    def input_axes(self) -> int:
+        """How many axes of a layer's weights count inputs: 1 of a matrix, 3 of filters."""
+        return getattr(getattr(self.module, "weight", None), "input_axes", 1)
 
     def note_weights(self) -> None:
         """Keep what an account asks of the weights where a gradient has come to nothing."""
         if (weight := self.weights) is not None:
-            axes = tuple(range(-1 - vars(self.module)["weight"].input_axes, 0))
+            axes = tuple(range(-1 - self.input_axes, 0))
             self.weight_facts = ~weight.any(axis=axes), np.isfinite(weight).all(axis=axes)
 
     @property

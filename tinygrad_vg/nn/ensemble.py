@@ -142,7 +142,10 @@ def members_of(layer: Module) -> tuple[int, ...]:
     """
     own = vars(layer)
     bias = own.get("bias")
-    return bias.shape[:-1] if isinstance(bias, Parameter) else own["weight"].shape[: -1 - own["weight"].input_axes]
+    if isinstance(bias, Parameter):
+        return bias.shape[:-1]
+    weight = own["weight"]
+    return weight.shape[: -1 - getattr(weight, "input_axes", 1)]  # type: ignore[no-any-return]
 
 
 def member_axis(axes: int, channels_first: bool = False) -> int:
