@@ -151,12 +151,8 @@ def training(net: nn.Module) -> Any:
     return step
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@every_option
-@pytest.mark.parametrize("members", [0, 3], ids=["single", "ensemble"])
-def test_twenty_compiled_steps_are_those_of_the_step_itself(
-    rng: np.random.Generator, members: int, options: dict[str, Any], backend: str
-) -> None:
+def check_twenty_steps(rng: np.random.Generator, members: int, options: dict[str, Any], backend: str) -> None:
+    """Compiled steps and steps of their own: costs, parameters and buffers."""
     one, two = network(members, **options), network(members, **options)
     eager, compiled = training(one), tg.compile(training(two), backend=backend)
     for _ in range(20):
@@ -167,7 +163,20 @@ def test_twenty_compiled_steps_are_those_of_the_step_itself(
     for name, array in two.state_dict().items():
         close(array, state[name], err_msg=name)
     x = rng.normal(size=(5, 3))
-    close(one.eval()(x).data, tg.compile(two.eval(), backend="numpy")(x).data)
+    close(one.eval()(x).data, tg.compile(two.eval(), backend=backend)(x).data)
+
+
+@every_option
+@pytest.mark.parametrize("members", [0, 3], ids=["single", "ensemble"])
+def test_twenty_compiled_steps_are_those_of_the_step_itself(
+    rng: np.random.Generator, members: int, options: dict[str, Any]
+) -> None:
+    check_twenty_steps(rng, members, options, "numpy")
+
+
+@pytest.mark.skipif("numba" not in BACKENDS, reason="MACHINE_CODE=1 tests it")
+def test_twenty_steps_in_machine_code_are_those_of_the_step_itself(rng: np.random.Generator) -> None:
+    check_twenty_steps(rng, 3, OPTIONS["mean of all"], "numba")
 
 
 def test_a_layer_called_twice_in_a_compiled_step_counts_twice(rng: np.random.Generator) -> None:
