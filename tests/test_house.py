@@ -127,9 +127,9 @@ def test_private_names_stay_in_their_file(path):
 MEMBER_AXIS = re.compile(r"ndim == 3|ndim > 2|ndim - 3|axes - 3|shape\[:-2\]")
 WHERE_MEMBERS_ARE_COUNTED = {
     "tinygrad_vg.nn.ensemble",  # members_of, member_axis, by_member, beside_batch
-    "tinygrad_vg.nn.init",  # a weight may have any axes in front
     "tinygrad_vg.engine.ops",  # one product for all members, where they share an input
     "tinygrad_vg.engine.kernels",
+    "tinygrad_vg.engine.convolution",  # products with the patches that members share, or have each
     "tinygrad_vg.compiler.expand",  # the same product
     "tinygrad_vg.compiler.generated",  # stacks of matrices, one after the other
 }

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import tinygrad_vg as tg
 from tinygrad_vg import Tensor, nn, optim
 
 pytestmark = pytest.mark.torch
@@ -125,3 +126,45 @@ def test_losses_are_those_of_pytorch(kind: str, reduction: str) -> None:
     ours.backward(np.ones(ours.shape))
     theirs.backward(torch.ones_like(theirs))
     np.testing.assert_allclose(z.grad, twin.grad.numpy(), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["step", "compiled step"])
+def test_a_convolutional_network_trains_as_pytorch_s(compiled: bool) -> None:
+    """All kinds of layers in a row: parameters and running means after 20 steps, and the outputs in evaluation."""
+    rng, modules = np.random.default_rng(5), torch.nn
+    net = nn.Sequential(
+        nn.Conv2d(2, 4, 3, padding=1, rng=rng), nn.SiLU(), nn.MaxPool2d(2), nn.Conv2d(4, 5, 3, stride=2, rng=rng),
+        nn.ELU(), nn.Flatten(), nn.Linear(20, 8, rng=rng), nn.BatchNorm1d(8), nn.GELU(), nn.Linear(8, 3, rng=rng),
+    )  # fmt: skip
+    twin = modules.Sequential(
+        modules.Conv2d(2, 4, 3, padding=1), modules.SiLU(), modules.MaxPool2d(2), modules.Conv2d(4, 5, 3, stride=2),
+        modules.ELU(), modules.Flatten(), modules.Linear(20, 8), modules.BatchNorm1d(8), modules.GELU(),
+        modules.Linear(8, 3),
+    ).double()  # fmt: skip
+    twin.load_state_dict({name: torch.tensor(array) for name, array in net.state_dict().items()})
+    weight = np.array([1.0, 2.0, 0.5])
+    cost = nn.CrossEntropyLoss(weight=weight, label_smoothing=0.1)
+    twin_cost = modules.CrossEntropyLoss(weight=torch.tensor(weight), label_smoothing=0.1)
+    sgd = optim.SGD(net.parameters(), 0.05, momentum=0.9)
+    twin_sgd = torch.optim.SGD(twin.parameters(), 0.05, momentum=0.9)
+
+    def step(x: Any, t: Any) -> Any:
+        sgd.zero_grad()
+        loss = cost(net(x), t)
+        loss.backward()
+        sgd.step()
+        return loss
+
+    run = tg.compile(step, backend="numpy") if compiled else step
+    for _ in range(20):
+        x, t = rng.normal(size=(6, 2, 10, 10)), rng.integers(0, 3, 6)
+        loss = run(x, t)
+        twin_sgd.zero_grad()
+        twin_loss = twin_cost(twin(torch.tensor(x)), torch.tensor(t))
+        twin_loss.backward()
+        twin_sgd.step()
+        np.testing.assert_allclose(loss.item(), twin_loss.item(), rtol=1e-11)
+    for name, array in twin.state_dict().items():
+        np.testing.assert_allclose(net.state_dict()[name], array.numpy(), rtol=1e-10, atol=1e-12, err_msg=name)
+    expected = twin.eval()(torch.tensor(x)).detach().numpy()
+    np.testing.assert_allclose(net.eval()(x).data, expected, rtol=1e-10, atol=1e-12)

@@ -9,7 +9,7 @@ import pytest
 
 import tinygrad_vg as tg
 from tinygrad_vg import ops
-from tinygrad_vg.engine import composites, kernels, name_of, record_everything
+from tinygrad_vg.engine import composites, convolution, kernels, name_of, pooling, record_everything
 from tinygrad_vg.engine.operations import OPERATIONS, ForEach
 from tinygrad_vg.nn import losses
 
@@ -82,7 +82,8 @@ LABELS = np.array([2, 0])
 SMALL_INTEGERS = np.array([[0, 1, 2], [3, 2, 1]], np.int8)  # int8, because float16 with int64 is float64
 
 ONE_ARGUMENT = {
-    ops.sigmoid: ANY, ops.sigmoid_slope: ANY, ops.softplus: ANY, ops.relu: ANY,
+    ops.sigmoid: ANY, ops.sigmoid_slope: ANY, ops.softplus: ANY, ops.relu: ANY, ops.silu: ANY, ops.selu: ANY,
+    ops.gelu: ANY, ops.gelu_tanh: ANY, ops.normal_cdf: ANY, ops.normal_pdf: ANY, ops.elu: ANY, ops.leaky_relu: ANY,
     np.positive: ANY, np.negative: ANY, np.reciprocal: ANY, np.square: ANY, np.cbrt: ANY, np.sqrt: POSITIVE,
     np.exp: ANY, np.exp2: ANY, np.expm1: ANY,
     np.log: POSITIVE, np.log2: POSITIVE, np.log10: POSITIVE, np.log1p: POSITIVE,
@@ -109,6 +110,15 @@ LAYERS = (  # shapes of input, weight and bias: a batch, a sample, and ensembles
     ((4, 3), (2, 3), (2,)), ((4, 3), (2, 3)), ((3,), (2, 3), (2,)), ((3,), (2, 3)), ((3,), (2, 2, 3), (2, 2)),
     ((4, 3), (2, 1, 3), (2, 1)), ((4, 3), (2, 1, 3), (1,)), ((4, 3), (2, 1, 3)), ((2, 4, 3), (2, 1, 3), (2, 1)),
     ((2, 4, 3), (1, 3), (1,)), ((2, 3), (1, 3), (2, 1)),
+)
+IMAGES = (  # shapes of images, filters and biases: one network, and ensembles that share some of them; then the options
+    ((2, 2, 3, 4), (2, 2, 2, 3), (2,), {}), ((1, 2, 4, 3), (1, 2, 2, 2), (1,), {"stride": (3, 2), "padding": (1, 1)}),
+    ((2, 1, 3, 3), (2, 2, 1, 2, 2), (2, 2), {}), ((2, 1, 1, 3, 3), (2, 1, 1, 2, 3), (2, 1), {"padding": (0, 1)}),
+    ((2, 1, 1, 3, 3), (1, 1, 2, 2), (2, 1), {"stride": (1, 2)}), ((1, 1, 3, 3), (2, 1, 1, 2, 2), (1,), {}),
+)
+POOLS = (
+    {"kernel": (2, 2), "stride": (2, 2), "padding": (0, 0)}, {"kernel": (2, 1), "stride": (1, 2), "padding": (1, 0)},
+    {"kernel": (3, 2), "stride": (1, 1), "padding": (1, 1)},
 )
 INDICES = (
     0, -1, (1, 2), slice(1, None), slice(None, None, -1), (slice(None), slice(None, None, -2)), slice(0, 0),
@@ -165,12 +175,32 @@ CASES = [
     case(composites.join, COLUMN, ANY, OTHER, axis=-1, ends=(0, 1, 4, 7)),
 
     *(case(ops.linear, *(numbers(*shape) for shape in shapes)) for shapes in LAYERS),
+    *(case(ops.conv2d, *(numbers(*shape) for shape in shapes), **options) for *shapes, options in IMAGES),
+    case(ops.conv2d, numbers(1, 1, 3, 3), numbers(2, 1, 2, 2)),
+    case(convolution.conv2d_images, numbers(2, 2, 2, 2), numbers(2, 2, 3, 2),
+         size=(6, 3), stride=(3, 1), padding=(1, 0)),
+    case(convolution.conv2d_images, numbers(2, 1, 2, 2, 2), numbers(2, 2, 1, 2, 2),
+         size=(3, 3), stride=(1, 1), padding=(0, 0)),
+    case(convolution.conv2d_filters, numbers(2, 2, 2, 2), numbers(2, 1, 5, 3),
+         kernel=(3, 2), stride=(2, 1), padding=(0, 0)),
+    case(convolution.conv2d_filters, numbers(2, 1, 2, 2, 2), numbers(1, 1, 3, 3),
+         kernel=(2, 2), stride=(1, 1), padding=(0, 0)),
+    *(case(f, numbers(2, 4, 3), **options) for f in (ops.max_pool2d, ops.avg_pool2d) for options in POOLS),
+    *(case(pooling.take_at_largest, numbers(2, 4, 3), numbers(2, 4, 3)[..., ::-1], **options) for options in POOLS),
+    *(case(pooling.put_at_largest, ops.avg_pool2d(numbers(2, 4, 3), **options), numbers(2, 4, 3), **options)
+      for options in POOLS),
+    *(case(pooling.spread_over_patches, ops.avg_pool2d(numbers(2, 4, 3), **options), size=(4, 3), **options)
+      for options in POOLS),
+
     *(case(kernels.sum_of_outer, numbers(*a), numbers(*b)) for a, b in OUTER),
     case(kernels.sum_of_rows, ANY), case(kernels.sum_of_rows, CUBE),
     *(case(losses.divided_sum, a, n) for a, n in ((ANY, 1), (CUBE, 4), (POINT, 3))),
+    case(losses.huber, ANY, 1.0), case(losses.huber, ANY, 0.5),
     *(case(losses.divided_binary_cross_entropy, z, target, n)
       for z, target, n in ((ANY, UNIT, 1), (numbers(2, 2, 3), UNIT, 2), (ANY, SMALL_INTEGERS > 1, 5))),
-    *(case(ops.log_softmax, a) for a in (ROW, ANY, CUBE)),
+    case(ops.elu, ANY, 0.3), case(ops.leaky_relu, ANY, 0.3),
+    *(case(f, a) for f in (ops.log_softmax, ops.softmax) for a in (ROW, ANY, CUBE)),
+    *(case(f, a, axis=axis) for f in (ops.log_softmax, ops.softmax) for a, axis in ((ANY, 0), (CUBE, -2))),
     *(case(f, z, target) for f in (ops.binary_cross_entropy_with_logits, ops.sigmoid_error)
       for z, target in ((ANY, UNIT), (numbers(2, 2, 3), UNIT), (ANY, 1.0), (ANY, SMALL_INTEGERS > 1))),
     *(case(ops.cross_entropy, z, target) for z, target in (

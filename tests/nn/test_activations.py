@@ -10,7 +10,7 @@ import pytest
 import tinygrad_vg as tg
 from tinygrad_vg import nn, ops
 
-BUILT_IN = [nn.Sigmoid, nn.Tanh, nn.ReLU, nn.Softplus, nn.Identity]
+BUILT_IN = [nn.Sigmoid, nn.Tanh, nn.ReLU, nn.Softplus, nn.Identity, nn.SELU]
 every_activation = pytest.mark.parametrize("kind", BUILT_IN)
 
 
@@ -77,7 +77,7 @@ def test_a_subclass_has_all_facts_and_is_the_same_function() -> None:
     assert np.array_equal(MySigmoid()(z), ops.sigmoid(z))
 
 
-@pytest.mark.parametrize("kind", [nn.Sigmoid, nn.Tanh, nn.ReLU, nn.Softplus, MySigmoid, Cube])
+@pytest.mark.parametrize("kind", [nn.Sigmoid, nn.Tanh, nn.ReLU, nn.Softplus, nn.SiLU, MySigmoid, Cube])
 def test_a_call_runs_the_function_itself(kind: type[nn.Activation]) -> None:
     """No method of ours lies between the call and the function: it would cost every layer of every step."""
     assert kind().forward is kind.function
@@ -113,7 +113,7 @@ def test_an_activation_without_a_function_says_what_it_lacks() -> None:
 # Activation.of
 
 
-@pytest.mark.parametrize("kind", [nn.Sigmoid, nn.Tanh, nn.ReLU, nn.Softplus, Cube])
+@pytest.mark.parametrize("kind", [nn.Sigmoid, nn.Tanh, nn.ReLU, nn.Softplus, nn.SiLU, nn.SELU, Cube])
 def test_an_activation_is_found_by_the_function_that_was_recorded(kind: type[nn.Activation]) -> None:
     z = tg.Tensor([0.3, -0.2], requires_grad=True)
     assert nn.Activation.of(kind.function(z)) is kind

@@ -148,8 +148,7 @@ class Program:
         for tensor, buffer in self.moving:
             if (array := tensor._data) is not buffer:
                 np.copyto(buffer, array)
-                tensor._data = buffer
-                tensor.is_trained = True
+                Held(tensor).set(buffer)
         for place, buffer in self.stateful:
             if (array := place.get()) is not buffer:
                 np.copyto(buffer, array)

@@ -22,7 +22,7 @@ from tinygrad_vg.engine import Node, Tensor, record_everything
 from tinygrad_vg.engine.graph import walk
 from tinygrad_vg.engine.recording import Switch, recording
 from tinygrad_vg.engine.tensor import RECORDED
-from tinygrad_vg.nn import Module, Parameter
+from tinygrad_vg.nn import Buffer, Module, Parameter
 from tinygrad_vg.optim import Optimizer
 
 PACKAGE = os.path.dirname(tinygrad_vg.__file__) + os.sep
@@ -58,7 +58,8 @@ class Trace:
         nodes: the recorded calls with the user's line of each, the oldest first.
         sources: where an array came from that no call has made, by the id of the array.
         events: the module calls (module, arguments, output) and backwards, in their order.
-        moved: the new array of each parameter that an optimizer has moved, as a Tensor.
+        moved: the new array of each parameter that an optimizer has moved, and of each buffer that a module has set, as
+            a Tensor.
         states: the new entries of the states of optimizers, as Tensors or numbers.
         leaves: the tensors that the step uses and no call has made, each with its array before the step.
         grads: the `.grad` of each leaf before the step first used it.
@@ -77,7 +78,7 @@ class Trace:
         self.nodes: list[tuple[Node, str]] = []
         self.sources: dict[int, Argument | Inside | Option] = {}
         self.events: list[tuple[Module, tuple[Any, ...], Any] | Backward] = []
-        self.moved: dict[Parameter, Tensor] = {}
+        self.moved: dict[Parameter | Buffer, Tensor] = {}
         self.states: dict[tuple[Optimizer, Parameter], dict[str, Any]] = {}
         self.leaves: dict[Tensor, Any] = {}
         self.grads: dict[Tensor, Any] = {}
@@ -187,6 +188,12 @@ class Trace:
         """A module was called."""
         self.modules[module] = None
         self.events.append((module, args, output))
+
+    def assigned(self, buffer: Buffer, value: Tensor) -> None:
+        """A module has given a buffer a new array; what it computes of the buffer from now on is of this one."""
+        self.leaf(buffer, buffer._data)
+        self.moved[buffer] = value
+        buffer._data = value._data
 
     def give_arrays(self, gradients: Iterable[Tensor]) -> None:
         """These gradients, of `tg.grad`, are arrays outside of a trace."""
@@ -305,7 +312,7 @@ def guarded_data(trace: Trace) -> Iterator[None]:
 
     def write(tensor: Tensor, array: Any) -> None:
         if is_users():
-            trace.refuse("`.data = ...`", "let an optimizer move the parameter, or return the new value")
+            trace.refuse("`.data = ...`", "let an optimizer move a parameter, write buffer.assign(value), or return it")
         plain.fset(tensor, array)
 
     def noted(tensor: Tensor, *args: Any, **kwargs: Any) -> None:

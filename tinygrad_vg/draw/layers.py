@@ -16,7 +16,7 @@ from tinygrad_vg.instruments.factors import slopes_at
 from tinygrad_vg.instruments.ledger import Ledger
 from tinygrad_vg.instruments.signals import Unit, outline
 from tinygrad_vg.instruments.verdict import SATURATED, STEADY, Diagnosis
-from tinygrad_vg.nn import Linear, Module, Residual, Sequential
+from tinygrad_vg.nn import Layer, Module, Residual, Sequential
 from tinygrad_vg.notation import median
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class _Layer:
     """A layer, with the gradient's step to it from the next layer; the last layer has no step."""
 
     number: int
-    module: Linear
+    module: Layer
     units: tuple[Unit, ...]  # the units between this layer and the next one
     row: Row | None
     z: Any  # None if the layer has not been called
@@ -55,7 +55,7 @@ class _Layer:
     def kind(self) -> tuple[Any, ...]:
         """Neighbours with the same kind may be drawn as one."""
         units = tuple(_words(unit) for unit in self.units)
-        return self.module.in_features, self.module.out_features, units, self.state, self.row is None
+        return _words_of_layer(self.module), units, self.state, self.row is None
 
 
 def layers(
@@ -106,7 +106,13 @@ def layers(
     picture = style.canvas(rankdir)
     diagnosis = diagnose(ledger) if computed and ledger.rows else None
     chain = _chain(model, ledger, computed, diagnosis)
-    picture.node("x", style.box([f"x: {chain[0].module.in_features} inputs"], style.DATA), tooltip="the data")
+    picture.node(
+        "x",
+        style.box(
+            [f"x: {chain[0].module.width[0]} {'channels' if chain[0].module.channels_first else 'inputs'}"], style.DATA
+        ),
+        tooltip="the data",
+    )
     tail = "x"
     below: list[_Layer] = []
     for group in _folded(chain, expand):
@@ -169,7 +175,7 @@ def _folded(chain: Sequence[_Layer], expand: bool | int | Collection[int]) -> It
 
 def _node(group: Sequence[_Layer]) -> dict[str, str]:
     first, last = group[0], group[-1]
-    shape = f"Linear {first.module.in_features} → {first.module.out_features}"
+    shape = _words_of_layer(first.module)
     title = f"layer {first.number}" if first is last else f"layers {first.number} to {last.number}"
     lines = [f"{title}: {shape}", f"z = {_spread(group)}"]
     if first.units and first.units[0].activation and first.units[0].activation.symbol:
@@ -264,9 +270,13 @@ def _words(unit: Unit) -> str:
     return unit.label if unit.module is None else _summary(unit.module)
 
 
+def _words_of_layer(layer: Layer) -> str:
+    return "{} {} → {}".format(type(layer).__name__, *layer.width)
+
+
 def _summary(module: Module) -> str:
-    if isinstance(module, Linear):
-        return f"Linear {module.in_features} → {module.out_features}"
+    if isinstance(module, Layer):
+        return _words_of_layer(module)
     inner = [_summary(child) for _, child in module.named_children()]
     if isinstance(module, Sequential):
         return ", ".join(inner)

@@ -65,6 +65,8 @@ def neurons(
     chain = recorded(model, cost, gradients=False)
     if chain.members:
         raise ValueError("a path has one network's weights: take a member of this ensemble by tg.nn.unstack")
+    if others := [unit.label for unit in chain.layers if unit.channels_first]:
+        raise ValueError(f"a path leads through single neurons, and {others[0]} has channels of images")
     layers = chain.layers
     batch = len(layers[0].z) if layers[0].z.ndim == 2 else 1
     if not -batch <= sample < batch:

@@ -1,96 +1,56 @@
 """Operations that NumPy lacks and networks need; they take arrays and Tensors.
 
-`linear`, `sigmoid` and the two cross-entropies are operations of their own because training spends its time in them,
-and because a composition of NumPy's functions would lose precision. Slopes are exact at every z, so that no gradient
-vanishes by rounding.
+`linear`, `conv2d`, `sigmoid` and the two cross-entropies are operations of their own because training spends its time
+in them, and because a composition of NumPy's functions would lose precision. Slopes are exact at every z, so that no
+gradient vanishes by rounding.
 """
 
 from typing import Any
 
 import numpy as np
 
+from tinygrad_vg.engine.convolution import conv2d
 from tinygrad_vg.engine.kernels import ONE_PRODUCT, scalar, sum_of_outer, sum_of_rows, wide
+from tinygrad_vg.engine.normal import gelu, gelu_tanh, normal_cdf, normal_pdf
 from tinygrad_vg.engine.operations import differentiable
+from tinygrad_vg.engine.pooling import avg_pool2d, max_pool2d
+from tinygrad_vg.engine.units import elu, leaky_relu, relu, selu, sigmoid, sigmoid_slope, silu, softplus
 
 __all__ = [
-    "at", "binary_cross_entropy_with_logits", "cross_entropy", "linear", "log_softmax", "put", "relu", "scatter",
-    "sigmoid", "sigmoid_error", "sigmoid_slope", "softmax_error", "softplus",
+    "at", "avg_pool2d", "binary_cross_entropy_with_logits", "conv2d", "cross_entropy", "elu", "gelu", "gelu_tanh",
+    "leaky_relu", "linear", "log_softmax", "max_pool2d", "normal_cdf", "normal_pdf", "put", "relu", "scatter", "selu",
+    "sigmoid", "sigmoid_error", "sigmoid_slope", "silu", "softmax", "softmax_error", "softplus",
 ]  # fmt: skip
 
 
-@differentiable(lambda g, y, z: -g * y * np.tanh(0.5 * z))
-def sigmoid_slope(z: Any) -> Any:
-    """σ′(z) = e/(1+e)² with e = exp(−|z|), elementwise: exact to rounding down to the smallest float.
-
-    `y * (1 - y)` would be 0 beyond z ≈ 17 in float32, 37 in float64. The rule is σ″(z) = −σ′(z) tanh(z/2).
-
-    >>> import numpy as np
-    >>> from tinygrad_vg import ops
-    >>> ops.sigmoid_slope(np.array([0.0, 700.0]))
-    array([2.50000000e-001, 9.85967654e-305])
-    """
-    e = np.exp(-np.abs(z))
-    h = np.asarray(e + scalar(1, e.dtype))
-    h *= h
-    return np.divide(e, h, out=h)
-
-
-@differentiable(lambda g, y, z: g * sigmoid_slope(z))
-def sigmoid(z: Any) -> Any:
-    """σ(z) = 1/(1 + exp(−z)), elementwise, without overflow at any z.
-
-    >>> import numpy as np
-    >>> from tinygrad_vg import ops
-    >>> ops.sigmoid(np.array([-800.0, 0.0, 800.0]))
-    array([0. , 0.5, 1. ])
-    """
-    z = np.asarray(z)
-    # e/(1 + e) with e = exp(z): small values stay exact, and from the bound on the quotient rounds to 1.
-    e = np.asarray(np.minimum(z, scalar(11.0 if z.dtype == np.float16 else 60.0, z.dtype)))
-    np.exp(e, out=e)
-    e /= e + scalar(1, e.dtype)
-    return e
-
-
-@differentiable(lambda g, y, z: g * sigmoid(z))
-def softplus(z: Any) -> Any:
-    """log(1 + exp(z)), elementwise, without overflow at any z.
-
-    >>> from tinygrad_vg import ops
-    >>> float(ops.softplus(1000.0))
-    1000.0
-    """
-    return np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z)))
-
-
-@differentiable(lambda g, y, z: np.where(z <= 0, 0, g))
-def relu(z: Any) -> Any:
-    """max(z, 0), elementwise; the slope at 0 is taken as 0.
-
-    >>> import numpy as np
-    >>> from tinygrad_vg import ops
-    >>> ops.relu(np.array([-1.0, 2.0]))
-    array([0., 2.])
-    """
-    return np.maximum(z, 0)
-
-
-@differentiable(lambda g, y, z: g - np.exp(y) * np.sum(g, axis=-1, keepdims=True))
-def log_softmax(z: Any) -> Any:
-    """z − log Σ exp(z) over the last axis, without overflow.
+@differentiable(lambda g, y, z, axis=-1: g - np.exp(y) * np.sum(g, axis=axis, keepdims=True))
+def log_softmax(z: Any, axis: int = -1) -> Any:
+    """z − log Σ exp(z) over an axis, without overflow.
 
     >>> import numpy as np
     >>> from tinygrad_vg import ops
     >>> ops.log_softmax(np.array([1000.0, 0.0]))
     array([    0., -1000.])
     """
-    if not np.shape(z)[-1]:  # no classes, and np.max of nothing is an error
+    if not np.shape(z)[axis]:  # no classes, and np.max of nothing is an error
         return np.array(z)
-    shifted = z - np.max(z, axis=-1, keepdims=True)
+    shifted = z - np.max(z, axis=axis, keepdims=True)
     others = np.exp(shifted)
-    np.put_along_axis(others, np.argmax(shifted, axis=-1, keepdims=True), 0, axis=-1)
-    others = np.sum(others, axis=-1, keepdims=True, dtype=wide(others.dtype))
+    np.put_along_axis(others, np.argmax(shifted, axis=axis, keepdims=True), 0, axis=axis)
+    others = np.sum(others, axis=axis, keepdims=True, dtype=wide(others.dtype))
     return shifted - np.log1p(others).astype(shifted.dtype, copy=False)  # exp(0) of the largest is the 1 in log1p
+
+
+@differentiable(lambda g, y, z, axis=-1: y * (g - np.sum(g * y, axis=axis, keepdims=True)))
+def softmax(z: Any, axis: int = -1) -> Any:
+    """exp(z)/Σ exp(z) over an axis, without overflow.
+
+    >>> import numpy as np
+    >>> from tinygrad_vg import ops
+    >>> ops.softmax(np.array([1000.0, 1000.0]))
+    array([0.5, 0.5])
+    """
+    return np.exp(log_softmax(z, axis))
 
 
 # For two matrices np.dot equals np.matmul. Its overhead is half as large, but it first fills its result with zeros.

@@ -166,7 +166,7 @@ def _account(unit: Unit, members: tuple[int, ...]) -> Account:
         symbol=activation.symbol if activation else "",
         cap=math.log10(activation.largest_slope) if activation else math.nan,
         computed=gradient is not None,
-        log10_norm=_norm(gradient, members),
+        log10_norm=_norm(gradient, members, unit.channels_first),
         smallest=-math.inf if extended else math.log10(np.finfo(gradient.dtype).tiny),
         holds_layers=unit.holds_layers,
     )
@@ -176,21 +176,25 @@ def _forward(layer: Unit, behind: Unit | None, members: tuple[int, ...]) -> Forw
     if layer.weight_facts is None:
         layer.note_weights()
     is_zero, is_finite = layer.weight_facts or (np.zeros(members, bool), np.ones(members, bool))
-    finite, closed = np.isfinite(by_member(layer.z, members)).all(axis=-1), np.zeros(members, bool)
+    finite, closed = (
+        np.isfinite(by_member(layer.z, members, layer.channels_first)).all(axis=-1),
+        np.zeros(members, bool),
+    )
     if behind is not None and behind.activation is not None:
         with np.errstate(all="ignore"):  # z may be anything
-            closed = ~by_member(slopes_at(behind.activation, layer.z), members).any(axis=-1)
+            slopes = slopes_at(behind.activation, layer.z)
+            closed = ~by_member(slopes, members, layer.channels_first).any(axis=-1)
     return Forward(finite, closed, is_zero, is_finite)
 
 
-def _norm(gradient: Any, members: tuple[int, ...]) -> Any:
+def _norm(gradient: Any, members: tuple[int, ...], channels_first: bool) -> Any:
     """log10‖gradient‖ over samples and neurons: a float, or (R,) for an ensemble."""
     if gradient is None:
         return np.full(members, np.nan) if members else math.nan
     if not members:
         return log10_norm(gradient)
     axes = len(gradient.shape)
-    kept = member_axis(axes)
+    kept = member_axis(axes, channels_first)
     return log10_norm(gradient, tuple(axis for axis in range(axes) if axis != kept))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from tinygrad_vg.engine import ExtendedArray
 from tinygrad_vg.instruments.magnitude import array_of
-from tinygrad_vg.nn import Linear, Module, Parameter, member_axis, members_of
+from tinygrad_vg.nn import Layer, Module, Parameter, feature_axis, member_axis, members_of
 
 
 def bias_of(module: Module) -> Parameter | None:
@@ -16,23 +16,29 @@ def bias_of(module: Module) -> Parameter | None:
 
 
 def is_layer(module: Module) -> bool:
-    """Whether a module is a layer for the recorder: it has a bias, or is a Linear without one."""
-    return bias_of(module) is not None or (isinstance(module, Linear) and module.bias is None)
+    """Whether a module is a layer for the recorder: it has a bias, or is a Linear or Conv2d without one."""
+    return bias_of(module) is not None or (isinstance(module, Layer) and module.bias is None)
 
 
 def bias_form(module: Any) -> tuple[tuple[int, ...], Any]:
-    """The shape and dtype of a layer's bias, or of the bias that a Linear without one would have."""
+    """The shape and dtype of a layer's bias, or of the bias that a Linear or Conv2d without one would have."""
     bias = bias_of(module)
     if bias is not None:
         return bias.shape, bias.dtype
-    return (*members_of(module), module.out_features), module.weight.dtype
+    return (*members_of(module), module.width[1]), module.weight.dtype
 
 
-def summed(delta: Any, members: tuple[int, ...]) -> Any:
-    """∂C/∂z summed over all samples: (..., B, out) → (out,), or (..., R, B, out) → (R, out) for an ensemble."""
-    last = len(delta.shape) - 1
-    kept = (member_axis(last + 1), last) if members else (last,)
-    axes = tuple(axis for axis in range(last + 1) if axis not in kept)
+def summed(delta: Any, members: tuple[int, ...], channels_first: bool) -> Any:
+    """∂C/∂z summed over all samples, and positions: (out,), or (R, out) for an ensemble.
+
+    Args:
+        delta: (..., B, out), or (..., R, B, out); where `channels_first` is true (B, out, ...), or (R, B, out, ...).
+        members: (R,), or ().
+        channels_first: as of the layer.
+    """
+    count = len(delta.shape)
+    kept = {feature_axis(count, members, channels_first)} | ({member_axis(count, channels_first)} if members else set())
+    axes = tuple(axis for axis in range(count) if axis not in kept)
     if isinstance(delta, ExtendedArray):
         return ExtendedArray(delta.mantissa.sum(axis=axes), delta.exponent)
     return array_of(delta).sum(axis=axes)

@@ -81,7 +81,7 @@ class Collector:
             self._count = len(kept)
 
     def _measured(self, chain: Chain, outputs: list[Any]) -> dict[str, Any]:
-        norms = np.array([_norm(unit.gradient, chain.members) for unit in chain.units])
+        norms = np.array([_norm(unit.gradient, chain.members, unit.channels_first) for unit in chain.units])
         row: dict[str, Any] = {"norms": norms, "causes": self._causes(chain, norms)}
         if self._spectra:
             row |= _spectra(chain)
@@ -127,16 +127,16 @@ class Collector:
 _EMPTY = ("log10_norm", "weights", "activation", "total")
 
 
-def _norm(gradient: Any, members: tuple[int, ...]) -> Any:
+def _norm(gradient: Any, members: tuple[int, ...], channels_first: bool) -> Any:
     if gradient is None:
         return np.full(members, np.nan)
-    return log10_norms(by_member(array_of(gradient), members)) + decades_beside(gradient)
+    return log10_norms(by_member(array_of(gradient), members, channels_first)) + decades_beside(gradient)
 
 
 def _spectra(chain: Chain) -> dict[str, Any]:
-    """Stable ranks (L,) and alignments (L−1,), NaN where a layer computes its weights."""
+    """Stable ranks (L,) and alignments (L−1,), NaN where a layer computes its weights, or convolves."""
     nothing = np.full((*chain.members, 1, 1), np.nan)
-    weights = [nothing if (weight := layer.weights) is None else weight for layer in chain.layers]
+    weights = [nothing if (weight := layer.matrix) is None else weight for layer in chain.layers]
     tops = [top_of(weight) for weight in weights]
     pairs = [alignment_of(lower, upper) for lower, upper in pairwise(tops)]
     return {

@@ -75,6 +75,8 @@ def is_drawn(chain: Chain) -> bool:
     backward: the optimizer moves the biases, and replaces the weights.
     """
     layers = [] if chain.problem else chain.layers[:-1]
+    if any(layer.channels_first for layer in layers):
+        return False  # a convolution has one filter for all positions, and their z are not independent
     if born_dead(layer.z.shape[-1] for layer in layers) < BORDER:
         return False  # as nearly all networks; the weights of wide ones are not looked at
     if len({id(layer.module) for layer in layers}) < len(layers) or any(_has_bias(layer.module) for layer in layers):

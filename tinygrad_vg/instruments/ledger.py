@@ -42,8 +42,8 @@ class Split:
 class Ledger:
     """Accounts for the gradients of a model's last backward inside a `with` block: one row for each step.
 
-    The layers are the model's Linears in the order of their calls; the model may be of any class. They are numbered
-    from the input side, 1 first, and a layer that is called several times in one pass has a number for each call. A
+    The layers are the model's Linears and Conv2ds in the order of their calls; the model may be of any class. They are
+    numbered from the input side, 1 first, and a layer called several times in one pass has a number for each call. A
     module between two layers is known by its class, an operation outside of modules by its name. A module with a way
     around its own layers, such as Residual, counts as one part between layers. For a batch, δ^l holds the gradients of
     all samples, and ‖δ^l‖ is the root of the sum of squares over samples and neurons. For an ensemble (`nn.stack`)
@@ -58,7 +58,7 @@ class Ledger:
     ... A backward whose layers are not in a row, or not those of the first one kept, has no row.
 
     Args:
-        model: a module with at least one Linear: one network, or an ensemble.
+        model: a module with at least one Linear or Conv2d: one network, or an ensemble.
         every: how many backwards from one row of the history to the next; None for no history.
         neurons: whether to keep for each row which neurons were off, and which saturated, at all samples of the batch:
             2 bytes for each neuron (and member) and row.
@@ -69,7 +69,7 @@ class Ledger:
             that the rows remain evenly spaced in a training of any length. None keeps all.
 
     Raises:
-        ValueError: if there is no Linear, or an argument is out of its range; when the accounts are read, if the layers
+        ValueError: if there is no layer, or an argument is out of its range; when the accounts are read, if the layers
             are not in a row.
 
     >>> import numpy as np, tinygrad_vg as tg
@@ -283,6 +283,8 @@ def _split(row: Row, above: Unit) -> Split:
     weight = above.weights
     if above.weight is None:
         raise RuntimeError(f"layer {row.layer + 1} computes its weights: what they can give at most is not known")
+    if weight is not None and above.matrix is None:
+        raise RuntimeError(f"layer {row.layer + 1} convolves: its bound is not that of a matrix, and is not known")
     if weight is None:
         raise RuntimeError(
             f"layer {row.layer + 1} has other weights than in the pass of these rows; "

@@ -41,6 +41,7 @@ class Listener:
         self.wants: Callable[[int], bool] = lambda number: False
         self._heard: Chain | None = None
         self._first: Any = None  # a weak reference to what layer 1 has put out in the last backward
+        self._is_channels_first = False  # of that
         self._show: Callable[[Any], None] | None = None  # a compiled step's last backward, which nobody has read yet
         self.backwards = 0
         self._nothing = np.zeros(self._members, int)
@@ -88,7 +89,10 @@ class Listener:
     def take(self, gradients: Sequence[Any], show: Callable[[Callable[[Any], bool]], None]) -> bool:
         """Count a backward, and keep `show` for the case that somebody reads it before the next one."""
         self._show = None
-        if self.wants(self.backwards) or not self._is_sound(gradients[0]):
+        (gradient,) = gradients
+        if self._members:
+            gradient = by_member(gradient, self._members, self._is_channels_first)
+        if self.wants(self.backwards) or not self._is_sound(gradient):
             return False
         self.silent = self._nothing
         self.backwards += 1
@@ -177,6 +181,7 @@ class Listener:
                 unit.order = output.node.order
         ends = [unit.output for unit in chain.tail[:1]]
         self._first = weakref.ref(outputs[0]) if outputs and outputs[0] is not None else None
+        self._is_channels_first = bool(chain.units) and chain.units[0].channels_first
         self.hear(chain)
         self.backwards += 1
         if self.on_heard is not None:
@@ -192,23 +197,22 @@ class Listener:
             self.is_trained = any(layer.weight.is_trained for layer in layers)
         self.is_drawn = not self.is_trained and is_drawn(chain)
         if chain.units and (gradient := chain.units[0].gradient) is not None:
-            self._note_what_arrived(chain, array_of(gradient))
+            self._note_what_arrived(chain, by_member(array_of(gradient), self._members, chain.units[0].channels_first))
 
-    def _note_what_arrived(self, chain: Chain, gradient: Any) -> None:
-        """Count the backwards in a row that brought nothing to layer 1."""
-        if self._is_sound(gradient):
+    def _note_what_arrived(self, chain: Chain, rows: Any) -> None:
+        """Count the backwards in a row that brought nothing to layer 1, whose gradient has a row for each member."""
+        if self._is_sound(rows):
             self.silent = self._nothing
             return
-        self.silent = np.where(by_member(gradient, self._members).any(axis=-1), 0, self.silent + 1)
+        self.silent = np.where(rows.any(axis=-1), 0, self.silent + 1)
         for layer in chain.layers:
             layer.note_weights()
 
-    def _is_sound(self, gradient: Any) -> bool:
+    def _is_sound(self, rows: Any) -> bool:
         """Whether a gradient has come to each member. False also where only its squares overflow or underflow, which
         they do before the gradient itself."""
         if not self._members:
-            return 0 < float(np.vdot(gradient, gradient)) < math.inf
-        rows = by_member(gradient, self._members)
+            return 0 < float(np.vdot(rows, rows)) < math.inf
         squares = np.einsum("ri,ri->r", rows, rows)
         return bool(np.all((squares > 0) & (squares < np.inf)))
 

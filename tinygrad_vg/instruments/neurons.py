@@ -7,15 +7,16 @@ import numpy as np
 
 from tinygrad_vg.instruments.factors import slope
 from tinygrad_vg.instruments.signals import Chain
-from tinygrad_vg.nn import member_axis
+from tinygrad_vg.nn import feature_axis, member_axis
 
 
 def flags_of(chain: Chain, outputs: list[Any]) -> dict[str, Any]:
     """Which neurons are off, and which are saturated, at all samples of a pass whose graph still stands.
 
-    The neurons of layer l are the outputs of the first activation behind it. A neuron is *off* where the slope is
-    exactly 0 at all samples, as that of a ReLU with z ≤ 0, and *saturated* where it is below 6 % of the largest slope
-    (`nn.Activation.saturated`). What is off is saturated.
+    The neurons of layer l are the outputs of the first activation behind it; of a convolution they are the channels, at
+    all positions of the image. A neuron is *off* where the slope is exactly 0 at all samples, as that of a ReLU with
+    z ≤ 0, and *saturated* where it is below 6 % of the largest slope (`nn.Activation.saturated`). What is off is
+    saturated.
 
     Args:
         chain: the chain of the pass.
@@ -35,18 +36,21 @@ def flags_of(chain: Chain, outputs: list[Any]) -> dict[str, Any]:
             y, z = outputs[i], outputs[i - 1]
             saturated = unit.activation.saturated(y.data)
             if saturated is None or saturated.any():
-                off = _for_all_samples(slope(y, z) == 0, chain.members)
+                off = _for_all_samples(slope(y, z) == 0, chain.members, unit.channels_first)
             else:  # as in most steps of a sound network, and then no slope need be computed
-                off = np.zeros((*chain.members, y.shape[-1]), bool)
+                axis = feature_axis(y.ndim, chain.members, unit.channels_first)
+                off = np.zeros((*chain.members, y.shape[axis]), bool)
             flags[f"off_{layer}"] = off
-            flags[f"saturated_{layer}"] = off if saturated is None else _for_all_samples(saturated, chain.members)
+            flags[f"saturated_{layer}"] = (
+                off if saturated is None else _for_all_samples(saturated, chain.members, unit.channels_first)
+            )
     return flags
 
 
-def _for_all_samples(which: Any, members: tuple[int, ...]) -> Any:
-    """(..., B, n) → (n,), or (..., R, B, n) → (R, n) for an ensemble."""
-    last = which.ndim - 1
-    kept = (member_axis(which.ndim), last) if members else (last,)
+def _for_all_samples(which: Any, members: tuple[int, ...], channels_first: bool) -> Any:
+    """(..., B, n) → (n,), or (..., R, B, n) → (R, n) for an ensemble; of images for all positions too."""
+    feature = feature_axis(which.ndim, members, channels_first)
+    kept = (member_axis(which.ndim, channels_first), feature) if members else (feature,)
     return which.all(axis=tuple(axis for axis in range(which.ndim) if axis not in kept))
 
 

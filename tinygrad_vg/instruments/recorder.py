@@ -26,10 +26,10 @@ class GradientRecorder:
     """Records ∂C/∂b of every layer of a model in every backward inside its `with` block.
 
     The recorder reads the gradients of the biases themselves: it records exactly the arrays that the optimizer gets,
-    and it does not change the training by a single bit. For a Linear without a bias it records the gradient that a bias
-    would have, ∂C/∂z summed over the batch and over the layer's calls.
+    and it does not change the training by a single bit. For a Linear or Conv2d without a bias it records the gradient
+    that a bias would have, ∂C/∂z summed over the batch, the positions in the images and the layer's calls.
 
-    The layers are the modules with a `bias` and the Linears without one, numbered in the order of
+    The layers are the modules with a `bias` and the Linears and Conv2ds without one, numbered in the order of
     `model.named_modules()`, that of the attributes. A warning tells where the model calls them in another order, so
     that layer 1 is not at the input side. The recorder counts, from 0, the backwards that reach a layer; the history
     has a row for each of them that is kept. The `with` block may be entered again, and the count then continues.
@@ -102,7 +102,9 @@ class GradientRecorder:
         _check(every, max_steps, on_nonfinite)
         found = [(name, module) for name, module in model.named_modules() if is_layer(module)]
         if not found:
-            raise ValueError(f"{type(model).__name__} has no layer with a bias, or Linear, that requires gradients")
+            raise ValueError(
+                f"{type(model).__name__} has no layer with a bias, or Linear or Conv2d, that requires gradients"
+            )
         numbers = range(1, len(found) + 1)
         where = positions(numbers if layers is None else layers, numbers, [name for name, _ in found])
         if not where:
@@ -221,7 +223,7 @@ class GradientRecorder:
         gradients = {i: walk.gradients[bias] for i, bias in enumerate(self.biases) if bias in walk.gradients}
         for i, reference in self._outputs:
             if (z := reference()) in walk.gradients:
-                total = summed(walk.gradients[z], self._members)
+                total = summed(walk.gradients[z], self._members, self._modules[i].channels_first)
                 gradients[i] = gradients[i] + total if i in gradients else total
         if not gradients:
             return  # the backward of another graph

@@ -1,8 +1,8 @@
 """Signals: the layers of a network in the order of their calls, and the gradients at their outputs.
 
-A layer is a module that computes z: a Linear, with a bias or without. The class of the model does not matter. A `Chain`
-holds the layers of one pass and what lies between them. There are two sources of chains: a `Listener` observes a model
-while it is used, and `recorded`, in this module, reads the graph of a cost.
+A layer is a module that computes z, an `nn.Layer`: a Linear or a Conv2d. The class of the model does not matter. A
+`Chain` holds the layers of one pass and what lies between them. There are two sources of chains: a `Listener` observes
+a model while it is used, and `recorded`, in this module, reads the graph of a cost.
 """
 
 import copy
@@ -15,7 +15,7 @@ import numpy as np
 
 from tinygrad_vg.engine import Tensor, ancestors, calls, cotangents, enable_grad, was_written
 from tinygrad_vg.instruments.tracing import Way, depends_on_layers, source_of, trace
-from tinygrad_vg.nn import Activation, Linear, Module, members_of
+from tinygrad_vg.nn import Activation, Layer, Module, members_of
 
 
 class Unit:
@@ -31,9 +31,12 @@ class Unit:
         weight_facts: whether the weights of a layer are all 0, and whether all are finite, each a bool or (R,); a
             Listener notes them if the gradient is 0 or not finite, since the optimizer replaces the weights. Else None.
         gradient: ∂C/∂output, an array or an ExtendedArray; None if it was not computed.
+        channels_first: whether the output is (B, channels, ...), or follows such a layer, as of Conv2d.
     """
 
-    __slots__ = ("_operation", "gradient", "module", "name", "order", "output", "weight", "weight_facts", "z")
+    __slots__ = (
+        "_operation", "channels_first", "gradient", "module", "name", "order", "output", "weight", "weight_facts", "z",
+    )  # fmt: skip
 
     def __init__(self, module: Module | None, output: Tensor | None, name: str | None = None) -> None:
         self.module = module
@@ -44,6 +47,7 @@ class Unit:
         self.order = -1
         self.weight_facts: tuple[Any, Any] | None = None
         self.gradient: Any = None
+        self.channels_first = False
         self._operation: Any = None  # for an operation: its activation class, or its name
         if module is None and output is not None and output.node is not None:
             self._operation = Activation.of(output) or output.node.operation.name
@@ -59,7 +63,7 @@ class Unit:
         """Whether layers are inside of it, which it does not account for one by one."""
         if self.name is not None or self.module is None:
             return False
-        return any(isinstance(module, Linear) for _, module in self.module.named_modules())
+        return any(isinstance(module, Layer) for _, module in self.module.named_modules())
 
     @property
     def weights(self) -> Any:
@@ -67,10 +71,21 @@ class Unit:
         weight = self.weight() if isinstance(self.weight, weakref.ref) else self.weight
         return None if weight is None or was_written(weight, self.order) else weight
 
+    @property
+    def matrix(self) -> Any:
+        """The same of weights that are a matrix; None also for filters, for a convolution stretches otherwise."""
+        return self.weights if self.input_axes == 1 else None
+
+    @property
+    def input_axes(self) -> int:
+        """How many axes of a layer's weights count inputs: 1 of a matrix, 3 of filters."""
+        return getattr(getattr(self.module, "weight", None), "input_axes", 1)
+
     def note_weights(self) -> None:
         """Keep what an account asks of the weights where a gradient has come to nothing."""
         if (weight := self.weights) is not None:
-            self.weight_facts = ~weight.any(axis=(-2, -1)), np.isfinite(weight).all(axis=(-2, -1))
+            axes = tuple(range(-1 - self.input_axes, 0))
+            self.weight_facts = ~weight.any(axis=axes), np.isfinite(weight).all(axis=axes)
 
     @property
     def label(self) -> str:
@@ -86,9 +101,9 @@ def layers_of(model: Module) -> dict[Module, str]:
     Raises:
         ValueError: if there is none.
     """
-    layers: dict[Module, str] = {m: name for name, m in model.named_modules() if isinstance(m, Linear)}
+    layers: dict[Module, str] = {m: name for name, m in model.named_modules() if isinstance(m, Layer)}
     if not layers:
-        raise ValueError(f"{type(model).__name__} has no Linear, so it has no layers to account for")
+        raise ValueError(f"{type(model).__name__} has no Linear or Conv2d, so it has no layers to account for")
     return layers
 
 
@@ -131,19 +146,27 @@ class Chain:
         if not self.units:
             self.problem = None
         unit = Unit(module, z, self._layers[module])
+        unit.channels_first = module.channels_first
         unit.z, unit.weight, unit.order = z.data, weight_in(z, module), z.node.order
-        self.units += [*way, unit]
+        self.units += [*self._placed(way), unit]
         return True
+
+    def _placed(self, way: list[Unit]) -> list[Unit]:
+        """The units that follow the last layer: their outputs have the axes of its z, or fewer."""
+        for unit in way:
+            unit.channels_first = self.units[-1].channels_first
+        return way
 
     def add_unheard(self, module: Module, z: Any) -> None:
         """Append the call of a layer that has no graph any more: only the array z that it returned is known."""
         unit = Unit(module, None, self._layers[module])
-        unit.z = z
+        unit.z, unit.channels_first = z, module.channels_first
         self.units.append(unit)
 
     def end(self, output: Any) -> None:
         """Set `tail` from the output of the model."""
-        self.tail = (self._way(output, None) or []) if self.units else []
+        way = (self._way(output, None) or []) if self.units else []
+        self.tail = self._placed(way)
 
     def _way(self, x: Any, module: Module | None) -> list[Unit] | None:
         """The units between the last layer and x, the input of `module`; None if the call begins another pass."""
@@ -278,7 +301,13 @@ def dry_run(model: Module, x: Any) -> tuple[Chain, Any]:
 
 
 def outline(model: Module) -> Chain:
-    """The chain of a model that has not been called, from a dry run on zeros; its layers have no z."""
+    """The chain of a model that has not been called, from a dry run on zeros; its layers have no z.
+
+    Raises:
+        ValueError: for a model of images, whose size nobody knows.
+    """
+    if any(layer.channels_first for layer in layers_of(model)):
+        raise ValueError(f"{type(model).__name__} takes images of a size that is not known: call it first")
     widths = list(dict.fromkeys(vars(layer)["in_features"] for layer in layers_of(model)))
     while len(widths) > 1:  # which layer is called first?
         try:

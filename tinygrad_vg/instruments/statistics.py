@@ -12,7 +12,7 @@ import numpy as np
 
 from tinygrad_vg.engine import HookHandle, Tensor, Walk
 from tinygrad_vg.instruments.magnitude import array_of, decades_beside, log10_norms
-from tinygrad_vg.nn import Activation, Module, Parameter, by_member
+from tinygrad_vg.nn import Activation, Module, Parameter, by_member, feature_axis
 
 NAMES = ("log10_weight_norm", "log10_rms", "saturation", "log10_update")
 
@@ -83,14 +83,15 @@ class Statistics:
             return
         delta = functools.reduce(operator.add, deltas)
         array = array_of(delta)
-        samples = array.size / (array.shape[-1] * math.prod(self._members))
-        norms = log10_norms(by_member(array, self._members)) + decades_beside(delta)
+        is_first = self._layers[i].channels_first
+        features = array.shape[feature_axis(array.ndim, self._members, is_first)]
+        samples = array.size / (features * math.prod(self._members))
+        norms = log10_norms(by_member(array, self._members, is_first)) + decades_beside(delta)
         self._arrays["log10_rms"][row, i] = norms + 0.5 * math.log10(samples)
         known = [use.is_saturated for use in uses if use.is_saturated is not None]
         if known:
-            self._arrays["saturation"][row, i] = sum(by_member(s, self._members).mean(axis=-1) for s in known) / len(
-                known
-            )
+            shares = [by_member(s, self._members, is_first).mean(axis=-1) for s in known]
+            self._arrays["saturation"][row, i] = sum(shares) / len(shares)
 
     def end_row(self, row: int) -> None:
         """Measure the change of the weights, when the next backward begins or the block ends."""

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tinygrad_vg.engine import Tensor, cotangents
 from tinygrad_vg.instruments.signals import Unit, dry_run
-from tinygrad_vg.nn import Linear, Module
+from tinygrad_vg.nn import Layer, Linear, Module
 
 Function = Callable[[Any], Any]
 ActivationLike = Module | type[Module] | Function
@@ -154,8 +154,9 @@ def mean_field_of(model: Module, images: Any) -> MeanField:
     >>> prediction.layers, prediction.width, prediction.weight_std.round(2)
     ((1, 2), array([300,  10]), array([1., 1.]))
     """
-    if not any(isinstance(module, Linear) for _, module in model.named_modules()):
-        raise TypeError("the theory knows Linear and activations; this model has no Linear")
+    kinds = {isinstance(m, Linear): type(m).__name__ for _, m in model.named_modules() if isinstance(m, Layer)}
+    if False in kinds or not kinds:
+        raise TypeError(f"the theory knows Linear and activations; this model has {kinds.get(False, 'no Linear')}")
     images = images.data if isinstance(images, Tensor) else np.asarray(images)
     chain, x = dry_run(model, sample := images[:1])
     x = images if x is sample else dry_run(model, images)[1]

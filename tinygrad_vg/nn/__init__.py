@@ -2,17 +2,25 @@
 
 from tinygrad_vg.nn import init
 from tinygrad_vg.nn.activations import Activation, Identity, ReLU, Sigmoid, Softplus, Tanh
-from tinygrad_vg.nn.containers import Residual, Sequential, mlp
+from tinygrad_vg.nn.classification import CrossEntropyLoss, NLLLoss
+from tinygrad_vg.nn.containers import ModuleList, Residual, Sequential, mlp
+from tinygrad_vg.nn.convolution import Conv2d
 from tinygrad_vg.nn.dropout import Dropout
-from tinygrad_vg.nn.ensemble import beside_batch, by_member, member_axis, members_of, stack, unstack
+from tinygrad_vg.nn.ensemble import beside_batch, by_member, feature_axis, member_axis, members_of, stack, unstack
+from tinygrad_vg.nn.layer import Layer
 from tinygrad_vg.nn.linear import Linear
-from tinygrad_vg.nn.losses import BCEWithLogitsLoss, CrossEntropyLoss, MSELoss
+from tinygrad_vg.nn.losses import BCEWithLogitsLoss, HuberLoss, L1Loss, MSELoss
 from tinygrad_vg.nn.module import Module
-from tinygrad_vg.nn.normalization import LayerNorm
-from tinygrad_vg.nn.parameter import Buffer, Parameter
+from tinygrad_vg.nn.normalization import BatchNorm1d, LayerNorm
+from tinygrad_vg.nn.parameter import Buffer, Filters, Parameter
+from tinygrad_vg.nn.pooling import AvgPool2d, Flatten, MaxPool2d
+from tinygrad_vg.nn.rectifiers import ELU, GELU, SELU, LeakyReLU, SiLU
+from tinygrad_vg.nn.softmax import LogSoftmax, Softmax
 
 __all__ = [
-    "Activation", "BCEWithLogitsLoss", "Buffer", "CrossEntropyLoss", "Dropout", "Identity", "LayerNorm", "Linear",
-    "MSELoss", "Module", "Parameter", "ReLU", "Residual", "Sequential", "Sigmoid", "Softplus", "Tanh", "beside_batch",
-    "by_member", "init", "member_axis", "members_of", "mlp", "stack", "unstack",
+    "ELU", "GELU", "SELU", "Activation", "AvgPool2d", "BCEWithLogitsLoss", "BatchNorm1d", "Buffer", "Conv2d",
+    "CrossEntropyLoss", "Dropout", "Filters", "Flatten", "HuberLoss", "Identity", "L1Loss", "Layer", "LayerNorm",
+    "LeakyReLU", "Linear", "LogSoftmax", "MSELoss", "MaxPool2d", "Module", "ModuleList", "NLLLoss", "Parameter",
+    "ReLU", "Residual", "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus", "Tanh", "beside_batch", "by_member",
+    "feature_axis", "init", "member_axis", "members_of", "mlp", "stack", "unstack",
 ]  # fmt: skip

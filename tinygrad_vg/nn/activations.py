@@ -8,13 +8,13 @@ An activation of your own is a subclass that defines `function`; or `forward`, i
 ...     function = staticmethod(np.sin)
 ...     symbol = "sin"
 ...     largest_slope = 1.0
->>> class LeakyReLU(nn.Activation):
+>>> class Bent(nn.Activation):
 ...     largest_slope = 1.0
-...     def __init__(self, negative_slope=0.01):
-...         self.negative_slope = negative_slope
+...     def __init__(self, below=0.01):
+...         self.below = below
 ...     def forward(self, z):
-...         return ops.relu(z) - self.negative_slope * ops.relu(-z)
->>> LeakyReLU(0.1)(np.array([-1.0, 2.0]))
+...         return ops.relu(z) - self.below * ops.relu(-z)
+>>> Bent(0.1)(np.array([-1.0, 2.0]))
 array([-0.1,  2. ])
 """
 
@@ -26,6 +26,8 @@ import numpy as np
 
 from tinygrad_vg.engine import ModuleCall, Tensor, calls, ops
 from tinygrad_vg.nn.module import Module
+
+SATURATED = 0.06  # a slope below this share of the largest
 
 
 class Activation(Module):

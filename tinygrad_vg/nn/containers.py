@@ -1,9 +1,9 @@
 """Containers: modules made of other modules, and `mlp`, which makes a multilayer perceptron."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from numbers import Integral
-from typing import Any, overload
+from typing import Any, Self, overload
 
 import numpy as np
 
@@ -54,6 +54,76 @@ class Sequential(Module):
             if isinstance(module, Module):
                 x = module(x)
         return x
+
+
+class ModuleList(Module):
+    """A list of modules that a module of your own calls in its `forward`; their names are "0", "1" and so on.
+
+    A list as an attribute does as well, with names as "layers.0" too; a ModuleList refuses what is no module.
+
+    Args:
+        modules: the modules of the list.
+
+    Raises:
+        TypeError: if an element is not a module.
+        IndexError: if there is no such element.
+
+    >>> import numpy as np
+    >>> from tinygrad_vg import nn
+    >>> class Blocks(nn.Module):
+    ...     def __init__(self):
+    ...         self.blocks = nn.ModuleList(nn.Linear(3, 3, rng=seed) for seed in range(2))
+    ...     def forward(self, x):
+    ...         for block in self.blocks:
+    ...             x = x + block(x)
+    ...         return x
+    >>> [name for name, _ in Blocks().named_parameters()]
+    ['blocks.0.weight', 'blocks.0.bias', 'blocks.1.weight', 'blocks.1.bias']
+    """
+
+    def __init__(self, modules: Iterable[Module] = ()) -> None:
+        self.extend(modules)
+
+    def __iter__(self) -> Iterator[Module]:
+        return (module for _, module in self.named_children())
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    @overload
+    def __getitem__(self, index: int) -> Module: ...
+    @overload
+    def __getitem__(self, index: slice) -> "ModuleList": ...
+    def __getitem__(self, index: int | slice) -> "Module | ModuleList":
+        modules = list(self)
+        return ModuleList(modules[index]) if isinstance(index, slice) else modules[index]
+
+    def __setitem__(self, index: int, module: Module) -> None:
+        setattr(self, str(range(len(self))[index]), checked(module))
+
+    def append(self, module: Module) -> Self:
+        """Put a module behind the last, and return the list."""
+        return self.extend([module])
+
+    def extend(self, modules: Iterable[Module]) -> Self:
+        """Put several modules behind the last, and return the list."""
+        for i, module in enumerate([checked(module) for module in modules], len(self)):
+            setattr(self, str(i), module)
+        return self
+
+    def insert(self, index: int, module: Module) -> None:
+        """Put a module in front of the one at this index."""
+        modules = list(self)
+        modules.insert(index, checked(module))
+        for i, each in enumerate(modules):
+            setattr(self, str(i), each)
+
+
+def checked(module: Any) -> Module:
+    """A module of a ModuleList, or TypeError."""
+    if not isinstance(module, Module):
+        raise TypeError(f"ModuleList takes modules, not {module!r}")
+    return module
 
 
 class Residual(Module):

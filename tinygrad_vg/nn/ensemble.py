@@ -24,7 +24,8 @@ def stack(models: Iterable[M]) -> M:
     losses sum over the members, so each member's gradient, and with it the member's whole training, equals that of the
     network alone, to rounding. Attributes other than parameters and buffers are taken from the first model.
 
-    A layer of your own with parameters or buffers must apply them by `beside_batch` and set `takes_members = True`.
+    A layer of your own with parameters or buffers must apply them by `beside_batch` and set `takes_members = True`. A
+    module whose class has `members = ()` is told the number of members: its attribute becomes (R,).
 
     Raises:
         ValueError: if there is no model, or two models differ in the type of a module, or in the name, shape, dtype
@@ -57,7 +58,15 @@ def stack(models: Iterable[M]) -> M:
         tensor.data = np.stack([part[name].data for part in parts])
         if isinstance(tensor, Parameter):
             tensor.is_trained = any(part[name].is_trained for part in parts)  # type: ignore[attr-defined]
+    tell(ensemble, (len(models),))
     return ensemble
+
+
+def tell(model: Module, members: tuple[int, ...]) -> None:
+    """Tell the modules whose class has `members = ()`, as Flatten, how many members there are."""
+    for _, module in model.named_modules():
+        if getattr(type(module), "members", None) == ():
+            module.members = members
 
 
 def facts_of(state: dict[str, Any]) -> dict[str, Any]:
@@ -92,16 +101,19 @@ def unstack(model: M, i: int) -> M:
     member = copy.deepcopy(model)
     for tensor in state_of(member).values():
         tensor.data = np.array(tensor.data[i])
+    tell(member, ())
     return member
 
 
-def beside_batch(parameter: Any, x: Any) -> Any:
+def beside_batch(parameter: Any, x: Any, positions: int = 0) -> Any:
     """A parameter with one entry per feature, in a shape that broadcasts correctly with x of shape (..., B, n).
 
     In an ensemble the parameter is (R, n). NumPy would broadcast it against the rows of a batch, and combine sample i
     with member i wherever B is R or 1. This function returns (R, 1, n), so that each member's row meets the member's
     whole batch. The parameter (n,) of a single network is returned unchanged, and so is any parameter for a single
     sample x (n,). A layer with one number keeps it in the shape (1,).
+
+    With `positions` the feature is not on the last axis of x: so many axes of positions, as of an image, are behind it.
 
     >>> import numpy as np
     >>> from tinygrad_vg import nn
@@ -114,7 +126,11 @@ def beside_batch(parameter: Any, x: Any) -> Any:
     >>> nn.stack([Scale(3) for _ in range(5)])(np.ones((5, 3))).shape
     (5, 5, 3)
     """
-    return np.expand_dims(parameter, -2) if parameter.ndim > 1 and x.ndim > 1 else parameter
+    if positions:
+        parameter = np.expand_dims(parameter, tuple(range(-positions, 0)))
+    if parameter.ndim > 1 + positions and x.ndim > 1 + positions:
+        parameter = np.expand_dims(parameter, -2 - positions)
+    return parameter
 
 
 def members_of(layer: Module) -> tuple[int, ...]:
@@ -126,19 +142,35 @@ def members_of(layer: Module) -> tuple[int, ...]:
     """
     own = vars(layer)
     bias = own.get("bias")
-    return bias.shape[:-1] if isinstance(bias, Parameter) else own["weight"].shape[:-2]
+    if isinstance(bias, Parameter):
+        return bias.shape[:-1]
+    weight = own["weight"]
+    return weight.shape[: -1 - getattr(weight, "input_axes", 1)]  # type: ignore[no-any-return]
 
 
-def member_axis(axes: int) -> int:
+def member_axis(axes: int, channels_first: bool = False) -> int:
     """The position of the member axis among the axes of an output of an ensemble: (..., R, B, n), or (R, n).
 
-    >>> member_axis(3), member_axis(2), member_axis(4)
-    (0, 0, 1)
+    Where `channels_first` is true the output is (R, B, n, ...): images of n channels.
+
+    >>> member_axis(3), member_axis(2), member_axis(4), member_axis(5, channels_first=True)
+    (0, 0, 1, 0)
     """
-    return max(0, axes - 3)
+    return 0 if channels_first else max(0, axes - 3)
 
 
-def by_member(array: Any, members: tuple[int, ...]) -> Any:
+def feature_axis(axes: int, members: tuple[int, ...], channels_first: bool = False) -> int:
+    """The position of the axis that counts features, or channels, among the axes of an output: (..., B, n).
+
+    Where `channels_first` is true the output is (B, n, ...), or (R, B, n, ...) for an ensemble.
+
+    >>> feature_axis(2, ()), feature_axis(4, (), channels_first=True), feature_axis(5, (3,), channels_first=True)
+    (1, 1, 2)
+    """
+    return len(members) + 1 if channels_first else axes - 1
+
+
+def by_member(array: Any, members: tuple[int, ...], channels_first: bool = False) -> Any:
     """An output of an ensemble, (..., R, B, n), as a matrix with a row for each member; of one network, as a vector.
 
     >>> import numpy as np
@@ -147,7 +179,7 @@ def by_member(array: Any, members: tuple[int, ...]) -> Any:
     """
     if not members:
         return array.reshape(-1)
-    return np.moveaxis(array, member_axis(array.ndim), 0).reshape(*members, -1)
+    return np.moveaxis(array, member_axis(array.ndim, channels_first), 0).reshape(*members, -1)
 
 
 _REFUSAL = (

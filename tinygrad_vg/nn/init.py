@@ -2,7 +2,8 @@
 
 The name ends in an underscore because `tensor.data` is rebound; the old array is not written into. `rng` is a
 `np.random.Generator` to sample from, or a random seed; None takes a new generator with an unpredictable seed. A weight
-has the shape (..., out, in): fan_in = in is the number of inputs of a neuron, fan_out = out the number of neurons.
+has the shape (..., out, in): fan_in = in is the number of inputs of a neuron, fan_out = out the number of neurons. The
+filters of a convolution, `nn.Filters` of shape (..., out, in, kh, kw), have fan_in = in·kh·kw and fan_out = out·kh·kw.
 
 >>> from tinygrad_vg import nn
 >>> layer = nn.Linear(100, 50)
@@ -163,7 +164,7 @@ def kaiming_uniform_(tensor: T, gain: float = math.sqrt(2), rng: Rng = None) -> 
 def orthogonal_(tensor: T, gain: float = 1.0, rng: Rng = None) -> T:
     """Sample gain times a matrix with orthonormal rows or columns, uniformly distributed (Saxe et al. 2014).
 
-    A weight (R, out, in) gets R matrices.
+    A weight (R, out, in) gets R matrices; filters count as matrices (out, in·kh·kw), as in PyTorch.
 
     Raises:
         ValueError: if the tensor has less than two axes.
@@ -174,16 +175,17 @@ def orthogonal_(tensor: T, gain: float = 1.0, rng: Rng = None) -> T:
     >>> bool(np.allclose(q @ q.T, np.eye(30)))
     True
     """
-    fan_in, fan_out = fans(tensor)
-    tall = np.random.default_rng(rng).normal(size=(*tensor.shape[:-2], max(fan_in, fan_out), min(fan_in, fan_out)))
+    fan_in, _ = fans(tensor)
+    *lead, fan_out = tensor.shape[: -_input_axes(tensor)]
+    tall = np.random.default_rng(rng).normal(size=(*lead, max(fan_in, fan_out), min(fan_in, fan_out)))
     q, r = np.linalg.qr(tall)
     # The signs of the columns depend on the algorithm; the signs of R's diagonal make the distribution uniform.
     q = q * np.sign(np.diagonal(r, axis1=-2, axis2=-1))[..., None, :]
-    return _filled(tensor, gain * (q if fan_out >= fan_in else q.swapaxes(-1, -2)))
+    return _filled(tensor, gain * (q if fan_out >= fan_in else q.swapaxes(-1, -2)).reshape(tensor.shape))
 
 
 def fans(tensor: Tensor) -> tuple[int, int]:
-    """(fan_in, fan_out) of a weight of shape (..., out, in).
+    """(fan_in, fan_out) of a weight of shape (..., out, in), or of `nn.Filters`.
 
     Raises:
         ValueError: if the tensor has less than two axes.
@@ -194,5 +196,9 @@ def fans(tensor: Tensor) -> tuple[int, int]:
     """
     if tensor.ndim < 2:
         raise ValueError(f"a weight (..., out, in) is needed to count a neuron's inputs, not shape {tensor.shape}")
-    fan_out, fan_in = tensor.shape[-2:]
-    return fan_in, fan_out
+    out, inputs, *field = tensor.shape[-_input_axes(tensor) - 1 :]
+    return inputs * math.prod(field), out * math.prod(field)
+
+
+def _input_axes(tensor: Tensor) -> int:
+    return tensor.input_axes if isinstance(tensor, Parameter) else 1

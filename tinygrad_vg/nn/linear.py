@@ -8,11 +8,11 @@ from tinygrad_vg.engine import Tensor, ops
 from tinygrad_vg.engine.arrays import as_array
 from tinygrad_vg.nn.ensemble import members_of
 from tinygrad_vg.nn.init import Rng, scaled_normal_, standard_normal_
-from tinygrad_vg.nn.module import Module
+from tinygrad_vg.nn.layer import Layer
 from tinygrad_vg.nn.parameter import Parameter
 
 
-class Linear(Module):
+class Linear(Layer):
     """x Wᵀ + b for x of shape (..., B, in); the output has shape (..., B, out).
 
     The initial weights are N(0, 1/in) and the biases N(0, 1), as in Nielsen's chapter 3; `nn.init` has other
@@ -58,6 +58,10 @@ class Linear(Module):
             if x.shape[-1:] == (self.in_features,):
                 raise
             raise ValueError(f"{self!r} takes arrays of shape (..., {self.in_features}), not {x.shape}") from error
+
+    @property
+    def width(self) -> tuple[int, int]:
+        return self.in_features, self.out_features
 
     def extra_repr(self) -> str:
         return f"{self.in_features}, {self.out_features}" + ("" if self.bias is not None else ", bias=False")

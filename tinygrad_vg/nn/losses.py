@@ -1,6 +1,6 @@
 """Losses: modules that are called as `loss(input, target)`, with PyTorch's `reduction=`.
 
-* "none" returns one value per element, or per sample for CrossEntropyLoss.
+* "none" returns one value per element, or per sample for a loss of classes.
 * "sum" returns the sum of these values.
 * "mean" returns the sum divided by the number of values of the target.
 * "batchmean" returns the sum divided by the number of samples of the target. This is Nielsen's cost: a sum over the
@@ -8,8 +8,8 @@
 
 Because the numbers are counted in the *target*, an input with a member axis that the target does not have is summed
 over the members, and the gradient of each member is that of the member's own cost. If each member has its own targets,
-(R, B, out), use "none" or "sum" and divide the result: the loss cannot tell R from B by the shape. CrossEntropyLoss
-refuses such targets, for there it cannot tell R from the classes either.
+(R, B, out), use "none" or "sum" and divide the result: the loss cannot tell R from B by the shape. The losses of
+classes, in `classification.py`, refuse such targets, for there it cannot tell R from the classes either.
 """
 
 from math import prod
@@ -21,6 +21,7 @@ from tinygrad_vg.engine import Tensor, differentiable, ops
 from tinygrad_vg.engine.arrays import as_array
 from tinygrad_vg.engine.kernels import scalar
 from tinygrad_vg.nn.module import Module
+from tinygrad_vg.nn.parameter import Buffer
 
 _REDUCTIONS = ("none", "sum", "mean", "batchmean")
 
@@ -36,12 +37,12 @@ class Loss(Module):
 
     >>> import numpy as np, tinygrad_vg as tg
     >>> from tinygrad_vg.nn.losses import Loss, like
-    >>> class L1Loss(Loss):
+    >>> class FourthPower(Loss):
     ...     def forward(self, input, target):
     ...         target = like(target, input)
-    ...         return self.reduce(np.abs(input - target), target.shape)
-    >>> L1Loss("sum")(tg.Tensor([1.0, 2.0]), np.array([1.0, 4.0])).item()
-    2.0
+    ...         return self.reduce((input - target) ** 4, target.shape)
+    >>> FourthPower("sum")(tg.Tensor([1.0, 2.0]), np.array([1.0, 4.0])).item()
+    16.0
     """
 
     def __init__(self, reduction: str = "mean") -> None:
@@ -107,14 +108,82 @@ class MSELoss(Loss):
         return self.reduce(np.square(input - target), target.shape)
 
 
+class L1Loss(Loss):
+    """|input − target|, elementwise, then reduced; the slope where the two are equal is 0.
+
+    >>> import numpy as np
+    >>> from tinygrad_vg import nn, Tensor
+    >>> nn.L1Loss()(Tensor([1.0, 2.0]), np.array([1.0, 4.0])).item()
+    1.0
+    """
+
+    def forward(self, input: Any, target: Any) -> Any:
+        """The loss of an input (..., B, out) for a target of the same shape, or of that shape without leading axes.
+
+        Raises:
+            ValueError: if the shapes do not match.
+        """
+        target = like(target, input)
+        return self.reduce(np.abs(input - target), target.shape)
+
+
+class HuberLoss(Loss):
+    """d²/2 for |d| ≤ delta, else delta (|d| − delta/2), with d = input − target; then reduced (Huber 1964).
+
+    Args:
+        reduction: as for all losses.
+        delta: where the parabola becomes a line, above 0.
+
+    Raises:
+        ValueError: for another reduction, or a delta that is not above 0.
+
+    >>> import numpy as np
+    >>> from tinygrad_vg import nn, Tensor
+    >>> nn.HuberLoss("none")(Tensor([1.0, 2.0]), np.array([1.5, 4.0])).data
+    array([0.125, 1.5  ])
+    """
+
+    def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
+        super().__init__(reduction)
+        if not delta > 0:
+            raise ValueError(f"delta is above 0, not {delta!r}")
+        self.delta = delta
+
+    def forward(self, input: Any, target: Any) -> Any:
+        """The loss of an input (..., B, out) for a target of the same shape, or of that shape without leading axes.
+
+        Raises:
+            ValueError: if the shapes do not match.
+        """
+        target = like(target, input)
+        return self.reduce(huber(input - target, self.delta), target.shape)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, delta={self.delta}"
+
+
 class BCEWithLogitsLoss(Loss):
     """Nielsen's cross-entropy of sigmoid outputs, −Σ t ln a + (1−t) ln(1−a) with a = σ(input), from the logits.
+
+    Args:
+        reduction: as for all losses; "mean" divides by the number of values, also with weights.
+        weight: factors of the values, in a shape that broadcasts to the target's.
+        pos_weight: p in −Σ p t ln a + (1−t) ln(1−a), in a shape that broadcasts to the target's: above 1 for outputs
+            that are rarely on.
+
+    Raises:
+        ValueError: for another reduction; in a call, if shapes do not match.
 
     >>> import numpy as np
     >>> from tinygrad_vg import nn, Tensor
     >>> round(nn.BCEWithLogitsLoss("batchmean")(Tensor(np.zeros((5, 2))), np.ones((5, 2))).item(), 4)
     1.3863
     """
+
+    def __init__(self, reduction: str = "mean", *, weight: Any = None, pos_weight: Any = None) -> None:
+        super().__init__(reduction)
+        self.weight = weights_of(weight)
+        self.pos_weight = weights_of(pos_weight)
 
     def forward(self, input: Any, target: Any) -> Any:
         """The loss of logits (..., B, out) for a target of the same shape, or of that shape without leading axes.
@@ -123,61 +192,32 @@ class BCEWithLogitsLoss(Loss):
             ValueError: if the shapes do not match.
         """
         target = like(target, input)
-        if self.reduction == "none":
-            return ops.binary_cross_entropy_with_logits(input, target)
-        return divided_binary_cross_entropy(input, target, self.divisor(target.shape))
+        weight, positive = self._fitted(self.weight, target, input), self._fitted(self.pos_weight, target, input)
+        if positive is not None:
+            values = positive * target * ops.softplus(-input) + (1 - target) * ops.softplus(input)
+        elif weight is None and self.reduction != "none":
+            return divided_binary_cross_entropy(input, target, self.divisor(target.shape))
+        else:
+            values = ops.binary_cross_entropy_with_logits(input, target)
+        return self.reduce(values if weight is None else weight * values, target.shape)
+
+    def _fitted(self, weights: Any, target: Any, input: Any) -> Any:
+        """The weights in the dtype of the input, after a check of their shape."""
+        shape = () if weights is None else weights.shape
+        ends = zip(shape[::-1], target.shape[::-1], strict=False)
+        if len(shape) > target.ndim or any(own not in (1, n) for own, n in ends):
+            raise ValueError(f"weights of shape {shape} do not broadcast to a target of shape {target.shape}")
+        return in_dtype_of(input, weights)
 
 
-class CrossEntropyLoss(Loss):
-    """−ln softmax(input)[target], one value per sample, then reduced.
+def weights_of(weights: Any) -> Buffer | None:
+    """The weights of a loss as a buffer, which is saved with it; None if there are none."""
+    return None if weights is None else Buffer(as_array(weights))
 
-    `input` is (B, C), or (R, B, C) from an ensemble. `target` holds class indices (B,), as integers, or probabilities
-    (B, C). The classes are on the last axis. PyTorch has them on axis 1; if all axes have one length, the shapes do
-    not tell which was meant. Therefore a target with more axes is refused here, and `ops.cross_entropy` takes it.
 
-    >>> import numpy as np
-    >>> from tinygrad_vg import nn, Tensor
-    >>> round(nn.CrossEntropyLoss()(Tensor(np.zeros((3, 4))), np.array([0, 1, 3])).item(), 4)
-    1.3863
-    """
-
-    def forward(self, input: Any, target: Any) -> Any:
-        """The loss of logits (..., B, C).
-
-        Args:
-            input: the logits.
-            target: class indices (B,), which are integers, or probabilities (B, C).
-
-        Raises:
-            ValueError: if the shapes do not match, a target has more axes than one batch, there is only one class, or a
-                class index is not between 0 and C − 1.
-        """
-        if not isinstance(target, Tensor):
-            target = as_array(target)
-        if input.shape[-1:] == (1,):
-            raise ValueError(
-                "the softmax of one class is 1 whatever the logit; BCEWithLogitsLoss takes a single output"
-            )
-        if target.dtype.kind not in "iu":
-            target = like(target, input)
-            self._flat(target, 2)
-            return self.reduce(ops.cross_entropy(input, target), target.shape[:-1])
-        if target.shape != input.shape[input.ndim - 1 - target.ndim : -1]:
-            raise ValueError(
-                f"class indices of shape {target.shape} do not match an input of shape {input.shape}; "
-                "an integer target holds class indices: pass probabilities, also rows of zeros and ones, as floats"
-            )
-        self._flat(target, 1)
-        return self.reduce(ops.cross_entropy(input, target), target.shape)
-
-    def _flat(self, target: Any, axes: int) -> None:
-        """Raise ValueError for a target of more axes than one batch has."""
-        if target.ndim > axes:
-            raise ValueError(
-                f"a target of shape {target.shape} has more axes than class indices (B,) or probabilities (B, C); "
-                "write np.mean(ops.cross_entropy(input, target)), with the classes on the last axis: "
-                "np.moveaxis(input, 1, -1) puts PyTorch's there"
-            )
+def in_dtype_of(input: Any, weights: Any) -> Any:
+    """Weights in the dtype of the input, so that float32 stays float32; None if there are none."""
+    return weights if weights is None or weights.dtype == input.dtype else weights.astype(input.dtype)
 
 
 def by_count(g: Any, n: int) -> Any:
@@ -191,6 +231,14 @@ def divided_sum(a: Any, n: int) -> Any:
     if a.dtype.char == "e":  # float16 ends at 65,504
         return np.asarray(np.add.reduce(a, axis=None, dtype=np.float32) / n, a.dtype)
     return np.add.reduce(a, axis=None) / n
+
+
+@differentiable(lambda g, y, d, delta: g * np.clip(d, -delta, delta), None)
+def huber(d: Any, delta: float) -> Any:
+    """d²/2 for |d| ≤ delta, else delta (|d| − delta/2), elementwise; its slope is d, not beyond ±delta."""
+    size = np.abs(d)
+    near = np.minimum(size, delta)
+    return near * (size - 0.5 * near)
 
 
 @differentiable(

@@ -31,6 +31,7 @@ class Module:
         training: whether the module is being trained; `train` and `eval` set it.
         takes_members: whether `forward` accepts the parameters of an ensemble, (R, ...); `nn.stack` reads it. It holds
             for the `forward` of the class that sets it: a subclass that defines `forward` again must set it again.
+        channels_first: whether the output is (B, channels, ...), as of Conv2d, or else (..., B, features).
 
     >>> import numpy as np
     >>> from tinygrad_vg import nn
@@ -45,6 +46,7 @@ class Module:
 
     training = True
     takes_members = False
+    channels_first = False
     _forward_hooks: dict[int, ForwardHook] | None = None
 
     def forward(self, *args: Any) -> Any:
@@ -111,6 +113,20 @@ class Module:
         if self._forward_hooks is None:
             self._forward_hooks = {}
         return HookHandle(self._forward_hooks, hook)
+
+    def register_buffer(self, name: str, array: Any) -> None:
+        """Set the attribute `name` to a `Buffer` of this array; the same as `self.name = nn.Buffer(array)`.
+
+        With None the attribute is None: there is no such buffer, and none is saved.
+
+        >>> import numpy as np
+        >>> from tinygrad_vg import nn
+        >>> net = nn.Module()
+        >>> net.register_buffer("running_mean", np.zeros(2))
+        >>> net.state_dict()
+        {'running_mean': array([0., 0.])}
+        """
+        setattr(self, name, array if array is None or isinstance(array, Buffer) else Buffer(array))
 
     def named_children(self) -> Iterator[tuple[str, "Module"]]:
         """The modules directly below this one, in the order in which they were set."""

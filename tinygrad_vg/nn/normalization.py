@@ -1,12 +1,15 @@
 """Normalization: layers whose output has a fixed mean and variance."""
 
+import math
 from typing import Any
 
 import numpy as np
 
+from tinygrad_vg.engine import Tensor, no_grad
+from tinygrad_vg.engine.arrays import as_array
 from tinygrad_vg.nn.ensemble import beside_batch
 from tinygrad_vg.nn.module import Module
-from tinygrad_vg.nn.parameter import Parameter
+from tinygrad_vg.nn.parameter import Buffer, Parameter
 
 
 class LayerNorm(Module):
@@ -53,3 +56,114 @@ class LayerNorm(Module):
 
     def extra_repr(self) -> str:
         return f"{self.features}, eps={self.eps}"
+
+
+class BatchNorm1d(Module):
+    """(x − mean) / √(variance + eps) · weight + bias, feature by feature (Ioffe & Szegedy 2015).
+
+    In training, mean and variance of a feature are those of the batch, and of all positions where x is (B, C, L); the
+    sum of squares is divided by their number n. Running means of the mean and of the variance, here with n − 1, are
+    kept in buffers, as in PyTorch: new = (1 − momentum) · old + momentum · batch's. In evaluation these take the place
+    of the batch's. The initial weights are 1, the biases 0.
+
+    In an ensemble (`nn.stack`) parameters and buffers are (R, C), and x of shape (B, C), (R, B, C) or (R, B, C, L) is
+    normalized for each member. A compiled step updates the buffers too.
+
+    Args:
+        num_features: C, the number of features or channels.
+        eps: a number added to the variance, so that a feature of equal values gives 0.
+        momentum: the share of the batch in the running means; None for the mean of all batches so far.
+        affine: whether there are weight and bias.
+        track_running_stats: whether there are running means; without them evaluation takes those of the batch.
+        dtype: the dtype of parameters and running means.
+
+    Attributes:
+        running_mean, running_var: buffers (C,), or None.
+        num_batches_tracked: a buffer, the number of batches so far, or None.
+
+    Raises:
+        ValueError: if there is no feature; in a call, if x has another form, or a feature in training only one value.
+
+    >>> import numpy as np
+    >>> from tinygrad_vg import nn
+    >>> layer = nn.BatchNorm1d(1)
+    >>> layer(np.array([[1.0], [3.0]])).data.round(3).ravel()
+    array([-1.,  1.])
+    >>> layer.running_mean, layer.running_var.data.round(3)
+    (Buffer([0.2]), array([1.1]))
+    """
+
+    takes_members = True
+    channels_first = True
+    members: tuple[int, ...] = ()
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        *,
+        dtype: Any = np.float64,
+    ) -> None:
+        if num_features < 1:
+            raise ValueError(f"a layer has at least one feature, not {num_features}")
+        self.num_features = num_features
+        self.eps = eps
+        self.momentum = momentum
+        self.weight = Parameter(np.ones(num_features, dtype)) if affine else None
+        self.bias = Parameter(np.zeros(num_features, dtype)) if affine else None
+        self.running_mean = Buffer(np.zeros(num_features, dtype)) if track_running_stats else None
+        self.running_var = Buffer(np.ones(num_features, dtype)) if track_running_stats else None
+        self.num_batches_tracked = Buffer(np.array(0)) if track_running_stats else None
+
+    def forward(self, x: Any) -> Any:
+        """The normalized x, of its shape; in an ensemble (R, B, C), or (R, B, C, L)."""
+        if not isinstance(x, Tensor):
+            x = as_array(x)
+        batch = 0 if x.ndim == 2 else len(self.members)  # the axis of the samples; all members share a (B, C)
+        positions = x.ndim - batch - 2
+        if positions not in (0, 1) or x.shape[batch + 1] != self.num_features:
+            own = "".join(f"{n}, " for n in self.members)
+            raise ValueError(
+                f"{self!r} takes arrays of shape (B, {self.num_features}) or ({own}B, {self.num_features}, L)"
+                f"{f' or ({own}B, {self.num_features})' * len(self.members)}, not {x.shape}"
+            )
+        if self.training or self.running_mean is None:
+            axes = (batch, *range(batch + 2, x.ndim))
+            mean = np.mean(x, axis=axes, keepdims=True)
+            centred = x - mean
+            variance = np.mean(np.square(centred), axis=axes, keepdims=True)
+            if self.training:
+                self._track(np.squeeze(mean, axes), np.squeeze(variance, axes), math.prod(x.shape[a] for a in axes))
+        else:
+            centred = x - beside_batch(self.running_mean, x, positions)
+            variance = beside_batch(self.running_var, x, positions)
+        normalized = centred / np.sqrt(variance + self.eps)
+        if self.weight is None or self.bias is None:
+            return normalized
+        return normalized * beside_batch(self.weight, x, positions) + beside_batch(self.bias, x, positions)
+
+    def _track(self, mean: Any, variance: Any, n: int) -> None:
+        """Add a batch of n values per feature to the running means: (C,), or (R, C)."""
+        if n < 2:
+            raise ValueError(f"{self!r} in training needs two values of each feature or more; write .eval()")
+        tracked: Any = self.num_batches_tracked
+        if tracked is None:
+            return
+        with no_grad():
+            tracked.assign(count := tracked + 1)
+            share: Any = self.momentum
+            if share is None:
+                share = (1 / count).astype(mean.dtype)
+                share = np.expand_dims(share, -1) if self.members else share
+            new: dict[Any, Any] = {self.running_mean: mean, self.running_var: variance * (n / (n - 1))}
+            for buffer, value in new.items():
+                buffer.assign((1 - share) * buffer + share * value)
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.weight is not None}, "
+            f"track_running_stats={self.running_mean is not None}"
+        )

@@ -1,8 +1,9 @@
 """Parameter and Buffer: the tensors of a module, trained and not trained."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from tinygrad_vg.engine import Tensor
+from tinygrad_vg.engine.recording import recording
 
 
 class Parameter(Tensor):
@@ -14,6 +15,7 @@ class Parameter(Tensor):
     Attributes:
         is_trained: whether an optimizer has moved it, or it was loaded from a state: it is no longer as an initializer
             has left it, and what theory says of networks at their start is not about it.
+        input_axes: how many of the last axes of a weight count the inputs of an output: of a matrix (..., out, in) one.
 
     >>> from tinygrad_vg import nn
     >>> nn.Parameter([0.0, 1.0])
@@ -22,6 +24,7 @@ class Parameter(Tensor):
 
     __slots__ = ("is_trained",)
     is_trained: bool
+    input_axes: ClassVar[int] = 1
 
     def __init__(self, array: Any, requires_grad: bool = True, name: str | None = None) -> None:
         super().__init__(array, requires_grad, name)
@@ -31,10 +34,24 @@ class Parameter(Tensor):
         return (*super().__reduce__(), (None, {"is_trained": self.is_trained}))
 
 
+class Filters(Parameter):
+    """The weights of a convolution, (..., out, in, height, width): initializers count in · height · width inputs.
+
+    >>> import numpy as np
+    >>> from tinygrad_vg import nn
+    >>> nn.init.fans(nn.Filters(np.zeros((8, 3, 5, 5))))
+    (75, 200)
+    """
+
+    __slots__ = ()
+    input_axes = 3
+
+
 class Buffer(Tensor):
     """A Tensor that belongs to a module and is saved, loaded and stacked with it, but not trained: a running mean.
 
-    Its array may have any dtype. A module updates it by `buffer.data = ...`.
+    Its array may have any dtype. A module updates it by `assign`, or by `buffer.data = ...`, which no compiled step
+    takes.
 
     >>> from tinygrad_vg import nn
     >>> nn.Buffer([0.0, 1.0])
@@ -45,6 +62,29 @@ class Buffer(Tensor):
 
     def __init__(self, array: Any, name: str | None = None) -> None:
         super().__init__(array, False, name)
+
+    def assign(self, value: Tensor) -> None:
+        """Set `data` to that of a Tensor, in this buffer's dtype; it may have been computed from the buffer itself.
+
+        A compiled step does it too.
+
+        Raises:
+            ValueError: if the value has another shape.
+
+        >>> import numpy as np
+        >>> from tinygrad_vg import nn
+        >>> mean = nn.Buffer(np.zeros(2))
+        >>> mean.assign(0.5 * mean + 1.0)
+        >>> mean
+        Buffer([1., 1.])
+        """
+        if value.shape != self.shape:
+            raise ValueError(f"a buffer of shape {self.shape} is not set to a value of shape {value.shape}")
+        value = value if value.dtype == self.dtype else value.astype(self.dtype)
+        if recording.trace is not None:
+            recording.trace.assigned(self, value)
+        else:
+            self.data = value.data
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.data, self.name)

@@ -1,0 +1,149 @@
+"""The convolution of images as matrix products of patches.
+
+A convolution is linear in the images and in the filters. Its three operations are each other's rules: `conv2d` itself,
+`conv2d_images`, the gradient of the images, and `conv2d_filters`, the gradient of the filters. So derivatives of every
+order are exact.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_vg.engine.operations import differentiable
+
+Pair = tuple[int, int]
+
+
+def padded(x: Any, padding: Pair, value: float = 0.0) -> Any:
+    """x (..., H, W) with a border of `value`: (..., H + 2·padding[0], W + 2·padding[1])."""
+    if padding == (0, 0):
+        return x
+    *lead, height, width = x.shape
+    out = np.full((*lead, height + 2 * padding[0], width + 2 * padding[1]), value, x.dtype)
+    inside(out, padding)[...] = x
+    return out
+
+
+def inside(a: Any, padding: Pair) -> Any:
+    """What `padded` has put a border around, a view."""
+    (top, left), (height, width) = padding, a.shape[-2:]
+    return a[..., top : height - top, left : width - left]
+
+
+def patches(x: Any, kernel: Pair, stride: Pair, padding: Pair) -> Any:
+    """The patches of images as columns: (..., C, H, W) → (..., C·kh·kw, H′·W′)."""
+    windows = np.lib.stride_tricks.sliding_window_view(padded(x, padding), kernel, axis=(-2, -1))
+    windows = np.moveaxis(windows[..., :: stride[0], :: stride[1], :, :], (-2, -1), (-4, -3))
+    *lead, channels, rows, columns, height, width = windows.shape
+    return windows.reshape(*lead, channels * rows * columns, height * width)
+
+
+def beside_images(matrix: Any) -> Any:
+    """The filters of an ensemble, (R, O, K), in a shape that broadcasts with the columns of images, (..., B, K, L)."""
+    return matrix[..., None, :, :] if matrix.ndim > 2 else matrix
+
+
+def _images_vjp(
+    g: Any, y: Any, x: Any, weight: Any, bias: Any = None, *, stride: Pair = (1, 1), padding: Pair = (0, 0)
+) -> Any:
+    return conv2d_images(g, weight, size=np.shape(x)[-2:], stride=stride, padding=padding)
+
+
+def _filters_vjp(
+    g: Any, y: Any, x: Any, weight: Any, bias: Any = None, *, stride: Pair = (1, 1), padding: Pair = (0, 0)
+) -> Any:
+    return conv2d_filters(g, x, kernel=np.shape(weight)[-2:], stride=stride, padding=padding)
+
+
+def _bias_vjp(g: Any, y: Any, x: Any, weight: Any, bias: Any, *, stride: Pair = (1, 1), padding: Pair = (0, 0)) -> Any:
+    return np.sum(g, axis=(-4, -2, -1))
+
+
+@differentiable(_images_vjp, _filters_vjp, _bias_vjp)
+def conv2d(x: Any, weight: Any, bias: Any = None, *, stride: Pair = (1, 1), padding: Pair = (0, 0)) -> Any:
+    """y[b, o] = bias[o] + Σ_c x[b, c] ⋆ weight[o, c], where ⋆ is the cross-correlation, as in PyTorch.
+
+    Args:
+        x: images (B, C, H, W), or (R, B, C, H, W) for the R members of an ensemble.
+        weight: filters (O, C, kh, kw), or (R, O, C, kh, kw).
+        bias: (O,), or (R, O).
+        stride: by how many rows and columns two neighbouring patches are apart.
+        padding: how many rows and columns of zeros are added at either end.
+
+    Returns:
+        (B, O, H′, W′), or (R, B, O, H′, W′), with H′ = (H + 2·padding − kh) // stride + 1.
+
+    >>> import numpy as np
+    >>> from tinygrad_vg import ops
+    >>> ops.conv2d(np.ones((1, 1, 3, 3)), np.ones((1, 1, 2, 2)))[0, 0]
+    array([[4., 4.],
+           [4., 4.]])
+    """
+    height, width = output_size(x.shape[-2:], weight.shape[-2:], stride, padding)
+    matrix = beside_images(weight.reshape(*weight.shape[:-3], -1))
+    y = np.matmul(matrix, patches(x, weight.shape[-2:], stride, padding))
+    y = y.reshape(*y.shape[:-1], height, width)
+    if bias is None:
+        return y
+    return y + (bias[..., None, :, None, None] if bias.ndim > 1 else bias[:, None, None])
+
+
+def output_size(size: Pair, kernel: Pair, stride: Pair, padding: Pair) -> Pair:
+    """(H′, W′): how many patches there are.
+
+    Raises:
+        ValueError: if there is none, for the kernel is larger than the images, or what was given are no images.
+    """
+    if len(size) < 2:
+        raise ValueError(f"images have the shape (..., H, W), not {size}")
+    rows, columns = (
+        (n + 2 * p - k) // s + 1 if n + 2 * p >= k else 0
+        for n, k, s, p in zip(size, kernel, stride, padding, strict=True)
+    )
+    if rows < 1 or columns < 1:
+        raise ValueError(f"a kernel {kernel} is larger than images of {size} with padding {padding}")
+    return rows, columns
+
+
+@differentiable(
+    lambda h, y, g, weight, *, size, stride, padding: conv2d(h, weight, stride=stride, padding=padding),
+    lambda h, y, g, weight, *, size, stride, padding: conv2d_filters(
+        g, h, kernel=np.shape(weight)[-2:], stride=stride, padding=padding
+    ),
+)
+def conv2d_images(g: Any, weight: Any, *, size: Pair, stride: Pair, padding: Pair) -> Any:
+    """The gradient of the images, (..., B, C, *size), for a gradient g (..., B, O, H′, W′) at the output."""
+    *lead, outputs, height, width = g.shape
+    matrix = beside_images(weight.reshape(*weight.shape[:-3], -1))
+    columns = np.matmul(matrix.mT, g.reshape(*lead, outputs, height * width))
+    *lead, _, _ = columns.shape
+    channels, *kernel = weight.shape[-3:]
+    columns = columns.reshape(*lead, channels, *kernel, height, width)
+    out = np.zeros((*lead, channels, *(n + 2 * p for n, p in zip(size, padding, strict=True))), g.dtype)
+    for i, j, place in places(weight.shape[-2:], stride, (height, width)):
+        out[place] += columns[..., i, j, :, :]
+    return inside(out, padding)
+
+
+def places(kernel: Pair, stride: Pair, size: Pair) -> list[tuple[int, int, Any]]:
+    """(i, j, index) for each element of a kernel: the index takes, of padded images, what the element meets."""
+    ends = [(n - 1) * s + 1 for n, s in zip(size, stride, strict=True)]
+    return [
+        (i, j, (..., slice(i, i + ends[0], stride[0]), slice(j, j + ends[1], stride[1])))
+        for i in range(kernel[0])
+        for j in range(kernel[1])
+    ]
+
+
+@differentiable(
+    lambda h, y, g, x, *, kernel, stride, padding: conv2d(x, h, stride=stride, padding=padding),
+    lambda h, y, g, x, *, kernel, stride, padding: conv2d_images(
+        g, h, size=np.shape(x)[-2:], stride=stride, padding=padding
+    ),
+)
+def conv2d_filters(g: Any, x: Any, *, kernel: Pair, stride: Pair, padding: Pair) -> Any:
+    """The gradient of the filters, (..., O, C, *kernel), for a gradient g (..., B, O, H′, W′) at the output."""
+    columns = patches(x, kernel, stride, padding)
+    *lead, outputs, height, width = g.shape
+    total = np.sum(np.matmul(g.reshape(*lead, outputs, height * width), columns.mT), axis=-3)
+    return total.reshape(*total.shape[:-1], x.shape[-3], *kernel)
