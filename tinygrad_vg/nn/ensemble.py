@@ -126,7 +126,10 @@ def members_of(layer: Module) -> tuple[int, ...]:
     """
     own = vars(layer)
     bias = own.get("bias")
-    return bias.shape[:-1] if isinstance(bias, Parameter) else own["weight"].shape[:-2]
+    if isinstance(bias, Parameter):
+        return bias.shape[:-1]
+    weight = next(part for name, part in own.items() if name.startswith("weight"))  # an LSTM's is weight_ih_l0
+    return weight.shape[:-2]  # type: ignore[no-any-return]
 
 
 def member_axis(axes: int) -> int:
