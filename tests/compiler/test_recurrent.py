@@ -10,7 +10,7 @@ from tests.compiler.backends import BACKENDS
 from tests.compiler.steps import SGDS
 from tinygrad_vg import nn
 
-X = np.random.default_rng(0).normal(size=(4, 5, 3, 2))  # (run, time, sample, feature)
+X = np.random.default_rng(0).normal(size=(4, 3, 3, 2))  # (run, time, sample, feature)
 TARGETS = np.random.default_rng(1).normal(size=(4, 3, 1))
 
 
@@ -48,8 +48,11 @@ NETS = {
 }
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("name", NETS)
+# Machine code of unrolled steps takes long to make, so it is made for one network alone.
+CASES = [(name, backend) for backend in BACKENDS for name in (NETS if backend == "numpy" else ["LSTM"])]
+
+
+@pytest.mark.parametrize(("name", "backend"), CASES)
 def test_a_compiled_training_is_the_eager_one(name: str, backend: str) -> None:
     losses, states = [], []
     for is_compiled in (False, True):
@@ -76,5 +79,5 @@ def test_a_compiled_training_is_the_eager_one(name: str, backend: str) -> None:
 def test_another_length_of_the_sequence_is_another_program(backend: str) -> None:
     layer = nn.LSTM(2, 4, rng=0)
     run = tg.compile(lambda x: layer(x)[0], backend=backend)
-    for length in (2, 3, 2, 3):
+    for length in (1, 2, 1, 2):
         np.testing.assert_allclose(run(X[0, :length]).data, layer(X[0, :length])[0].data, rtol=1e-12)
