@@ -169,7 +169,7 @@ class TimeListener(Listener):
 
     def chain(self) -> Chain:
         """A chain without units: of steps it is known when the backward begins."""
-        return TimeChain(self.layers, self._members)
+        return TimeChain(self.layers, members_of(self._recurrence))
 
     def _on_backward(self, walk: Walk) -> None:
         if steps := time_steps(self._recurrence, walk.starts):

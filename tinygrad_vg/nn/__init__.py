@@ -3,6 +3,7 @@
 from tinygrad_vg.nn import init
 from tinygrad_vg.nn.activations import Activation, Identity, ReLU, Sigmoid, Softplus, Tanh
 from tinygrad_vg.nn.cells import GRUCell, LSTMCell, Recurrence, RNNCell
+from tinygrad_vg.nn.clipping import utils
 from tinygrad_vg.nn.containers import Residual, Sequential, mlp
 from tinygrad_vg.nn.dropout import Dropout
 from tinygrad_vg.nn.ensemble import beside_batch, by_member, member_axis, members_of, stack, unstack
@@ -18,5 +19,5 @@ __all__ = [
     "GRU", "LSTM", "RNN", "Activation", "BCEWithLogitsLoss", "Buffer", "CrossEntropyLoss", "Dropout", "GRUCell",
     "Identity", "LSTMCell", "LayerNorm", "Linear", "MSELoss", "Module", "Parameter", "RNNCell", "ReLU", "Recurrence",
     "Residual", "Sequential", "Sigmoid", "Softplus", "Tanh", "TimeStep", "beside_batch", "by_member", "init",
-    "member_axis", "members_of", "mlp", "stack", "time_steps", "unstack",
+    "member_axis", "members_of", "mlp", "stack", "time_steps", "unstack", "utils",
 ]  # fmt: skip

@@ -57,6 +57,7 @@ def stack(models: Iterable[M]) -> M:
         tensor.data = np.stack([part[name].data for part in parts])
         if isinstance(tensor, Parameter):
             tensor.is_trained = any(part[name].is_trained for part in parts)  # type: ignore[attr-defined]
+            tensor.members = len(models)
     return ensemble
 
 
@@ -92,6 +93,8 @@ def unstack(model: M, i: int) -> M:
     member = copy.deepcopy(model)
     for tensor in state_of(member).values():
         tensor.data = np.array(tensor.data[i])
+        if isinstance(tensor, Parameter):
+            tensor.members = 0
     return member
 
 
