@@ -50,10 +50,12 @@ class Named:
 def outliers(rows: Sequence[Row]) -> tuple[Named, ...]:
     """The parts of steps that are off the median of their kind, the one that is farthest off first.
 
-    The weights of all layers are one kind; slopes are of one kind where the same modules lie between the layers.
+    The weights of all layers are one kind; slopes are of one kind where the same modules lie between the layers. In a
+    step through time gates and what joins are no slopes, and the last step, which nothing joins yet, is unlike others.
     """
     parts = [("weights", row.layer + 1, "", median(row.weights)) for row in rows]
-    parts += [("slopes", _slopes_of(row), _label(row), median(row.activation)) for row in rows]
+    parts += [("slopes", _slopes_of(row), _label(row), median(row.activation)) for row in rows
+              if row.unit == "layer" or all(part.is_activation for part in row.parts)]  # fmt: skip
     found = []
     for kind in dict.fromkeys((part, label) for part, _, label, _ in parts):
         some = [(layer, x) for part, layer, label, x in parts if (part, label) == kind and np.isfinite(x)]
