@@ -95,7 +95,13 @@ def test_two_schedules_multiply() -> None:
 
 
 @pytest.mark.parametrize(
-    "make", [lambda p: optim.SGD(p, lr=0.1), lambda p: optim.AdamW(p, lr=0.1)], ids=["SGD", "AdamW"]
+    "make",
+    [
+        lambda p: optim.SGD(p, lr=0.1),
+        lambda p: optim.AdamW(p, lr=0.1),
+        lambda p: optim.RMSprop(p, lr=0.1, momentum=0.5, centered=True),
+    ],
+    ids=["SGD", "AdamW", "RMSprop"],
 )
 def test_a_compiled_step_takes_the_rate_of_the_epoch(make: Callable[[Any], optim.Optimizer]) -> None:
     ends = []
@@ -118,7 +124,7 @@ def test_a_compiled_step_takes_the_rate_of_the_epoch(make: Callable[[Any], optim
             scheduler.step()
         ends.append(p.data)
         if is_compiled:
-            assert len(run.programs) <= 2  # one for the first step, which makes AdamW's state, and one for the others
+            assert len(run.programs) <= 2  # one for the first step, which makes the state, and one for the others
     np.testing.assert_allclose(ends[1], ends[0], rtol=1e-13)
 
 

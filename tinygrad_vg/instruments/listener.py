@@ -150,14 +150,14 @@ class Listener:
         self.is_trained = self.is_trained or self.is_moved(chain)
         self.is_drawn = not self.is_trained and chain.unit == "layer" and is_drawn(chain)
         if chain.units and (gradient := chain.units[0].gradient) is not None:
-            self._note_what_arrived(chain, array_of(gradient))
+            self.note_what_arrived(chain, array_of(gradient))
 
     def is_moved(self, chain: Chain) -> bool:
         """Whether a weight of the chain's layers is no longer as its initializer left it."""
         layers: list[Any] = [layer.module for layer in chain.layers]
         return any(layer.weight.is_trained for layer in layers)
 
-    def _note_what_arrived(self, chain: Chain, gradient: Any) -> None:
+    def note_what_arrived(self, chain: Chain, gradient: Any) -> None:
         """Count the backwards in a row that brought nothing to layer 1."""
         rows = by_member(gradient, self._members)
         if self._members:

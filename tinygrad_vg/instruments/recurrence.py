@@ -11,6 +11,7 @@ from what lies between two steps. It is left out where nothing comes. The gates 
 are parts too, and so is what comes to an LSTM's c_t from later steps, or through a unit's update gate.
 """
 
+import copy
 import weakref
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -29,9 +30,43 @@ _ROUNDING = 100  # units in the last place by which a norm may differ where noth
 
 
 class TimeChain(Chain):
-    """The chain of the time steps of one sequence: its layers are the states h_1 ... h_T."""
+    """The chain of the time steps of one sequence: its layers are the states h_1 ... h_T.
+
+    What lies between the states is computed when it is read: most backwards of a training are looked at by nobody.
+
+    Attributes:
+        states: the units of the states.
+    """
 
     unit = "time step"
+
+    def __init__(
+        self,
+        layers: dict[Module, str],
+        members: tuple[int, ...],
+        states: Sequence[Unit] = (),
+        between: "Sequence[Between]" = (),
+    ) -> None:
+        super().__init__(layers, members)
+        self.states, self._between = [*states], [*between]
+        self._is_read = False
+
+    @property
+    def units(self) -> list[Unit]:
+        """The states and what lies between them, from h_1 to h_T."""
+        if not self._is_read:
+            self._is_read = True
+            between = [each.units() for each in self._between]
+            self._between.clear()
+            if not any(_joins(units[0], h, self.members) for units, h in zip(between, self.states, strict=False)):
+                between = [units[1:] for units in between]
+            for units, state in zip([[], *between], self.states, strict=False):
+                self._units += [*units, state]
+        return self._units
+
+    @units.setter
+    def units(self, units: list[Unit]) -> None:
+        self._units = units
 
 
 def recurrence_of(model: Module) -> dict[Module, str]:
@@ -73,16 +108,12 @@ def tensors_of(steps: Sequence[TimeStep]) -> list[Tensor]:
     return [t for step in steps for t in (step.h, step.product, step.c) if t is not None]
 
 
-def chain_of(module: Any, name: str, steps: Sequence[TimeStep], gradients: Mapping[Any, Any]) -> Chain:
-    """The chain of steps whose graph still stands, from the gradients at `tensors_of(steps)`."""
-    chain = TimeChain({module: name}, members_of(module))
-    between = [_between(step, gradients) for step in steps[1:]]
+def chain_of(module: Any, name: str, steps: Sequence[TimeStep], gradients: Mapping[Any, Any]) -> TimeChain:
+    """The chain of steps whose graph still stands, from the gradients at `tensors_of(steps)`. It holds no graph."""
     states = [_state(step, gradients.get(step.h), f"{name} t={t}".strip()) for t, step in enumerate(steps, 1)]
-    if not any(_joins(units[0], state, chain.members) for units, state in zip(between, states, strict=False)):
-        between = [units[1:] for units in between]
-    for units, state in zip([[], *between], states, strict=True):
-        chain.units += [*units, state]
-    return chain
+    copies: dict[int, Any] = {}
+    between = [Between(step, h, gradients, copies) for step, h in zip(steps[1:], states[1:], strict=True)]
+    return TimeChain({module: name}, members_of(module), states, between)
 
 
 def _state(step: TimeStep, gradient: Any, name: str) -> Unit:
@@ -97,39 +128,70 @@ def _state(step: TimeStep, gradient: Any, name: str) -> Unit:
     return state
 
 
-def _between(step: TimeStep, gradients: Mapping[Any, Any]) -> list[Unit]:
-    """What lies between h_t and h_{t+1}, that of `step`, from h_t upwards; first "joined", with what comes by W_hh."""
-    product = _unit(gradients.get(step.product), "W_hh")
-    product.is_weights = True
-    arrives = _through(step.product, step.before, product.gradient)
-    units = [_unit(arrives, "joined"), product]
-    g = gradients.get(step.h)
-    if step.kept is not None:  # the sum of which it is a term passes g on to it as it is
-        kept = _through(step.kept, step.before, g)
-        both = None if arrives is None or kept is None else arrives + kept
-        units[:1] = [_unit(both, "joined"), _unit(arrives, "update gate")]
-    if step.c is not None:
-        assert step.h.node is not None
-        squashed = next(source for _, source, _ in step.h.node.edges if _feeds(step.c, source))
-        by_h = _through(squashed, step.c, _through(step.h, squashed, g))
-        units += [_unit(gradients.get(step.c), "gates"), _unit(by_h, "cell state")]
-    return units
+class Between:
+    """What lies between h_t and h_{t+1}: the gradients of one step, and the operations by which the others are found.
+
+    Args:
+        step: the step to h_{t+1}.
+        state: the unit of h_{t+1}.
+        gradients: at the tensors of the steps.
+        copies: of weights, by their id; what is missing is added.
+    """
+
+    def __init__(self, step: TimeStep, state: Unit, gradients: Mapping[Any, Any], copies: dict[int, Any]) -> None:
+        self.state = state
+        self.product = _unit(gradients.get(step.product), "W_hh")
+        self.product.is_weights = True
+        self.by_weights = Passage(step.product, step.before, copies)
+        self.by_gate = None if step.kept is None else Passage(step.kept, step.before)
+        self.cell: Unit | None = None
+        if step.c is not None and step.h.node is not None:
+            squashed = next(source for _, source, _ in step.h.node.edges if _feeds(step.c, source))
+            self.cell, self.by_h = _unit(gradients.get(step.c), "gates"), (
+                Passage(step.h, squashed), Passage(squashed, step.c)
+            )  # fmt: skip
+
+    def units(self) -> list[Unit]:
+        """The units from h_t upwards; first "joined", with what comes by W_hh and by an update gate."""
+        arrives = self.by_weights(self.product.gradient)
+        units = [_unit(arrives, "joined"), self.product]
+        if self.by_gate is not None:  # the sum of which z ⊙ h_t is a term passes the gradient on to it as it is
+            kept = self.by_gate(self.state.gradient)
+            both = None if arrives is None or kept is None else arrives + kept
+            units[:1] = [_unit(both, "joined"), _unit(arrives, "update gate")]
+        if self.cell is not None:
+            by_output, by_tanh = self.by_h
+            units += [self.cell, _unit(by_tanh(by_output(self.state.gradient)), "cell state")]
+        return units
+
+
+class Passage:
+    """The way of a gradient from a tensor to an input of its operation, without the graph.
+
+    Args:
+        tensor: what the operation put out.
+        source: the input.
+        copies: of matrices among the operation's values, by id: the optimizer of a compiled step writes into weights.
+    """
+
+    def __init__(self, tensor: Tensor, source: Any, copies: dict[int, Any] | None = None) -> None:
+        assert tensor.node is not None
+        self.edge = next(((i, None, rule) for i, given, rule in tensor.node.edges if given is source), None)
+        self.node = copy.copy(tensor.node)
+        self.node.inputs, self.node.edges = (), []
+        if copies is not None:
+            weight = tensor.node.values[1]
+            self.node.values = [copies.setdefault(id(v), v.copy()) if v is weight else v for v in tensor.node.values]
+
+    def __call__(self, g: Any) -> Any:
+        """The part of the gradient g that the operation passes on; None for None."""
+        if g is None or self.edge is None:
+            return None
+        return share(self.node, self.edge, g if isinstance(g, ExtendedArray) else ExtendedArray(array_of(g)))
 
 
 def _feeds(source: Tensor, tensor: Tensor) -> bool:
     return tensor.node is not None and any(given is source for given in tensor.node.inputs)
-
-
-def _through(tensor: Tensor, source: Any, g: Any) -> Any:
-    """The part of the gradient g at a tensor that its operation passes on to one of its inputs."""
-    if g is None:
-        return None
-    extended = g if isinstance(g, ExtendedArray) else ExtendedArray(array_of(g))
-    assert tensor.node is not None
-    for edge in tensor.node.edges:
-        if edge[1] is source:
-            return share(tensor.node, edge, extended)
-    return None
 
 
 def _unit(gradient: Any, operation: Any, name: str | None = None) -> Unit:
@@ -161,6 +223,7 @@ class TimeListener(Listener):
         recurrence: Any
         ((recurrence, self._name),) = layers.items()
         self._recurrence: Recurrence = recurrence
+        self._weight: Any = None  # a weak reference to the weights of the last backward
 
     def __enter__(self) -> Self:
         # A compiled step shows the tensors of modules with hooks alone, so this one has a hook that does nothing.
@@ -180,15 +243,24 @@ class TimeListener(Listener):
         if all(tensor not in walk.gradients for tensor in tensors_of(steps)):
             return  # the backward ended by an exception
         chain = chain_of(self._recurrence, self._name, steps, walk.gradients)
-        before = self.heard.layers[-1].weight if self.heard is not None else None
-        for state in chain.layers:
-            state.weight = weakref.ref(state.weight)  # weak, as in `Listener`
-        if before is not None and before() is not chain.layers[-1].weight():
-            self.is_trained = True
+        weight = weakref.ref(chain.states[-1].weight)  # weak, as in `Listener`
+        for state in chain.states:
+            state.weight = weight
+        if self._weight is not None and self._weight() is not weight():
+            self.is_trained = True  # by hand: no optimizer has said so
+        self._weight = weight
         self.take(chain)
         self.backwards += 1
         if self.on_heard is not None:
             self.on_heard(self.backwards - 1, chain, [], self.is_trained)
+
+    def take(self, chain: Chain) -> None:
+        """A backward has come through this chain."""
+        self.heard = chain
+        self.is_trained = self.is_trained or self.is_moved(chain)
+        first = chain.states[0].gradient if isinstance(chain, TimeChain) else None
+        if first is not None:
+            self.note_what_arrived(chain, array_of(first))
 
     def is_moved(self, chain: Chain) -> bool:
         """Whether a parameter of the recurrent module is no longer as its initializer left it."""
