@@ -48,7 +48,7 @@ NETS = {
 }
 
 
-# Machine code of unrolled steps takes long to make, so it is made for one network alone.
+# Machine code of unrolled steps takes long to make, so it is made for one network and two time steps alone.
 CASES = [(name, backend) for backend in BACKENDS for name in (NETS if backend == "numpy" else ["LSTM"])]
 
 
@@ -67,17 +67,17 @@ def test_a_compiled_training_is_the_eager_one(name: str, backend: str) -> None:
             return loss
 
         run = tg.compile(step, backend=backend) if is_compiled else step
-        losses.append([run(x, t).item() for x, t in zip(X, TARGETS, strict=True)])
+        length = 3 if backend == "numpy" else 2
+        losses.append([run(x[:length], t).item() for x, t in zip(X, TARGETS, strict=True)])
         states.append(net.state_dict())
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-12)
     for key, array in states[0].items():
         np.testing.assert_allclose(states[1][key], array, rtol=1e-9, atol=1e-12, err_msg=key)
-    assert run.plan is not None  # it was compiled, and not only traced
+    assert len(run.programs) <= 2  # the first step makes Adam's state
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_another_length_of_the_sequence_is_another_program(backend: str) -> None:
+def test_another_length_of_the_sequence_is_another_program() -> None:
     layer = nn.LSTM(2, 4, rng=0)
-    run = tg.compile(lambda x: layer(x)[0], backend=backend)
+    run = tg.compile(lambda x: layer(x)[0], backend="numpy")
     for length in (1, 2, 1, 2):
         np.testing.assert_allclose(run(X[0, :length]).data, layer(X[0, :length])[0].data, rtol=1e-12)

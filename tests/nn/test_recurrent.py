@@ -157,7 +157,8 @@ def test_derivatives_are_those_of_finite_differences(rng: np.random.Generator, k
     steps, size = (3, 2) if order == 1 else (2, 1)
     layer = LAYERS[kind](1, size, rng=4)
     layer.weight_hh_l0.data = 2 * layer.weight_hh_l0.data
-    names = [name for name, _ in layer.named_parameters()]
+    # The second order goes through W_hh alone, of which the gradient of each step depends on all the others.
+    names = [name for name, _ in layer.named_parameters() if order == 1 or name == "weight_hh_l0"]
 
     def function(x: Any, *parameters: Any) -> Any:
         for name, parameter in zip(names, parameters, strict=True):
@@ -167,7 +168,7 @@ def test_derivatives_are_those_of_finite_differences(rng: np.random.Generator, k
 
     x = tg.Tensor(rng.normal(size=(steps, 1, 1)), requires_grad=True)
     g = rng.normal(size=(steps, 1, size))
-    inputs = x, *[tg.Tensor(p.data, requires_grad=True) for p in layer.parameters()]
+    inputs = x, *[tg.Tensor(vars(layer)[name].data, requires_grad=True) for name in names]
     assert tg.gradcheck(function, inputs, order=order)
 
 

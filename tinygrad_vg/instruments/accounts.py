@@ -220,7 +220,7 @@ def _row(accounts: Sequence[Account], layer: int, low: int, high: int) -> Row:
     causes = tuple(
         cause_of(own, high - low, accounts[low].smallest) if computed else "not computed" for own in of_members
     )
-    at = weights_at([account.passes_weights for account in accounts], low, high)
+    at = low + weights_at([account.passes_weights for account in accounts[low : high + 1]], 0, high - low)
     units = [(i, accounts[i]) for i in range(high, low, -1) if i != at]  # as the gradient passes them
     return Row(
         layer=layer,
