@@ -30,11 +30,11 @@ class GradientRecorder:
     would have, ∂C/∂z summed over the batch and over the layer's calls.
 
     The layers are the modules with a `bias`, the Linears without one, and the layers of recurrent modules, of which it
-    records ∂C/∂b_ih, the sum of ∂C/∂z over the time steps (a `Ledger` has ∂C/∂h of each step). They are numbered in the
-    order of `model.named_modules()`, that of the attributes. A warning tells where the model calls them in another
-    order, so that layer 1 is not at the input side. The recorder counts, from 0, the backwards that reach a layer; the
-    history has a row for each of them that is kept. The `with` block may be entered again, and the count then
-    continues.
+    records ∂C/∂b_ih, the sum of ∂C/∂z over the time steps (a `Ledger` has ∂C/∂h of each step); those made with
+    `bias=False` are left out. The layers are numbered in the order of `model.named_modules()`, that of the attributes.
+    A warning tells where the model calls them in another order, so that layer 1 is not at the input side. The recorder
+    counts, from 0, the backwards that reach a layer; the history has a row for each of them that is kept. The `with`
+    block may be entered again, and the count then continues.
 
     Args:
         model: a network, or an ensemble of networks (`nn.stack`).
