@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_vg.engine import ExtendedArray, Tensor, no_grad
-from tinygrad_vg.engine.operations import enter
+from tinygrad_vg.engine.operations import NO_RULES, enter, operation
 from tinygrad_vg.engine.recording import recording
-from tinygrad_vg.engine.tensor import record
 from tinygrad_vg.nn.module import Module
 
 _ADDED = 1e-6  # to the norm, as PyTorch does
@@ -65,8 +64,8 @@ def clip_grad_norm_(
     exponents = tuple(p.grad.exponent if isinstance(p.grad, ExtendedArray) else 0 for p in given)
     arrays = [array_of(p.grad) for p in given]
     with no_grad():
-        measured = call(_measured, *arrays, norm_type=float(norm_type), exponents=exponents, members=members)
-        total = call(_total, measured)
+        measured = norm_and_exponent(float(norm_type), exponents, members, *arrays)
+        total = norm_of(measured)
         if error_if_nonfinite:
             if recording.trace is not None:
                 recording.trace.refuse("error_if_nonfinite=True", "return the norm and look at it outside")
@@ -75,7 +74,7 @@ def clip_grad_norm_(
         if recording.trace is None and np.all(total + _ADDED <= max_norm):
             return total
         for parameter, array, exponent in zip(given, arrays, exponents, strict=True):
-            parameter.grad = call(_scaled, array, measured, max_norm=float(max_norm), exponent=exponent)
+            parameter.grad = clipped(array, measured, float(max_norm), exponent)
     return total
 
 
@@ -129,12 +128,15 @@ def array_of(g: Any) -> Any:
     return g.data if isinstance(g, Tensor) and recording.trace is None else g
 
 
-def call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Call a function of this file, which a compiled step records."""
-    return function(*args, **kwargs) if recording.trace is None else record(function, args, kwargs)
+def constant(kernel: Callable[..., Any]) -> Callable[..., Any]:
+    """Make an operation without a derivative of a kernel, which a compiled step records."""
+    function = operation(kernel, NO_RULES)
+    enter(function, kind="constant", kernel=kernel)
+    return function
 
 
-def _measured(*gradients: Any, norm_type: float, exponents: tuple[int, ...], members: int) -> Any:
+@constant
+def norm_and_exponent(norm_type: float, exponents: tuple[int, ...], members: int, *gradients: Any) -> Any:
     """(2, ...) the norm of all gradients divided by 2^E, and E, so that the largest element divided by 2^E is about 1.
 
     The gradients are arrays times 2^exponent. For an ensemble of R members both are (R,).
@@ -160,12 +162,14 @@ def _measured(*gradients: Any, norm_type: float, exponents: tuple[int, ...], mem
     return measured if members else measured[:, 0]
 
 
-def _total(measured: Any) -> Any:
+@constant
+def norm_of(measured: Any) -> Any:
     """The norm; infinity beyond the range of float64."""
     return np.float64(1) * shifted(measured[0], measured[1])
 
 
-def _scaled(g: Any, measured: Any, max_norm: float, exponent: int) -> Any:
+@constant
+def clipped(g: Any, measured: Any, max_norm: float, exponent: int) -> Any:
     """A gradient g · 2^exponent as it is, or times max_norm/(norm + 1e-6) where that is below 1."""
     by_row = (*measured.shape[1:], *[1] * (g.ndim - (measured.ndim - 1)))  # one number for each member, or for all
     norm, top = (part.reshape(by_row) for part in measured)
@@ -173,18 +177,14 @@ def _scaled(g: Any, measured: Any, max_norm: float, exponent: int) -> Any:
     wide = g.astype(np.float64)
     factor = max_norm / (norm + shifted(_ADDED, -top))
     with np.errstate(invalid="ignore"):  # infinity times 0 is NaN, as in PyTorch
-        clipped = shifted(wide, exponent - top) * factor
-    return np.where(is_small, shifted(wide, exponent), clipped).astype(g.dtype)
+        smaller = shifted(wide, exponent - top) * factor
+    return np.where(is_small, shifted(wide, exponent), smaller).astype(g.dtype)
 
 
 def shifted(array: Any, exponent: Any) -> Any:
     """array · 2^exponent, where an exponent beyond the range of the floats gives 0 or infinity."""
     with np.errstate(over="ignore", under="ignore"):
-        return np.ldexp(array, np.clip(exponent, -4_000, 4_000).astype(int))
-
-
-for function in (_measured, _total, _scaled):
-    enter(function, kind="constant")
+        return np.ldexp(array, np.clip(exponent, -40_000, 40_000).astype(int))
 
 
 class utils:  # noqa: N801 - PyTorch's name for the place of these functions
