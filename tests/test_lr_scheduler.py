@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -71,11 +72,12 @@ def test_rates_are_those_of_pytorch(name: str, options: dict[str, Any]) -> None:
 
 
 @every_schedule
-def test_a_schedule_goes_on_from_its_state(name: str, options: dict[str, Any]) -> None:
+def test_a_schedule_goes_on_from_its_state(name: str, options: dict[str, Any], tmp_path: Path) -> None:
     optimizer = sgd()
     scheduler = getattr(optim.lr_scheduler, name)(optimizer, **options)
     rates(scheduler, 4)
-    state, of_optimizer = scheduler.state_dict(), optimizer.state_dict()
+    tg.save(scheduler.state_dict(), tmp_path / "schedule.npz")
+    state, of_optimizer = tg.load(tmp_path / "schedule.npz"), optimizer.state_dict()
     expected = rates(scheduler, 10)
 
     again = sgd()

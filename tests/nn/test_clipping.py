@@ -49,6 +49,8 @@ def test_one_parameter_a_generator_and_those_without_a_gradient() -> None:
     assert clip_grad_norm_([made[1]], 1.0) == 0
     clip_grad_value_(made[0], 0.01)
     assert abs(made[0].grad).max() == 0.01
+    clip_grad_value_(made, 0.001)
+    assert all(isinstance(p.grad, np.ndarray) for p in made if p is not made[1])
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

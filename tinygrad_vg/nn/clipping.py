@@ -106,7 +106,7 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
         for parameter in parameters_of(parameters):
             g = parameter.grad
             g = np.asarray(g) if isinstance(g, ExtendedArray) else array_of(g)
-            parameter.grad = np.clip(g, -bound, bound)
+            parameter.grad = np.clip(g, -bound, bound)[...]  # NumPy returns a scalar for 0-d arrays
 
 
 def parameters_of(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:

@@ -6,7 +6,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from tinygrad_vg.engine.recording import recording
-from tinygrad_vg.optim.optimizer import Optimizer
+from tinygrad_vg.optim.optimizer import Optimizer, plain
 
 
 class LRScheduler:
@@ -61,15 +61,15 @@ class LRScheduler:
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Set the attributes to those of a `state_dict()` of a schedule of the same class.
 
-        The rates themselves come with the optimizer's state.
+        The rates themselves come with the optimizer's state. Numbers may be arrays, as `tg.load` returns them.
 
         Raises:
             ValueError: if names, or the number of groups, differ from those here.
         """
-        own = self.state_dict()
-        if state_dict.keys() != own.keys() or len(state_dict["base_lrs"]) != len(self.base_lrs):
-            raise ValueError(f"the state has {dict(state_dict)}, a schedule of this class and optimizer {own}")
-        vars(self).update(state_dict, base_lrs=[*state_dict["base_lrs"]])
+        own, given = self.state_dict(), {name: plain(value) for name, value in state_dict.items()}
+        if given.keys() != own.keys() or len(given["base_lrs"]) != len(self.base_lrs):
+            raise ValueError(f"the state has {given}, a schedule of this class and optimizer {own}")
+        vars(self).update(given, base_lrs=[*given["base_lrs"]])
 
 
 class StepLR(LRScheduler):
