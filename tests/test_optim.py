@@ -1,4 +1,4 @@
-"""SGD and Adam: their formulas, written out over the whole history; PyTorch's steps; what they leave alone."""
+"""The optimizers: their formulas, written out over the whole history; PyTorch's steps; what they leave alone."""
 
 import functools
 from typing import Any
@@ -12,7 +12,7 @@ from tinygrad_vg import nn, optim
 
 Array = NDArray[np.floating[Any]]
 
-STEPS = 12
+STEPS = 20
 SGD: dict[str, dict[str, Any]] = {
     "plain": dict(lr=0.1),
     "momentum": dict(lr=0.1, momentum=0.9),
@@ -30,13 +30,24 @@ ADAM: dict[str, dict[str, Any]] = {
     "eps": dict(lr=0.1, eps=0.5),
     "decay": dict(lr=0.1, weight_decay=0.3),
 }
-CASES = {f"{kind}-{name}": (kind, options) for kind, of_kind in [("SGD", SGD), ("Adam", ADAM)]
+RMSPROP: dict[str, dict[str, Any]] = {
+    "default": dict(),
+    "alpha": dict(lr=0.1, alpha=0.5),
+    "no memory": dict(lr=0.1, alpha=0.0, eps=0.1),
+    "momentum": dict(lr=0.1, momentum=0.9),
+    "centered": dict(lr=0.1, alpha=0.9, centered=True, eps=1e-4),
+    "all": dict(lr=0.1, alpha=0.9, eps=1e-3, weight_decay=0.3, momentum=0.5, centered=True),
+}
+CASES = {f"{kind}-{name}": (kind, options)
+         for kind, of_kind in [("SGD", SGD), ("Adam", ADAM), ("AdamW", ADAM), ("RMSprop", RMSPROP)]
          for name, options in of_kind.items()}  # fmt: skip
 MAKERS = {
     "SGD": functools.partial(optim.SGD, lr=0.1),
     "momentum": functools.partial(optim.SGD, lr=0.1, momentum=0.9),
     "decay": functools.partial(optim.SGD, lr=0.1, momentum=0.9, weight_decay=0.1),
     "Adam": functools.partial(optim.Adam, lr=0.1, weight_decay=0.1),
+    "AdamW": functools.partial(optim.AdamW, lr=0.1, weight_decay=0.1),
+    "RMSprop": functools.partial(optim.RMSprop, lr=0.1, weight_decay=0.1, momentum=0.5, centered=True, eps=1e-3),
 }
 every_case = pytest.mark.parametrize(("kind", "options"), CASES.values(), ids=CASES)
 every_optimizer = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
@@ -92,6 +103,41 @@ def test_adam_is_its_formula(options: dict[str, Any]) -> None:
         )
         expected = expected - lr * mean / (np.sqrt(square) + eps)
     close(run(optim.Adam([p], **options), p), expected)
+
+
+@pytest.mark.parametrize("options", ADAM.values(), ids=ADAM)
+def test_adamw_is_adam_beside_a_decay(options: dict[str, Any]) -> None:
+    """Its parameter is Adam's, which is told each decay as a change of the parameter from outside."""
+    options = {"weight_decay": 0.01} | options
+    p, twin = nn.Parameter(start()), nn.Parameter(start())
+    ours = optim.AdamW([p], **options)
+    decay = options.pop("weight_decay")
+    adam = optim.Adam([twin], **options)
+    for g in gradients():
+        p.grad = twin.grad = g
+        twin.data = twin.data * (1 - options.get("lr", 1e-3) * decay)
+        ours.step()
+        adam.step()
+        close(p.data, twin.data)
+    assert optim.AdamW([p]).param_groups[0]["weight_decay"] == 0.01  # as in PyTorch
+
+
+@pytest.mark.parametrize("options", RMSPROP.values(), ids=RMSPROP)
+def test_rmsprop_is_its_formula(options: dict[str, Any]) -> None:
+    """The running mean of g² begins at 0: it is the sum over all gradients so far, each (1 − α) α^age times itself."""
+    lr, alpha, eps = options.get("lr", 0.01), options.get("alpha", 0.99), options.get("eps", 1e-8)
+    p, expected, history, steps = nn.Parameter(start()), start(), [], []
+    for g in gradients():
+        history.append(g + options.get("weight_decay", 0.0) * expected)
+        square, mean = (
+            sum((1 - alpha) * alpha**age * old**power for age, old in enumerate(reversed(history))) for power in (2, 1)
+        )
+        size = np.sqrt(np.maximum(square - mean**2, 0) if options.get("centered") else square)
+        steps.append(history[-1] / (size + eps))
+        expected = expected - lr * sum(
+            options.get("momentum", 0.0) ** age * step for age, step in enumerate(reversed(steps))
+        )
+    np.testing.assert_allclose(run(optim.RMSprop([p], **options), p), expected, rtol=1e-9)
 
 
 @pytest.mark.torch

@@ -17,6 +17,8 @@ OPTIMIZERS: dict[str, Callable[[Any], optim.Optimizer]] = {
     "momentum and decay": lambda parameters: optim.SGD(parameters, lr=0.1, momentum=0.9, weight_decay=0.01),
     "Nesterov": lambda parameters: optim.SGD(parameters, lr=0.1, momentum=0.9, nesterov=True),
     "Adam": lambda parameters: optim.Adam(parameters, lr=0.01, betas=(0.8, 0.99), weight_decay=0.01),
+    "AdamW": lambda parameters: optim.AdamW(parameters, lr=0.01, weight_decay=0.1),
+    "RMSprop": lambda parameters: optim.RMSprop(parameters, lr=0.01, momentum=0.5, centered=True),
     "groups": lambda parameters: optim.SGD(
         [{"params": p, "weight_decay": 0.1 * p.ndim} for p in parameters], lr=0.1, momentum=0.9
     ),

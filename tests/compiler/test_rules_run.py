@@ -14,6 +14,7 @@ from tests.engine.test_rules import CASES, CUBE, MASK, OTHER, POINT, POSITIVE, R
 from tinygrad_vg import ops
 from tinygrad_vg.compiler.templates import ARITHMETIC, COMPARISONS, LOGIC
 from tinygrad_vg.engine.operations import OPERATIONS
+from tinygrad_vg.nn import clipping
 from tinygrad_vg.nn.classification import rows_of_classes
 
 INDEXED = {operator.getitem, ops.scatter, ops.put, ops.at}  # their integers say where, and with that the shape
@@ -135,6 +136,8 @@ CONSTANTS = {
     np.argmax: (SOME, 1), np.argmin: (SOME,), np.argsort: (CUBE, 1), np.searchsorted: (np.sort(ROW), SOME),
     np.zeros_like: (SOME,), np.ones_like: (SOME,),
     rows_of_classes: (np.array([2, 0, -100]), 3, -100, np.dtype(np.float64)),
+    clipping.norm_and_exponent: (2.0, (0, 0), 0, SOME, OTHER), clipping.norm_of: (np.array([0.5, 3.0]),),
+    clipping.clipped: (SOME, np.array([0.5, 3.0]), 1.0, 0),
 }  # fmt: skip
 
 

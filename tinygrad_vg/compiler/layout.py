@@ -9,6 +9,7 @@ import numpy as np
 
 from tinygrad_vg.compiler.passes import DESCENT
 from tinygrad_vg.compiler.plan import VIEWS, Instruction, Plan, Value
+from tinygrad_vg.engine.arrays import is_basic
 from tinygrad_vg.engine.kernels import sum_of_rows
 
 
@@ -52,14 +53,6 @@ def view_of(i: Instruction, found: dict[Value, Access]) -> Access | None:
         return None
     begin = view.__array_interface__["data"][0] - memory.__array_interface__["data"][0]
     return Access(root, begin, view.strides)
-
-
-def is_basic(index: Any) -> bool:
-    """Whether an index of numbers, slices, None and ... gives a view."""
-    parts = index if isinstance(index, tuple) else (index,)
-    return all(
-        isinstance(p, int | np.integer | slice | type(None) | type(...)) and not isinstance(p, bool) for p in parts
-    )
 
 
 Kind = Literal["loop", "product", "call"]

@@ -1,6 +1,6 @@
 """Hooks: what a compiled step shows to hooks and listeners, after each run and before it changes anything."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,15 @@ def hooked(trace: Trace) -> list[Tensor]:
     return [vertex for event in backwards for vertex in event.gradients if vertex.node is not None and vertex.hooks]
 
 
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """The Tensors in an argument or result of a module, also those in tuples and lists, as an LSTM's states are."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from tensors_in(item)
+
+
 class Shown:
     """The events of a step at which somebody looks: the calls of modules with hooks, and the backwards.
 
@@ -48,13 +57,15 @@ class Shown:
         self.arrays = {tensor for tensor, is_tensor in trace.arguments.items() if not is_tensor}
         self.tensors: dict[Tensor, None] = {}
         for _, args, output in calls:
-            unseen = [t for t in (*args, output) if isinstance(t, Tensor) and t.node is not None]
+            unseen = [t for t in tensors_in([*args, output]) if t.node is not None]
             while unseen:  # and all below them: instruments differentiate through what modules have computed in between
                 tensor = unseen.pop()
                 if tensor not in self.tensors:
                     self.tensors[tensor] = None
                     inputs = tensor.node.inputs if tensor.node is not None else ()
                     unseen += [t for t in inputs if isinstance(t, Tensor) and t.node is not None]
+        # The oldest first: in each run they get their ages anew, in this order.
+        self.tensors = dict.fromkeys(sorted(self.tensors, key=lambda tensor: tensor.node.order))  # type: ignore[union-attr]
         self.gradients: list[dict[Tensor, Tensor]] = []
         self.later: list[dict[Tensor, Tensor]] = []
         for event in self.events:

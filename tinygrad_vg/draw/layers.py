@@ -100,6 +100,8 @@ def layers(
     ledger = Ledger.of(model, source) if isinstance(source, Tensor) else source
     if not isinstance(ledger, Ledger):
         raise TypeError(f"layers draws the cost of a model or a Ledger, not {type(source).__name__}")
+    if ledger.chain.unit != "layer":
+        raise ValueError("layers draws layers, and this model has time steps: plots.blame(ledger) draws those")
     computed = ledger.heard
     if isinstance(source, Tensor):  # Ledger.of has computed the gradients, but they are shown only after a backward
         computed = style.has_gradient(model.parameters())

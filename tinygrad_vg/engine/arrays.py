@@ -29,6 +29,14 @@ def check_floats(dtype: Any) -> None:
         raise TypeError(f"only arrays of real floating-point numbers have gradients, not {dtype}")
 
 
+def is_basic(index: Any) -> bool:
+    """Whether an index of numbers, slices, None and ... gives a view."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(
+        isinstance(p, int | np.integer | slice | type(None) | type(...)) and not isinstance(p, bool) for p in parts
+    )
+
+
 def refuse(value: Any) -> None:
     """Raise TypeError for an np.matrix, whose `*` is a product of matrices, and for an array that has a mask."""
     if isinstance(value, np.matrix):

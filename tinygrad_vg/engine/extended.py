@@ -57,11 +57,18 @@ class ExtendedArray:
     def __repr__(self) -> str:
         return f"ExtendedArray({self.mantissa!r} * 2**{self.exponent})"
 
-    def __add__(self, other: Any) -> "ExtendedArray":
+    def __add__(self, term: Any) -> "ExtendedArray":
         """The sum, at the larger of the two exponents. The digits lost from the other term lie below the sum's own."""
-        other = other if isinstance(other, ExtendedArray) else ExtendedArray(other)
+        other: ExtendedArray = term if isinstance(term, ExtendedArray) else ExtendedArray(term)
+        if (
+            self.exponent != other.exponent
+        ):  # a term of zeros has any exponent: it must not push the other below its own
+            if not other.mantissa.any():
+                return self
+            if not self.mantissa.any():
+                return other
         exponent = max(self.exponent, other.exponent)
-        terms = [shifted(term.mantissa, term.exponent - exponent) for term in (self, other)]
+        terms = [shifted(each.mantissa, each.exponent - exponent) for each in (self, other)]
         return ExtendedArray(terms[0] + terms[1], exponent).rescaled()
 
     __radd__ = __add__

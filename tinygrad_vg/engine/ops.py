@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_vg.engine.arrays import is_basic
 from tinygrad_vg.engine.convolution import conv2d
 from tinygrad_vg.engine.kernels import ONE_PRODUCT, scalar, sum_of_outer, sum_of_rows, wide
 from tinygrad_vg.engine.normal import gelu, gelu_tanh, normal_cdf, normal_pdf
@@ -243,7 +244,10 @@ def scatter(a: Any, index: Any, shape: tuple[int, ...]) -> Any:
     array([3., 0., 0.])
     """
     out = np.zeros(shape, a.dtype)
-    np.add.at(out, index, a)
+    if is_basic(index):  # no element occurs twice: an assignment takes a tenth of the time of np.add.at
+        out[index] = a
+    else:
+        np.add.at(out, index, a)
     return out
 
 

@@ -69,6 +69,7 @@ class Row:
             "underflow": δ^l is 0, and the last norm above 0 lay below the smallest normal number of its type.
             "not finite": a gradient holds NaN or infinity.
             "not computed": the backward did not reach both layers of the step; the values are NaN.
+        unit: "layer"; or "time step" where l counts the time steps of a recurrent layer (`recurrence.py`).
     """
 
     layer: int
@@ -79,6 +80,7 @@ class Row:
     total: Any
     parts: tuple[Part, ...]
     cause: str | tuple[str | None, ...] | None
+    unit: str = "layer"
 
     @property
     def causes(self) -> tuple[str | None, ...]:
@@ -119,6 +121,8 @@ class Account:
         log10_norm: log10 of the gradient's norm, a float or (R,); NaN if it was not computed, or holds NaN.
         smallest: log10 of the smallest normal number of the gradient's type; −inf in extended range.
         forward: of a layer, where any gradient of the chain is 0 or not finite; else None, for it takes time to see.
+        is_weights: whether what the unit does to the gradient is a product with weights; None if it is for a layer.
+        unit: as in `Row`.
     """
 
     label: str
@@ -131,6 +135,13 @@ class Account:
     smallest: float
     holds_layers: bool = False
     forward: Forward | None = None
+    is_weights: bool | None = None
+    unit: str = "layer"
+
+    @property
+    def passes_weights(self) -> bool:
+        """Whether the gradient is multiplied by weights on its way through the unit."""
+        return self.name is not None if self.is_weights is None else self.is_weights
 
 
 def accounts_of(chain: Chain) -> tuple[Account, ...]:
@@ -153,10 +164,10 @@ def accounts_of(chain: Chain) -> tuple[Account, ...]:
 
 def norm_accounts(chain: Chain) -> tuple[Account, ...]:
     """The account of each unit of a chain, without `forward`."""
-    return tuple(_account(unit, chain.members) for unit in chain.units)
+    return tuple(_account(unit, chain) for unit in chain.units)
 
 
-def _account(unit: Unit, members: tuple[int, ...]) -> Account:
+def _account(unit: Unit, chain: Chain) -> Account:
     activation, gradient = unit.activation, unit.gradient
     extended = gradient is None or isinstance(gradient, ExtendedArray)
     return Account(
@@ -166,9 +177,11 @@ def _account(unit: Unit, members: tuple[int, ...]) -> Account:
         symbol=activation.symbol if activation else "",
         cap=math.log10(activation.largest_slope) if activation else math.nan,
         computed=gradient is not None,
-        log10_norm=_norm(gradient, members, unit.channels_first),
+        log10_norm=norm_of(gradient, chain.members, unit.channels_first),
         smallest=-math.inf if extended else math.log10(np.finfo(gradient.dtype).tiny),
         holds_layers=unit.holds_layers,
+        is_weights=unit.is_weights,
+        unit=chain.unit,
     )
 
 
@@ -187,7 +200,7 @@ def _forward(layer: Unit, behind: Unit | None, members: tuple[int, ...]) -> Forw
     return Forward(finite, closed, is_zero, is_finite)
 
 
-def _norm(gradient: Any, members: tuple[int, ...], channels_first: bool) -> Any:
+def norm_of(gradient: Any, members: tuple[int, ...], channels_first: bool = False) -> Any:
     """log10‖gradient‖ over samples and neurons: a float, or (R,) for an ensemble."""
     if gradient is None:
         return np.full(members, np.nan) if members else math.nan
@@ -211,21 +224,33 @@ def _row(accounts: Sequence[Account], layer: int, low: int, high: int) -> Row:
     causes = tuple(
         cause_of(own, high - low, accounts[low].smallest) if computed else "not computed" for own in of_members
     )
+    at = low + weights_at([account.passes_weights for account in accounts[low : high + 1]], 0, high - low)
+    units = [(i, accounts[i]) for i in range(high, low, -1) if i != at]  # as the gradient passes them
     return Row(
         layer=layer,
         name=accounts[low].name or "",
         log10_norm=accounts[low].log10_norm,
-        weights=taken(norms[high], norms[high - 1]),
-        activation=taken(norms[high - 1], norms[low]),
+        weights=taken(norms[at], norms[at - 1]),
+        activation=beside_weights(norms, low, at, high),
         total=taken(norms[high], norms[low]),
         parts=tuple(
-            Part(
-                unit.label, taken(norms[i], norms[i - 1]), unit.is_activation, unit.symbol, unit.cap, unit.holds_layers
-            )
-            for i, unit in reversed([*enumerate(accounts)][low + 1 : high])
+            Part(u.label, taken(norms[i], norms[i - 1]), u.is_activation, u.symbol, u.cap, u.holds_layers)
+            for i, u in units
         ),
         cause=causes if norms[low].ndim else causes[0],
+        unit=accounts[low].unit,
     )
+
+
+def weights_at(passes_weights: Sequence[bool], low: int, high: int) -> int:
+    """The position of the unit of a step that multiplies by weights: layer l+1, or the product inside a time step."""
+    return next(i for i in range(high, low, -1) if passes_weights[i])
+
+
+def beside_weights(norms: Any, low: int, at: int, high: int) -> Any:
+    """What a step takes beside the weights: behind them, and in a time step also before them."""
+    behind = taken(norms[at - 1], norms[low])
+    return behind if at == high else taken(norms[high], norms[at]) + behind
 
 
 def cause_of(norms: Sequence[float], step: int, smallest: float) -> str | None:

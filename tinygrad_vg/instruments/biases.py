@@ -1,12 +1,12 @@
 """Biases: which modules a recorder takes for layers, and the gradient of a bias that a layer does not have."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tinygrad_vg.engine import ExtendedArray
 from tinygrad_vg.instruments.magnitude import array_of
-from tinygrad_vg.nn import Layer, Module, Parameter, feature_axis, member_axis, members_of
+from tinygrad_vg.nn import Layer, Module, Parameter, Recurrence, feature_axis, member_axis, members_of
 
 
 def bias_of(module: Module) -> Parameter | None:
@@ -20,9 +20,22 @@ def is_layer(module: Module) -> bool:
     return bias_of(module) is not None or (isinstance(module, Layer) and module.bias is None)
 
 
-def bias_form(module: Any) -> tuple[tuple[int, ...], Any]:
+def layers_in(model: Module) -> Iterator[tuple[str, Module, Parameter | None]]:
+    """The layers of a model for the recorder: name, module, and bias, None for a Linear or Conv2d without one.
+
+    Each layer of a recurrent module is one, with the bias b_ih, whose gradient is the sum of ∂C/∂z over time steps.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, Recurrence):
+            for own, part in vars(module).items():
+                if own.startswith("bias_ih") and isinstance(part, Parameter) and part.requires_grad:
+                    yield f"{name}.{own}".removeprefix("."), module, part
+        elif is_layer(module):
+            yield name, module, bias_of(module)
+
+
+def bias_form(module: Any, bias: Parameter | None) -> tuple[tuple[int, ...], Any]:
     """The shape and dtype of a layer's bias, or of the bias that a Linear or Conv2d without one would have."""
-    bias = bias_of(module)
     if bias is not None:
         return bias.shape, bias.dtype
     return (*members_of(module), module.width[1]), module.weight.dtype

@@ -33,7 +33,8 @@ class Collector:
         self.every = every
         self.problem: str | None = None
         self._neurons, self._spectra, self._max_steps = neurons, spectra, max_steps
-        self._units: tuple[Any, ...] = ()  # of the chain: (name, label)
+        self._units: tuple[Any, ...] = ()  # of the chain: (name, label, whether it is weights)
+        self._unit = "layer"
         self._parts: Any = ()
         self._columns: dict[str, Any] = {}  # arrays with more rows than there are numbers yet
         self._count = 0
@@ -49,12 +50,13 @@ class Collector:
             return
         if not self._count:
             self.problem = chain.problem
-        units = tuple((unit.name, unit.label) for unit in chain.units)
+        units = tuple((unit.name, unit.label, unit.is_weights) for unit in chain.units)
         if chain.problem or (self._count and units != self._units):
             return
         row = {"steps": step} | self._measured(chain, outputs)
         if not self._count:
             self._units, self._began_untrained = units, step == 0 and not is_trained
+            self._unit = chain.unit
             self._parts = tuple(
                 tuple(replace(part, decades=np.nan) for part in each.parts) for each in rows_of(norm_accounts(chain))
             )
@@ -104,10 +106,13 @@ class Collector:
         if self.problem:
             raise ValueError(self.problem)
         kept = {name: array[: self._count].copy() for name, array in self._columns.items()}
-        names = tuple(name for name, _ in self._units if name is not None)
+        names = tuple(name for name, _, _ in self._units if name is not None)
         layers = tuple(range(1, len(names) + 1))
-        ends = [i for i, (name, _) in enumerate(self._units) if name is not None]
-        columns: dict[str, Any] = steps_of(kept["norms"], ends) if kept else dict.fromkeys(_EMPTY, np.empty((0, 0)))
+        ends = [i for i, (name, _, _) in enumerate(self._units) if name is not None]
+        weights = [is_weights for _, _, is_weights in self._units]
+        columns: dict[str, Any] = dict.fromkeys(_EMPTY, np.empty((0, 0)))
+        if kept:
+            columns = steps_of(kept["norms"], ends, weights)
         if self._neurons:
             for kind in ("off", "saturated"):
                 columns[kind] = tuple(kept.get(f"{kind}_{layer}") for layer in layers)
@@ -120,6 +125,7 @@ class Collector:
             stable_rank=kept.get("stable_rank"),
             alignment=kept.get("alignment"),
             began_untrained=self._began_untrained,
+            unit=self._unit,
             **columns,
         )
 

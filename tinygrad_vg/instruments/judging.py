@@ -116,7 +116,7 @@ def _way(
         sources=tuple(sources),
         named=outliers(rows),
         labels=", ".join(dict.fromkeys(part.label for part in parts)) or "nothing",
-        unit="step" if any(part.holds_layers for part in parts) else "layer",
+        unit="step" if any(part.holds_layers for part in parts) else rows[0].unit,
         slopes=all(part.is_activation for part in parts),
         saturation=np.array([_saturation(row) for row in rows]),
     )
@@ -197,7 +197,7 @@ def _figures(way: Way, fate: str | None) -> dict[str, Any]:
     interval = _interval(sums / counts, [median(step) for step in way.steps])
     state = fate or _direction(total, span, interval if len(counted) > 1 else None, way.at_start)
     by_weights, between = median(own / counts), median((sums - own) / counts)
-    cause, severity = None, severity_of(max(abs(total), span))
+    cause, severity = None, None if way.unit == "time step" else severity_of(max(abs(total), span))
     if way.dying and fate is None and severity in (None, "mild"):
         state, severity, cause = "dying", "at risk", "width"
     elif state not in ("stable", "uneven", "unsure") and math.isfinite(by_weights):

@@ -16,6 +16,7 @@ from tinygrad_vg.instruments.dying import Dying, dying_of
 from tinygrad_vg.instruments.ledger_history import LedgerHistory
 from tinygrad_vg.instruments.ledger_table import LedgerTable
 from tinygrad_vg.instruments.listener import Listener
+from tinygrad_vg.instruments.recurrence import TimeListener, recorded_steps, recurrence_of
 from tinygrad_vg.instruments.signals import Chain, Unit, recorded
 from tinygrad_vg.nn import Module
 
@@ -54,6 +55,11 @@ class Ledger:
     several passes. Calls under `no_grad` are not counted. Gradients that join from another path, such as that of an
     auxiliary cost, are attributed to the part where they join. The ledger does not change the training by a single bit.
 
+    In a model with a cell or recurrent layer (`nn.RNNCell`, `nn.LSTM`, ...) the layers are its time steps, 1 the first
+    of the last sequence, and δ^t is ∂C/∂h_t (`recurrence.py`). Linears around it have no rows. Of a module with several
+    layers the steps are those of the highest layer. If the model has several recurrent modules, give the
+    ledger one of them; `Ledger.of(model.lstm, cost)` takes the cost of the whole model.
+
     With `every` it also keeps a history of its accounts, in `history`: the numbers of the backwards 0, every, 2·every
     ... A backward whose layers are not in a row, or not those of the first one kept, has no row.
 
@@ -69,7 +75,8 @@ class Ledger:
             that the rows remain evenly spaced in a training of any length. None keeps all.
 
     Raises:
-        ValueError: if there is no layer, or an argument is out of its range; when the accounts are read, if the layers
+        ValueError: if there is no layer, or an argument is out of its range; if there are several recurrent modules;
+            when the accounts are read, if the layers
             are not in a row.
 
     >>> import numpy as np, tinygrad_vg as tg
@@ -97,7 +104,10 @@ class Ledger:
     ) -> None:
         _check(every, neurons or spectra, max_steps)
         self.model = model
-        self._listener = Listener(model)
+        self._recurrence = recurrence_of(model)
+        if self._recurrence and (neurons or spectra):
+            raise ValueError("neurons and spectra are of layers; the rows of this model are time steps")
+        self._listener = TimeListener(model, self._recurrence) if self._recurrence else Listener(model)
         self._collector: Collector | None = None
         if every is not None:
             self._collector = Collector(every, neurons, spectra, max_steps)
@@ -120,7 +130,8 @@ class Ledger:
         [1]
         """
         ledger = cls(model)
-        ledger._listener.hear(recorded(model, cost))
+        chains = [recorded_steps(module, name, cost) for module, name in ledger._recurrence.items()]
+        ledger._listener.hear(chains[0] if chains else recorded(model, cost))
         return ledger
 
     def __enter__(self) -> Self:

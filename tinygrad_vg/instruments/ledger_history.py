@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_vg.instruments.accounts import Part, Row, taken
+from tinygrad_vg.instruments.accounts import Part, Row, beside_weights, taken, weights_at
 from tinygrad_vg.instruments.neurons import lasting
 from tinygrad_vg.notation import median
 
 WINDOW = 30  # recorded steps
 _BY_LAYER = ("off", "saturated")
-_UNCHANGED = ("layers", "names", "parts", "began_untrained")
+_UNCHANGED = ("layers", "names", "parts", "began_untrained", "unit")
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +39,7 @@ class LedgerHistory:
             the slope 0, or a slope below 6 % of the largest, at all samples of the batch. The neurons of layer l are
             the outputs of the first activation behind it; None for a layer without one.
         began_untrained: whether the first backward was of a network as its initializers left it.
+        unit: "layer", or "time step", as in a `Row`.
 
     `history[-30:]` is the history of these rows; an integer keeps its axis. All numbers are NumPy arrays, to be indexed
     as such: `history.weights[:, 0]` is the part of the weights in the step to layer 1, over time.
@@ -67,6 +68,7 @@ class LedgerHistory:
     off: tuple[Any, ...] | None = None
     saturated: tuple[Any, ...] | None = None
     began_untrained: bool = False
+    unit: str = "layer"
 
     def __getitem__(self, index: int | slice) -> "LedgerHistory":
         if not isinstance(index, slice | int | np.integer):
@@ -112,6 +114,7 @@ class LedgerHistory:
                 total=total[i],
                 parts=self.parts[i],
                 cause=tuple(cause or None for cause in causes[i].tolist()),
+                unit=self.unit,
             )
             for i in range(count)
         )
@@ -221,18 +224,20 @@ class LedgerHistory:
         }
 
 
-def steps_of(norms: Any, ends: Sequence[int]) -> dict[str, Any]:
+def steps_of(norms: Any, ends: Sequence[int], passes_weights: Sequence[bool]) -> dict[str, Any]:
     """The columns log10_norm, weights, activation and total, from the norms (S, U) of the units at each step.
 
     Args:
         norms: log10 norms of the gradients at the outputs of all units, (S, U) or (S, U, R).
         ends: the positions of the layers among the units.
+        passes_weights: of each unit, as in an `Account`.
     """
-    low, high = [a for a, _ in pairwise(ends)], [b for _, b in pairwise(ends)]
-    delta, above, u = norms[:, low], norms[:, high], norms[:, [i - 1 for i in high]]
-    return {
-        "log10_norm": norms[:, [*ends]],
-        "weights": np.asarray(taken(above, u)),
-        "activation": np.asarray(taken(u, delta)),
-        "total": np.asarray(taken(above, delta)),
+    by_unit, empty = np.moveaxis(norms, 1, 0), norms[:, :0]
+    steps = [(low, weights_at(passes_weights, low, high), high) for low, high in pairwise(ends)]
+    columns = {
+        "weights": [taken(by_unit[at], by_unit[at - 1]) for _, at, _ in steps],
+        "activation": [beside_weights(by_unit, low, at, high) for low, at, high in steps],
+        "total": [taken(by_unit[high], by_unit[low]) for low, _, high in steps],
     }
+    stacked = {name: np.stack(column, axis=1) if column else empty for name, column in columns.items()}
+    return {"log10_norm": norms[:, [*ends]]} | stacked

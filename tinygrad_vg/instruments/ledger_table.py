@@ -14,6 +14,7 @@ from tinygrad_vg.instruments.accounts import Row
 from tinygrad_vg.notation import NOT_COMPUTED, decades, median, with_minus
 
 _HEADER = ("layer", "log10‖δ‖", "total", "weights", "activation", "between", "█ σ′ ░ W")
+_OVER_TIME = ("time step", "log10‖∂C/∂h‖", *_HEADER[2:])
 _FIGURES = 5  # columns of numbers, set right; the others are text
 _BAR = 32  # columns at most
 
@@ -46,14 +47,15 @@ class LedgerTable:
         if rows:
             lines.append([str(len(rows) + 1), _in_decades(median(top)), "", "", "", "", ""])
             lines.append(["sum", "", *map(_cell, sums), "", ""])
-        widths = [max(map(len, column)) for column in zip(_HEADER, *lines, strict=True)]
+        header = _OVER_TIME if rows and rows[0].unit == "time step" else _HEADER
+        widths = [max(map(len, column)) for column in zip(header, *lines, strict=True)]
         room = width - sum(2 + w for w in widths[:_FIGURES])  # for "between" and the bar, two columns between them
         widths[-2] = min(widths[-2], max(len(_HEADER[-2]), room - 2 - len(_HEADER[-1]) - 4))
         bars = _bars([(median(step[2]), median(step[1])) for step in steps], min(_BAR, room - 2 - widths[-2]))
         for line, bar in zip(lines, bars, strict=False):
             line[-2] = line[-2] if len(line[-2]) <= widths[-2] else line[-2][: widths[-2] - 1] + "…"
             line[-1] = bar
-        self.lines = [[*_HEADER], *lines]
+        self.lines = [[*header], *lines]
         self.widths = widths
         self.summary = textwrap.fill(_summary(rows, sums, int(np.max(silent))) if summary is None else summary, width)
 
@@ -159,17 +161,17 @@ def _bars(steps: Sequence[tuple[float, float]], width: int) -> list[str]:
 
 def _summary(rows: Sequence[Row], sums: Any, silent: int) -> str:
     """A sentence that says which of weights and slopes changes the gradient, and by how much."""
-    sentences = []
+    sentences, unit = [], rows[0].unit if rows else "layer"
     for cause in ("dead", "no gradient", "underflow", "not finite", "not computed"):
         hit = {row.layer: row.causes.count(cause) for row in rows if cause in row.causes}
         if hit:
-            layers = f"layers {min(hit)}-{max(hit)}" if len(hit) > 1 else f"layer {min(hit)}"
+            layers = f"{unit}s {min(hit)}-{max(hit)}" if len(hit) > 1 else f"{unit} {min(hit)}"
             members = f" in {max(hit.values())} of {sums.shape[1]} networks" if sums.ndim > 1 else ""
             since = f", no gradient in {silent} backwards in a row" if cause == "dead" else ""
             sentences.append(f"{layers}: {cause}{members}{since}")
     total, weights, activation = map(median, sums)
     slopes = all(part.is_activation for row in rows for part in row.parts)
-    parties = [("W", weights), ("σ′" if slopes else "what lies between the layers", activation)]
+    parties = [("W", weights), ("σ′" if slopes else f"what lies between the {unit}s", activation)]
     (other, rest), (party, most) = sorted(parties, key=lambda named: abs(named[1]))
     does, undoes = ("takes", "gives") if most < 0 else ("gives", "takes")
     if rows and math.isfinite(total):

@@ -33,9 +33,9 @@ class Listener:
         is_drawn: whether they look as the theory of dying ReLUs takes them to be (`dying.is_drawn`).
     """
 
-    def __init__(self, model: Module) -> None:
+    def __init__(self, model: Module, layers: dict[Module, str] | None = None) -> None:
         self._model = model
-        self.layers = layers_of(model)
+        self.layers = layers_of(model) if layers is None else layers
         self._members = members_of(next(iter(self.layers)))
         self.on_heard: Callable[[int, Chain, list[Any], bool], None] | None = None
         self.wants: Callable[[int], bool] = lambda number: False
@@ -192,14 +192,18 @@ class Listener:
         for unit in (*chain.units, *chain.tail):
             unit.output = None  # the graph goes
         self._heard = chain
-        if not self.is_trained:
-            layers: list[Any] = [layer.module for layer in chain.layers]
-            self.is_trained = any(layer.weight.is_trained for layer in layers)
-        self.is_drawn = not self.is_trained and is_drawn(chain)
+        self.is_trained = self.is_trained or self.is_moved(chain)
+        self.is_drawn = not self.is_trained and chain.unit == "layer" and is_drawn(chain)
         if chain.units and (gradient := chain.units[0].gradient) is not None:
-            self._note_what_arrived(chain, by_member(array_of(gradient), self._members, chain.units[0].channels_first))
+            rows = by_member(array_of(gradient), self._members, chain.units[0].channels_first)
+            self.note_what_arrived(chain, rows)
 
-    def _note_what_arrived(self, chain: Chain, rows: Any) -> None:
+    def is_moved(self, chain: Chain) -> bool:
+        """Whether a weight of the chain's layers is no longer as its initializer left it."""
+        layers: list[Any] = [layer.module for layer in chain.layers]
+        return any(layer.weight.is_trained for layer in layers)
+
+    def note_what_arrived(self, chain: Chain, rows: Any) -> None:
         """Count the backwards in a row that brought nothing to layer 1, whose gradient has a row for each member."""
         if self._is_sound(rows):
             self.silent = self._nothing

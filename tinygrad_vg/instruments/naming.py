@@ -25,18 +25,20 @@ class Named:
         part: "weights", "slopes" (of what lies behind the layer), "z", "gradient" or "cost".
         decades: what it takes, < 0, or gives; −inf and NaN for a layer that leaves no gradient or a broken one.
         usual: the median of its kind, in decades.
+        unit: "layer", or "time step" if `layer` is the number of a time step; its weights are W_hh, its z is h.
     """
 
     layer: int
     part: str
     decades: float = np.nan
     usual: float = np.nan
+    unit: str = "layer"
 
     def __str__(self) -> str:
         if self.part == "cost":
             return "the cost"
         joint = "at" if self.part == "slopes" else "of"
-        return f"{'' if self.part == 'z' else 'the '}{self.part} {joint} layer {self.layer}"
+        return f"{'' if self.part == 'z' else 'the '}{self.part} {joint} {self.unit} {self.layer}"
 
     @property
     def comparison(self) -> str:
@@ -48,10 +50,12 @@ class Named:
 def outliers(rows: Sequence[Row]) -> tuple[Named, ...]:
     """The parts of steps that are off the median of their kind, the one that is farthest off first.
 
-    The weights of all layers are one kind; slopes are of one kind where the same modules lie between the layers.
+    The weights of all layers are one kind; slopes are of one kind where the same modules lie between the layers. In a
+    step through time gates and what joins are no slopes, and the last step, which nothing joins yet, is unlike others.
     """
     parts = [("weights", row.layer + 1, "", median(row.weights)) for row in rows]
-    parts += [("slopes", row.layer, _label(row), median(row.activation)) for row in rows]
+    parts += [("slopes", _slopes_of(row), _label(row), median(row.activation)) for row in rows
+              if row.unit == "layer" or all(part.is_activation for part in row.parts)]  # fmt: skip
     found = []
     for kind in dict.fromkeys((part, label) for part, _, label, _ in parts):
         some = [(layer, x) for part, layer, label, x in parts if (part, label) == kind and np.isfinite(x)]
@@ -61,9 +65,16 @@ def outliers(rows: Sequence[Row]) -> tuple[Named, ...]:
         usual = float(np.median(values))
         spread = _NORMAL * float(np.median(np.abs(values - usual)))
         found += [
-            Named(layer, kind[0], x, usual) for layer, x in some if abs(x - usual) > max(OFF, TIMES * spread)
+            Named(layer, kind[0], x, usual, rows[0].unit)
+            for layer, x in some
+            if abs(x - usual) > max(OFF, TIMES * spread)
         ]  # fmt: skip
     return tuple(sorted(found, key=lambda named: -abs(named.decades - named.usual)))
+
+
+def _slopes_of(row: Row) -> int:
+    """Whose slopes are in the step to layer l: those of layer l; in the step to time step t those of step t+1."""
+    return row.layer + (row.unit == "time step")
 
 
 def _label(row: Row) -> str:
@@ -78,16 +89,17 @@ def source_of_nothing(accounts: Sequence[Account], member: int) -> Named | None:
     layers = [account for account in accounts if account.name is not None]
     if np.isneginf(_of(layers[-1].log10_norm, member)):
         return Named(len(layers), "cost")
+    unit = layers[-1].unit
     for part, fact in (("weights", "weight_is_zero"), ("slopes", "is_closed")):
         for number, account in enumerate(layers, 1):
             if account.forward is not None and _of(getattr(account.forward, fact), member):
-                return Named(number, part, -np.inf)
+                return Named(number, part, -np.inf, unit=unit)
     norms = [_of(account.log10_norm, member) for account in accounts]
     last = max(i for i, norm in enumerate(norms) if np.isneginf(norm))  # where it came to nothing
     number = sum(account.name is not None for account in accounts[: last + 1])
-    if accounts[last + 1].name is not None:  # weights that are not 0, at right angles to the gradient
-        return Named(number + 1, "weights", -np.inf)
-    return Named(number, "slopes", -np.inf)
+    if accounts[last + 1].passes_weights:  # weights that are not 0, at right angles to the gradient
+        return Named(number + 1, "weights", -np.inf, unit=unit)
+    return Named(number + (unit == "time step"), "slopes", -np.inf, unit=unit)
 
 
 def source_of_nonfinite(accounts: Sequence[Account], member: int) -> Named | None:
@@ -96,12 +108,12 @@ def source_of_nonfinite(accounts: Sequence[Account], member: int) -> Named | Non
     for number, account in enumerate(layers, 1):
         if (forward := account.forward) is not None:
             if not _of(forward.weight_is_finite, member):
-                return Named(number, "weights")
+                return Named(number, "weights", unit=account.unit)
             if not _of(forward.z_is_finite, member):
-                return Named(number, "z")
+                return Named(number, "z", unit=account.unit)
     for number, account in reversed([*enumerate(layers, 1)]):
         if account.computed and (np.isnan(norm := _of(account.log10_norm, member)) or norm == np.inf):
-            return Named(number, "gradient")
+            return Named(number, "gradient", unit=account.unit)
     return None
 
 
@@ -115,7 +127,7 @@ def source_in_rows(rows: Sequence[Row], top: Any, closed: Any, sample: int) -> N
     causes = [row.causes[sample] for row in rows]
     if "not finite" in causes:
         layer = len(causes) - causes[::-1].index("not finite")  # the highest step that does not arrive as a number
-        return Named(layer + 1 if not top[sample] < np.inf else layer, "gradient")
+        return Named(layer + 1 if not top[sample] < np.inf else layer, "gradient", unit=rows[0].unit)
     if "no gradient" not in causes:
         return None
     if np.isneginf(top[sample]):
@@ -124,8 +136,8 @@ def source_in_rows(rows: Sequence[Row], top: Any, closed: Any, sample: int) -> N
         return Named(int(closed[:, sample].argmax()) + 1, "slopes", -np.inf)
     row = rows[len(causes) - 1 - causes[::-1].index("no gradient")]
     if np.isneginf(row.weights[sample]):
-        return Named(row.layer + 1, "weights", -np.inf)
-    return Named(row.layer, "slopes", -np.inf)
+        return Named(row.layer + 1, "weights", -np.inf, unit=row.unit)
+    return Named(_slopes_of(row), "slopes", -np.inf, unit=row.unit)
 
 
 def commonest(names: Sequence[Named | None]) -> tuple[Named, ...]:

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from tinygrad_vg.engine import ExtendedArray, HookHandle, Tensor, Walk, listen
-from tinygrad_vg.instruments.biases import bias_form, bias_of, is_layer, summed, warn_of_order
+from tinygrad_vg.instruments.biases import bias_form, layers_in, summed, warn_of_order
 from tinygrad_vg.instruments.history import History, positions
 from tinygrad_vg.instruments.judging import judge_history
 from tinygrad_vg.instruments.magnitude import array_of, log10_norm
@@ -29,10 +29,12 @@ class GradientRecorder:
     and it does not change the training by a single bit. For a Linear or Conv2d without a bias it records the gradient
     that a bias would have, ∂C/∂z summed over the batch, the positions in the images and the layer's calls.
 
-    The layers are the modules with a `bias` and the Linears and Conv2ds without one, numbered in the order of
-    `model.named_modules()`, that of the attributes. A warning tells where the model calls them in another order, so
-    that layer 1 is not at the input side. The recorder counts, from 0, the backwards that reach a layer; the history
-    has a row for each of them that is kept. The `with` block may be entered again, and the count then continues.
+    The layers are the modules with a `bias`, the Linears and Conv2ds without one, and the layers of recurrent modules,
+    of which it records ∂C/∂b_ih, the sum of ∂C/∂z over the time steps (a `Ledger` has ∂C/∂h of each step); those made
+    with `bias=False` are left out. The layers are numbered in the order of `model.named_modules()`, that of the
+    attributes. A warning tells where the model calls them in another order, so that layer 1 is not at the input side.
+    The recorder counts, from 0, the backwards that reach a layer; the history has a row for each of them that is kept.
+    The `with` block may be entered again, and the count then continues.
 
     Args:
         model: a network, or an ensemble of networks (`nn.stack`).
@@ -53,7 +55,7 @@ class GradientRecorder:
     norms of 5 layers take 0.4 MB, and the values 4 to 8 bytes per neuron and row; an ensemble of R members takes R
     times as much.
 
-    The statistics, for each layer, are measured on the calls since the last backward:
+    The statistics, for each layer but the recurrent ones, are measured on the calls since the last backward:
 
     * `log10_weight_norm`: log10‖∂C/∂W‖ of the layer's `weight`.
     * `log10_rms` and `coherence`: from the gradient ∂C/∂z (B, out) at the layer's output, whose rows add up to ∂C/∂b.
@@ -100,18 +102,17 @@ class GradientRecorder:
         max_steps: int | None = 10_000,
     ) -> None:
         _check(every, max_steps, on_nonfinite)
-        found = [(name, module) for name, module in model.named_modules() if is_layer(module)]
+        found = [*layers_in(model)]
         if not found:
             raise ValueError(
                 f"{type(model).__name__} has no layer with a bias, or Linear or Conv2d, that requires gradients"
             )
         numbers = range(1, len(found) + 1)
-        where = positions(numbers if layers is None else layers, numbers, [name for name, _ in found])
+        where = positions(numbers if layers is None else layers, numbers, [name for name, _, _ in found])
         if not where:
             raise ValueError(f"layers chooses no layer: {layers!r}")
         self.layers = tuple(numbers[i] for i in where)
-        self.names, self._modules = zip(*(found[i] for i in where), strict=True)
-        self.biases = tuple(bias_of(module) for module in self._modules)
+        self.names, self._modules, self.biases = zip(*(found[i] for i in where), strict=True)
         self._members = members_of(self._modules[0])
         self._values = values
         self._raises = on_nonfinite == "raise"
@@ -130,7 +131,7 @@ class GradientRecorder:
         self.began_untrained = True  # whether the first backward was of a network as its initializers left it
 
     def _make_blocks(self) -> None:
-        forms = [bias_form(module) for module in self._modules]
+        forms = [bias_form(module, bias) for module, bias in zip(self._modules, self.biases, strict=True)]
         widest = max(math.prod(shape) * dtype.itemsize for shape, dtype in forms)
         self._rows = max(1, min(256, _BLOCK_BYTES // max(1, widest)))
         self._blocks = [np.full((self._rows, *shape), np.nan, dtype) for shape, dtype in forms]

@@ -32,13 +32,17 @@ class Unit:
             Listener notes them if the gradient is 0 or not finite, since the optimizer replaces the weights. Else None.
         gradient: ∂C/∂output, an array or an ExtendedArray; None if it was not computed.
         channels_first: whether the output is (B, channels, ...), or follows such a layer, as of Conv2d.
+        is_weights: whether what the unit does to the gradient is a product with weights: so of a layer.
     """
 
     __slots__ = (
-        "_operation", "channels_first", "gradient", "module", "name", "order", "output", "weight", "weight_facts", "z",
+        "_operation", "channels_first", "gradient", "is_weights", "module", "name", "order", "output", "weight",
+        "weight_facts", "z",
     )  # fmt: skip
 
-    def __init__(self, module: Module | None, output: Tensor | None, name: str | None = None) -> None:
+    def __init__(
+        self, module: Module | None, output: Tensor | None, name: str | None = None, operation: Any = None
+    ) -> None:
         self.module = module
         self.output = output
         self.name = name
@@ -48,7 +52,8 @@ class Unit:
         self.weight_facts: tuple[Any, Any] | None = None
         self.gradient: Any = None
         self.channels_first = False
-        self._operation: Any = None  # for an operation: its activation class, or its name
+        self.is_weights = name is not None
+        self._operation: Any = operation  # its activation class, or its name
         if module is None and output is not None and output.node is not None:
             self._operation = Activation.of(output) or output.node.operation.name
 
@@ -115,7 +120,10 @@ class Chain:
         tail: the units after the last layer.
         members: (R,) for an ensemble of R networks, else ().
         problem: a message that says why the layers are not in a row; None if they are.
+        unit: what its layers are: "layer", or "time step" (`recurrence.py`).
     """
+
+    unit = "layer"
 
     def __init__(self, layers: Mapping[Module, str], members: tuple[int, ...]) -> None:
         self._layers = layers

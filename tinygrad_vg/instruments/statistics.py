@@ -12,7 +12,7 @@ import numpy as np
 
 from tinygrad_vg.engine import HookHandle, Tensor, Walk
 from tinygrad_vg.instruments.magnitude import array_of, decades_beside, log10_norms
-from tinygrad_vg.nn import Activation, Module, Parameter, by_member, feature_axis
+from tinygrad_vg.nn import Activation, Module, Parameter, Recurrence, by_member, feature_axis
 
 NAMES = ("log10_weight_norm", "log10_rms", "saturation", "log10_update")
 
@@ -43,7 +43,11 @@ class Statistics:
     def register(self) -> list[HookHandle]:
         """Register hooks on the layers and on the activations, and return their handles."""
         return [
-            *(layer.register_forward_hook(partial(self._on_layer, i)) for i, layer in enumerate(self._layers)),
+            *(
+                layer.register_forward_hook(partial(self._on_layer, i))
+                for i, layer in enumerate(self._layers)
+                if not isinstance(layer, Recurrence)  # its output is h_t, and not the z to which the bias is added
+            ),
             *(module.register_forward_hook(self._on_activation) for module in self._activations),
         ]
 

@@ -76,11 +76,13 @@ class Diagnosis:
             numbers, −inf where no gradient arrives, NaN where it is not known.
         span: decades between the largest and the smallest ‖δ‖ of all layers.
         severity: of the larger of |total| and span: None (below 1), "mild" (below 2), "at risk" (below 3), "severe";
-            "at risk" or more where `dying` is not None and a gradient could be judged.
+            "at risk" or more where `dying` is not None and a gradient could be judged. None over time steps: how much
+            it matters there depends on how far back the task reaches, and was not measured.
         named: parts of layers that stand out, the worst first; or alone the layer where the gradient comes to nothing.
         at_start: whether this is of a network at its initialization, so that `forecast` is meant.
         steps: how many steps the way has; with "underflow" as far as there are numbers.
-        unit: "layer", or "step" where something between two layers holds several of its own.
+        unit: "layer", or "step" where something between two layers holds several of its own, or "time step" of a
+            recurrent layer.
         slopes: whether what lies between are activations alone, so that what they take are slopes.
         samples: of how many members, or steps of a history and members, these are the medians.
         dying: how many fresh draws of this architecture are born dead, at initialization; None if they are few, if
@@ -109,7 +111,7 @@ class Diagnosis:
     @property
     def forecast(self) -> str | None:
         """What plain SGD can make of it, at initialization; else None."""
-        if not self.at_start or self.state in BROKEN_STATES:
+        if not self.at_start or self.state in BROKEN_STATES or self.unit == "time step":
             return None
         return FORECASTS[self.severity]
 
@@ -142,7 +144,8 @@ def severity_of(decades: float) -> str | None:
 def _broken(diagnosis: Diagnosis) -> str:
     """The sentence where no number tells the way."""
     hit = [verdict.layer for verdict in diagnosis.layers if verdict.state == diagnosis.state]
-    where = f"layer {hit[0]}" if len(hit) == 1 else f"layers {hit[0]} to {hit[-1]}" if hit else "layer 1"
+    unit = "time step" if diagnosis.unit == "time step" else "layer"
+    where = f"{unit} {hit[0]}" if len(hit) == 1 else f"{unit}s {hit[0]} to {hit[-1]}" if hit else f"{unit} 1"
     named = diagnosis.named[0] if diagnosis.named else None
     if diagnosis.state == "not computed":
         return f"not computed: the backward did not reach {where}"
@@ -172,7 +175,8 @@ def _way(diagnosis: Diagnosis) -> str:
     if diagnosis.samples > 1:
         rate += ", {} to {}".format(*map(decades, diagnosis.interval))
     plural = "s" * (diagnosis.steps != 1)
-    text = f"{word}: {decades(diagnosis.total, 1)} decades over {diagnosis.steps} step{plural} ({rate})"
+    steps = f"{'time ' * (diagnosis.unit == 'time step')}step{plural}"
+    text = f"{word}: {decades(diagnosis.total, 1)} decades over {diagnosis.steps} {steps} ({rate})"
     if diagnosis.state == "uneven":
         text += f", {decades(diagnosis.span, 1).removeprefix('+')} between its largest and its smallest"
     if diagnosis.state == "underflow":

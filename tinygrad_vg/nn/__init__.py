@@ -2,7 +2,9 @@
 
 from tinygrad_vg.nn import init
 from tinygrad_vg.nn.activations import Activation, Identity, ReLU, Sigmoid, Softplus, Tanh
+from tinygrad_vg.nn.cells import GRUCell, LSTMCell, Recurrence, RNNCell
 from tinygrad_vg.nn.classification import CrossEntropyLoss, NLLLoss
+from tinygrad_vg.nn.clipping import utils
 from tinygrad_vg.nn.containers import ModuleList, Residual, Sequential, mlp
 from tinygrad_vg.nn.convolution import Conv2d
 from tinygrad_vg.nn.dropout import Dropout
@@ -15,12 +17,15 @@ from tinygrad_vg.nn.normalization import BatchNorm1d, LayerNorm
 from tinygrad_vg.nn.parameter import Buffer, Filters, Parameter
 from tinygrad_vg.nn.pooling import AvgPool2d, Flatten, MaxPool2d
 from tinygrad_vg.nn.rectifiers import ELU, GELU, SELU, LeakyReLU, SiLU
+from tinygrad_vg.nn.recurrent import GRU, LSTM, RNN
 from tinygrad_vg.nn.softmax import LogSoftmax, Softmax
+from tinygrad_vg.nn.time_steps import TimeStep, time_steps
 
 __all__ = [
-    "ELU", "GELU", "SELU", "Activation", "AvgPool2d", "BCEWithLogitsLoss", "BatchNorm1d", "Buffer", "Conv2d",
-    "CrossEntropyLoss", "Dropout", "Filters", "Flatten", "HuberLoss", "Identity", "L1Loss", "Layer", "LayerNorm",
-    "LeakyReLU", "Linear", "LogSoftmax", "MSELoss", "MaxPool2d", "Module", "ModuleList", "NLLLoss", "Parameter",
-    "ReLU", "Residual", "Sequential", "SiLU", "Sigmoid", "Softmax", "Softplus", "Tanh", "beside_batch", "by_member",
-    "feature_axis", "init", "member_axis", "members_of", "mlp", "stack", "unstack",
+    "ELU", "GELU", "GRU", "LSTM", "RNN", "SELU", "Activation", "AvgPool2d", "BCEWithLogitsLoss", "BatchNorm1d",
+    "Buffer", "Conv2d", "CrossEntropyLoss", "Dropout", "Filters", "Flatten", "GRUCell", "HuberLoss", "Identity",
+    "L1Loss", "LSTMCell", "Layer", "LayerNorm", "LeakyReLU", "Linear", "LogSoftmax", "MSELoss", "MaxPool2d", "Module",
+    "ModuleList", "NLLLoss", "Parameter", "RNNCell", "ReLU", "Recurrence", "Residual", "Sequential", "SiLU", "Sigmoid",
+    "Softmax", "Softplus", "Tanh", "TimeStep", "beside_batch", "by_member", "feature_axis", "init", "member_axis",
+    "members_of", "mlp", "stack", "time_steps", "unstack", "utils",
 ]  # fmt: skip

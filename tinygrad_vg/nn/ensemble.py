@@ -58,6 +58,7 @@ def stack(models: Iterable[M]) -> M:
         tensor.data = np.stack([part[name].data for part in parts])
         if isinstance(tensor, Parameter):
             tensor.is_trained = any(part[name].is_trained for part in parts)  # type: ignore[attr-defined]
+            tensor.members = len(models)
     tell(ensemble, (len(models),))
     return ensemble
 
@@ -101,6 +102,8 @@ def unstack(model: M, i: int) -> M:
     member = copy.deepcopy(model)
     for tensor in state_of(member).values():
         tensor.data = np.array(tensor.data[i])
+        if isinstance(tensor, Parameter):
+            tensor.members = 0
     tell(member, ())
     return member
 
@@ -144,7 +147,7 @@ def members_of(layer: Module) -> tuple[int, ...]:
     bias = own.get("bias")
     if isinstance(bias, Parameter):
         return bias.shape[:-1]
-    weight = own["weight"]
+    weight = next(part for name, part in own.items() if name.startswith("weight"))  # an LSTM's is weight_ih_l0
     return weight.shape[: -1 - getattr(weight, "input_axes", 1)]  # type: ignore[no-any-return]
 
 

@@ -16,22 +16,25 @@ class Parameter(Tensor):
         is_trained: whether an optimizer has moved it, or it was loaded from a state: it is no longer as an initializer
             has left it, and what theory says of networks at their start is not about it.
         input_axes: how many of the last axes of a weight count the inputs of an output: of a matrix (..., out, in) one.
+        members: R of a parameter that `nn.stack` has made of R; 0 of a single network.
 
     >>> from tinygrad_vg import nn
     >>> nn.Parameter([0.0, 1.0])
     Parameter([0., 1.], requires_grad=True)
     """
 
-    __slots__ = ("is_trained",)
+    __slots__ = ("is_trained", "members")
     is_trained: bool
     input_axes: ClassVar[int] = 1
+    members: int
 
     def __init__(self, array: Any, requires_grad: bool = True, name: str | None = None) -> None:
         super().__init__(array, requires_grad, name)
         self.is_trained = False
+        self.members = 0
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (*super().__reduce__(), (None, {"is_trained": self.is_trained}))
+        return (*super().__reduce__(), (None, {"is_trained": self.is_trained, "members": self.members}))
 
 
 class Filters(Parameter):

@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_vg.instruments.history import History
 from tinygrad_vg.notation import BROKEN, Floats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from tinygrad_vg.instruments.history import History
+    from tinygrad_vg.instruments.ledger_history import LedgerHistory
 
 DECADES = "log$_{10}$‖∂C/∂b‖ (decades)"
 
@@ -29,7 +31,7 @@ def new_axes() -> "Axes":
     return pyplot.subplots(figsize=(7, 4.5), layout="constrained")[1]
 
 
-def norms_of(history: History) -> Floats:
+def norms_of(history: "History | LedgerHistory") -> Floats:
     """log10‖∂C/∂b‖ of a history, (S, L, R) with R = 1 for a single network.
 
     Raises:

@@ -9,6 +9,7 @@ import numpy as np
 
 from tinygrad_vg.instruments.accounts import Row
 from tinygrad_vg.instruments.history import History
+from tinygrad_vg.instruments.ledger_history import LedgerHistory
 from tinygrad_vg.instruments.theory import MeanField
 from tinygrad_vg.notation import Floats, decades, quantiles
 from tinygrad_vg.plots.axes import DECADES, beside, finite, layer_ticks, legend_below, mark_edge, new_axes, norms_of
@@ -21,7 +22,7 @@ _ROWS_WITH_LABELS = 20  # with more bars, each is too thin for a label
 
 
 def ladder(
-    history: History,
+    history: History | LedgerHistory,
     ax: "Axes | None" = None,
     label: str | None = None,
     color: Any = None,
@@ -34,8 +35,10 @@ def ladder(
     float32 and float64 that are in range. A layer is marked on the lower edge if some of its gradients are exactly 0,
     NaN or infinite; NaN is left out of median and band.
 
+    The history of a ledger over time steps gives log10‖∂C/∂h_t‖ against t.
+
     Args:
-        history: the history of a network or an ensemble.
+        history: the history of a network or an ensemble, of a recorder or a ledger.
         ax: Matplotlib axes to draw on; new ones by default.
         label: the name of the line in the legend.
         color: the colour of line and band.
@@ -56,6 +59,7 @@ def ladder(
     '−0.70 decades per layer, towards the input'
     """
     norms = norms_of(history)
+    over_time = isinstance(history, LedgerHistory) and history.unit == "time step"
     layers = np.array(history.layers)
     per_layer = np.moveaxis(norms, 1, 0).reshape(len(layers), -1)
     low, median, high = (finite(quantiles(per_layer, share)) for share in (0.05, 0.5, 0.95))
@@ -79,11 +83,12 @@ def ladder(
     if len(known) > 1:
         first, last = known[0], known[-1]
         slope = (median[first] - median[last]) / (layers[last] - layers[first])
-        ax.set_title(f"{label + ': ' if label else ''}{decades(slope)} decades per layer, towards the input")
+        way = "time step, towards the first" if over_time else "layer, towards the input"
+        ax.set_title(f"{label + ': ' if label else ''}{decades(slope)} decades per {way}")
     elif not len(known):
         ax.set_title("no gradient here is a finite number other than 0")
-    ax.set_xlabel("layer (1 = input side)")
-    ax.set_ylabel(DECADES)
+    ax.set_xlabel("time step" if over_time else "layer (1 = input side)")
+    ax.set_ylabel(DECADES.replace("∂b", "∂h") if over_time else DECADES)
     if norms[:, 0].size > 1 or label or theory is not None or not np.isfinite(norms).all():
         legend_below(ax, _statistic(len(norms), norms.shape[2]))
     return ax
@@ -179,7 +184,7 @@ def blame(ledger: Iterable[Row], ax: "Axes | None" = None) -> "Axes":
     dots = ax.plot(weights + activation, places, "o", ms=3, color="black", label="sum")
     ax.axvline(0, lw=0.8, color="black")
     layers = [row.layer for row in rows]
-    _write_causes(ax, layers, causes)
+    _write_causes(ax, layers, causes, rows[0].unit)
     shown = layers if len(rows) <= _ROWS_WITH_LABELS else layer_ticks(layers)
     ax.set_yticks([layers.index(layer) for layer in shown], [f"{layer + 1}→{layer}" for layer in shown])
     ax.set_ylim(len(rows) - 0.5, -0.5)
@@ -187,7 +192,7 @@ def blame(ledger: Iterable[Row], ax: "Axes | None" = None) -> "Axes":
     ax.set_axisbelow(True)
     members = len(causes[0])
     ax.set_xlabel(f"decades{f', mean of {members} members' if members > 1 else ''} (− shrinks the gradient)")
-    ax.set_ylabel("step from layer to layer")
+    ax.set_ylabel(f"step from {rows[0].unit} to {rows[0].unit}")
     if np.isfinite(weights).all():
         w, a = weights.sum(), activation.sum()
         ax.set_title(f"activations {decades(a)}, weights {decades(w)}: {decades(w + a)} decades")
@@ -204,14 +209,14 @@ def _means(row: Row, causes: tuple[str | None, ...]) -> tuple[float, float]:
     return float(parts[0].mean()), float(parts[1].mean())
 
 
-def _write_causes(ax: "Axes", layers: Sequence[int], causes: list[tuple[str | None, ...]]) -> None:
+def _write_causes(ax: "Axes", layers: Sequence[int], causes: list[tuple[str | None, ...]], unit: str) -> None:
     """Write the causes beside the bars. If the bars are thin, neighbouring bars share one label."""
     counts = [Counter(cause for cause in row if cause) for row in causes]
     runs: list[list[int]] = [[place] for place, count in enumerate(counts) if count]
     if len(causes) > _ROWS_WITH_LABELS:
         runs = [list(run) for marked, run in groupby(range(len(counts)), lambda place: bool(counts[place])) if marked]
     for run in runs:
-        words = [f"layers {layers[run[0]]}-{layers[run[-1]]}:"] if len(run) > 1 else []
+        words = [f"{unit}s {layers[run[0]]}-{layers[run[-1]]}:"] if len(run) > 1 else []
         for cause in dict.fromkeys(cause for place in run for cause in counts[place]):
             numbers = [counts[place][cause] for place in run if counts[place][cause]]
             few, many = min(numbers), max(numbers)

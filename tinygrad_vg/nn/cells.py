@@ -1,0 +1,263 @@
+"""Cells: one time step of a recurrent network, h_t from x_t and h_{t−1}."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from tinygrad_vg.engine import Tensor, ops
+from tinygrad_vg.engine.arrays import as_array
+from tinygrad_vg.nn.ensemble import members_of
+from tinygrad_vg.nn.init import Rng, uniform_
+from tinygrad_vg.nn.module import Module
+from tinygrad_vg.nn.parameter import Parameter
+
+State = tuple[Any, ...]  # (h,), or (h, c) of an LSTM
+
+
+class Recurrence(Module):
+    """What cells and layers have in common: the formula of a step, and its parameters. A subclass defines `next_state`.
+
+    Attributes:
+        gates: how many vectors of the hidden size a step computes by its products.
+        states: how many tensors a step hands to the next one: 1, or 2 for an LSTM.
+    """
+
+    gates: ClassVar[int]
+    states: ClassVar[int] = 1
+    input_size: int
+    hidden_size: int
+
+    def next_state(self, given: Any, product: Any, state: State) -> State:
+        """The state after a step.
+
+        Args:
+            given: W_ih x_t + b_ih, (..., B, gates·hidden).
+            product: W_hh h_{t−1} + b_hh, of the same shape.
+            state: that after the step before.
+        """
+        raise TypeError(f"{type(self).__name__} has no next_state(): define what a step computes")
+
+    def parameters_of_step(self, input_size: int, bias: bool, dtype: Any, rng: Any) -> tuple[Parameter | None, ...]:
+        """weight_ih, weight_hh, bias_ih and bias_hh, sampled uniformly from ±1/√hidden_size, as PyTorch does."""
+        rows, bound = self.gates * self.hidden_size, 1 / math.sqrt(self.hidden_size)
+        shapes = [(rows, input_size), (rows, self.hidden_size), *[(rows,)] * (2 * bias)]
+        made = [uniform_(Parameter(np.empty(shape, dtype)), -bound, bound, rng) for shape in shapes]
+        return *made, *[None] * (4 - len(made))
+
+    def step(self, x: Any, state: State, parameters: Sequence[Any]) -> State:
+        """The state after the step with the input x; the tensors of the step remember that they are of this module."""
+        weight_ih, weight_hh, bias_ih, bias_hh = parameters
+        product = ops.linear(state[0], weight_hh, bias_hh)
+        after = self.next_state(ops.linear(x, weight_ih, bias_ih), product, state)
+        self.remember(product, state[0])
+        self.remember(after[0], x, state[0])
+        for tensor in after[1:]:
+            self.remember(tensor, state[0])
+        return after
+
+    def remember(self, tensor: Any, *inputs: Any) -> None:
+        """Give a tensor a call of this module, by which instruments find it: that of h_t has the inputs x_t and
+        h_{t−1}, that of other tensors of the step the input h_{t−1} alone."""
+        if isinstance(tensor, Tensor) and tensor.node is not None:
+            tensor.call = (self, inputs, tensor.call)
+
+    def checked_input(self, x: Any, axes: int) -> Any:
+        """x as an array or Tensor of so many axes, or of one less without a batch; in an ensemble of one more with
+        members.
+
+        Raises:
+            ValueError: if its shape does not fit.
+        """
+        if not isinstance(x, Tensor):
+            x = as_array(x)
+        members = members_of(self)
+        fits = (x.ndim == axes + 1 and x.shape[-3:-2] == members) if members else x.ndim == axes - 1
+        if (x.ndim != axes and not fits) or x.shape[-1:] != (self.input_size,):
+            more = "with or without the axis of the members in front of the batch" if members else "or without a batch"
+            raise ValueError(f"{self!r} takes arrays of {axes} axes, the last of length {self.input_size}, {more}; "
+                             f"not {x.shape}")  # fmt: skip
+        return x
+
+    def checked_state(self, hx: Any, shape: tuple[int, ...], leading: int = 0) -> State:
+        """The initial state as a tuple; zeros for None.
+
+        Args:
+            hx: h, or (h, c) of an LSTM.
+            shape: that of each, without members.
+            leading: how many axes of it are in front of the axis of the members.
+
+        Raises:
+            ValueError, TypeError: for other shapes, or another number of tensors.
+        """
+        if hx is None:
+            return (np.zeros(shape, self.weight_dtype()),) * self.states
+        given = tuple(hx) if self.states > 1 else (hx,)
+        if len(given) != self.states:
+            raise TypeError(f"{self!r} takes its initial state as a tuple of {self.states}, not of {len(given)}")
+        given = tuple(h if isinstance(h, Tensor) else as_array(h) for h in given)
+        with_members = (*shape[:leading], *members_of(self), *shape[leading:])
+        for h in given:
+            if h.shape not in (shape, with_members):
+                raise ValueError(f"{self!r} takes an initial state of shape {shape} here, not {h.shape}")
+        return given
+
+    def weight_dtype(self) -> Any:
+        """The dtype of the parameters."""
+        return next(part.dtype for name, part in vars(self).items() if name.startswith("weight"))
+
+    def extra_repr(self) -> str:
+        return f"{self.input_size}, {self.hidden_size}"
+
+
+class Elman(Recurrence):
+    """h_t = φ(W_ih x_t + b_ih + W_hh h_{t−1} + b_hh), φ tanh or relu (Elman 1990)."""
+
+    gates = 1
+    nonlinearity: str
+
+    def next_state(self, given: Any, product: Any, state: State) -> State:
+        """φ(z) of the sum z of the two products."""
+        return ((np.tanh if self.nonlinearity == "tanh" else ops.relu)(given + product),)
+
+
+class LongShortTerm(Recurrence):
+    """The step of an LSTM (Hochreiter & Schmidhuber 1997; the forget gate of Gers, Schmidhuber & Cummins 2000)."""
+
+    gates = 4
+    states = 2
+
+    def next_state(self, given: Any, product: Any, state: State) -> State:
+        """c_t = f ⊙ c_{t−1} + i ⊙ g and h_t = o ⊙ tanh(c_t); the rows of the weights are those of i, f, g, o."""
+        i, f, g, o = parts_of(given + product, 4)
+        c = ops.sigmoid(f) * state[1] + ops.sigmoid(i) * np.tanh(g)
+        return ops.sigmoid(o) * np.tanh(c), c
+
+
+class Gated(Recurrence):
+    """The step of a gated recurrent unit (Cho et al. 2014), in the form of PyTorch and cuDNN."""
+
+    gates = 3
+
+    def next_state(self, given: Any, product: Any, state: State) -> State:
+        """h_t = (1 − z) ⊙ n + z ⊙ h_{t−1} with n = tanh(given_n + r ⊙ product_n); the rows are those of r, z, n."""
+        (given_r, given_z, given_n), (product_r, product_z, product_n) = parts_of(given, 3), parts_of(product, 3)
+        z = ops.sigmoid(given_z + product_z)
+        n = np.tanh(given_n + ops.sigmoid(given_r + product_r) * product_n)
+        return ((1 - z) * n + z * state[0],)
+
+
+def parts_of(z: Any, count: int) -> list[Any]:
+    """The parts of equal length along the last axis."""
+    n = z.shape[-1] // count
+    return [z[..., i * n : (i + 1) * n] for i in range(count)]
+
+
+def checked_nonlinearity(name: str) -> str:
+    """The name of φ.
+
+    Raises:
+        ValueError: if it is neither "tanh" nor "relu".
+    """
+    if name not in ("tanh", "relu"):
+        raise ValueError(f'nonlinearity is "tanh" or "relu", not {name!r}')
+    return name
+
+
+class Cell(Recurrence):
+    """Base of the cells: parameters and shapes."""
+
+    takes_members = True
+
+    def __init__(
+        self, input_size: int, hidden_size: int, bias: bool = True, *, dtype: Any = np.float64, rng: Rng = None
+    ) -> None:
+        if min(input_size, hidden_size) < 1:
+            raise ValueError(f"a cell has at least one input and one neuron, not {input_size} and {hidden_size}")
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        made = self.parameters_of_step(input_size, bias, dtype, np.random.default_rng(rng))
+        self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh = made
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        """The state after one step.
+
+        Args:
+            input: x_t, (B, input_size), or (input_size,); in an ensemble (B, input_size) or (R, B, input_size).
+            hx: the state before, (B, hidden_size), of an LSTM a pair (h, c) of them; in an ensemble also with members
+                in front. Zeros if None.
+
+        Returns:
+            The state in the form of hx, (B, hidden_size); in an ensemble (R, B, hidden_size).
+        """
+        x = self.checked_input(input, 2)
+        state = self.checked_state(hx, (*x.shape[max(0, x.ndim - 2) : -1], self.hidden_size))
+        after = self.step(x, state, (self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh))
+        return after if self.states > 1 else after[0]
+
+
+class RNNCell(Elman, Cell):
+    """One step of a recurrent network: h_t = φ(W_ih x_t + b_ih + W_hh h_{t−1} + b_hh).
+
+    As `torch.nn.RNNCell`: weight_ih is (hidden, input), weight_hh (hidden, hidden), and all parameters are sampled
+    uniformly from ±1/√hidden. In an ensemble they have an axis (R, ...) in front, and the output is (R, B, hidden).
+
+    Args:
+        input_size, hidden_size: the lengths of x_t and h_t.
+        bias: whether there are b_ih and b_hh.
+        nonlinearity: φ, "tanh" or "relu".
+        dtype: the dtype of the parameters.
+        rng: a `np.random.Generator` to sample from, or a random seed.
+
+    Raises:
+        ValueError: for a size below 1 or another nonlinearity; in a call, if a shape does not fit.
+
+    >>> import numpy as np
+    >>> from tinygrad_vg import nn
+    >>> cell, h = nn.RNNCell(3, 4, rng=0), None
+    >>> for x in np.ones((6, 5, 3)):  # six steps of a batch of five
+    ...     h = cell(x, h)
+    >>> h.shape
+    (5, 4)
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        nonlinearity: Literal["tanh", "relu"] = "tanh",
+        *,
+        dtype: Any = np.float64,
+        rng: Rng = None,
+    ) -> None:
+        self.nonlinearity = checked_nonlinearity(nonlinearity)
+        super().__init__(input_size, hidden_size, bias, dtype=dtype, rng=rng)
+
+
+class LSTMCell(LongShortTerm, Cell):
+    """One step of an LSTM: c_t = f ⊙ c_{t−1} + i ⊙ g, h_t = o ⊙ tanh(c_t); it takes and returns (h, c).
+
+    i, f and o are sigmoids, and g a tanh, of four rows of blocks of W_ih x_t + b_ih + W_hh h_{t−1} + b_hh, in this
+    order: i, f, g, o. As `torch.nn.LSTMCell`; arguments, shapes and errors as `RNNCell`.
+
+    >>> import numpy as np
+    >>> from tinygrad_vg import nn
+    >>> h, c = nn.LSTMCell(3, 4, rng=0)(np.ones((5, 3)))
+    >>> h.shape, c.shape
+    ((5, 4), (5, 4))
+    """
+
+
+class GRUCell(Gated, Cell):
+    """One step of a gated recurrent unit: h_t = (1 − z) ⊙ n + z ⊙ h_{t−1}.
+
+    r and z are sigmoids, n = tanh(W_in x_t + b_in + r ⊙ (W_hn h_{t−1} + b_hn)); the rows of blocks of the weights are
+    those of r, z, n. As `torch.nn.GRUCell`; arguments, shapes and errors as `RNNCell`.
+
+    >>> import numpy as np
+    >>> from tinygrad_vg import nn
+    >>> nn.GRUCell(3, 4, rng=0)(np.ones((5, 3))).shape
+    (5, 4)
+    """
