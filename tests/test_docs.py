@@ -1,6 +1,6 @@
 """The documents: every public name says what it is, the reference has it, and the file of the study guide runs.
 
-`mkdocs build --strict -f .mkdocs.yml`, which .ci/run calls, finds broken links, and pages that no part of the site names.
+`mkdocs build --strict -f .mkdocs.yml` finds broken links, and pages that no part of the site names.
 """
 
 import functools
