@@ -49,13 +49,13 @@ class HookHandle:
 
 
 class Walk:
-    """One backward. A listener (`listen`) is given it when the backward begins.
+    """One backward. A listener (`listen`) gets it when the backward begins.
 
     Attributes:
         starts: the cotangents that it starts from, by vertex.
         gradients: empty until the end. Then it holds, by vertex, the total gradients of all leaves that were reached
-            and of the vertices passed to `want`. If the backward ended by an exception, it holds only those of the
-            wanted vertices that were reached before.
+            and of the vertices passed to `want`. If an exception has ended the backward, it holds only the gradients of
+            the wanted vertices that were reached before.
     """
 
     __slots__ = ("starts", "gradients", "wanted", "callbacks")
@@ -75,7 +75,7 @@ class Walk:
         self.callbacks.append(callback)
 
     def shared(self) -> set[int]:
-        """The `id` of each gradient that others hold too: the cotangents given, and the gradients of leaves.
+        """The `id` of each gradient that is also held elsewhere: the given cotangents, and the gradients of leaves.
 
         A listener that keeps one of these must copy it.
         """
@@ -87,7 +87,7 @@ LISTENERS: dict[int, Callable[[Walk], None]] = {}
 
 
 def listen(listener: Callable[[Walk], None]) -> HookHandle:
-    """Call `listener(walk)` whenever a backward begins, in any thread. Drawing a picture is not a backward.
+    """Call `listener(walk)` whenever a backward begins, in any thread. Drawing a picture does not count as a backward.
 
     Returns:
         A handle: `handle.remove()`, or use it as a context manager.
@@ -109,10 +109,10 @@ class Shower(Protocol):
     """What hooks need of the mode of a walk."""
 
     def shown(self, g: Gradient) -> Gradient:
-        """The gradient as a hook gets it: what it does to that does no harm elsewhere."""
+        """The gradient as a hook gets it. The hook cannot change the gradient of others."""
 
     def replaced(self, replacement: Any, vertex: Any) -> Gradient:
-        """What a hook has returned, as a gradient that nobody else can change."""
+        """What a hook has returned, as a gradient that the hook can no longer change."""
 
 
 def call_hooks(vertex: Any, g: Gradient, mode: Shower) -> Gradient:
