@@ -59,8 +59,9 @@ def bytes_of(value: Value) -> int:
 
 
 class Life(NamedTuple):
-    """When a value needs its memory: from the instruction that writes it first to the one that reads it last. With
-    `early` that last instruction may write its own output into the same memory.
+    """When a value needs its memory: from the instruction that writes it first to the one that reads it last.
+
+    With `early` that last instruction may write its own output into the same memory.
     """
 
     value: Value

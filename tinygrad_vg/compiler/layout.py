@@ -170,8 +170,9 @@ def lies_well(value: Value, access: Access) -> bool:
 def replaced(
     groups: list[Group], changed: dict[Value, Value], found: dict[Value, Access], outputs: Iterable[Any]
 ) -> dict[Value, Value]:
-    """Which outputs may be written into the array of the input that they replace, since the input is not read later. An
-    output that is the input itself, or a view of it, is read at the end.
+    """Which outputs may be written into the array of the input that they replace, since the input is not read later.
+
+    An output that is the input itself, or a view of it, is read at the end.
     """
     kept = {found[value].root for value in outputs if isinstance(value, Value)}
     made = {i.out: number for number, group in enumerate(groups) for i in group.instructions}

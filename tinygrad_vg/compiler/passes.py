@@ -104,8 +104,9 @@ _PRODUCTS = {np.matmul, sum_of_outer, np.swapaxes, np.transpose, np.reshape}
 
 
 def recipe_of(plan: Plan, value: Any) -> tuple[list[Instruction], list[Any]]:
-    """The products and views that a value is made of, and their arguments. With this recipe the value need not be
-    computed until it is asked for.
+    """The products and views that a value is made of, and their arguments.
+
+    With this recipe the value need not be computed until it is asked for.
     """
     made = {i.out: i for i in plan.instructions}
     needed: dict[Value, None] = {}
