@@ -33,12 +33,12 @@ def refuse(value: Any) -> None:
     """Raise TypeError for an np.matrix, whose `*` is a product of matrices, and for an array that has a mask."""
     if isinstance(value, np.matrix):
         raise TypeError(
-            "an np.matrix is not taken: its * is a product of matrices, and rules mean * element by element; "
+            "an np.matrix is not supported: its * is a product of matrices, and rules use * element by element; "
             "write matrix.A for the array, and @ for the product"
         )
     masked = sys.modules.get("numpy.ma")  # NumPy loads this module on first use
     if masked is not None and isinstance(value, masked.MaskedArray):
         raise TypeError(
-            "a masked array is not taken: its gradient would have no mask; "
-            "write .filled(value), or np.where(~array.mask, f(t), 0) for what shall not count"
+            "a masked array is not supported: its gradient would have no mask; "
+            "write .filled(value), or np.where(~array.mask, f(t), 0) to leave elements out"
         )

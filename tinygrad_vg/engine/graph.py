@@ -286,7 +286,7 @@ def fit(g: Any, value: Any) -> Any:
 def why_no_share(share: Any, value: Any, source: Vertex) -> str:
     """The message for a rule's result that cannot be fitted to its argument."""
     if isinstance(value, np.ndarray | np.generic):
-        return f"the rule that gives {source.label} its gradient answered {share!r}"
+        return f"the rule for the gradient of {source.label} returned {share!r}"
     return f"the data of {source.label} is no array but {value!r}; write .data = np.asarray(...)"
 
 

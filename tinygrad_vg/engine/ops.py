@@ -173,7 +173,7 @@ def check_classes(target: Any, z: Any) -> None:
     """Raise ValueError if probabilities do not match the logits: nothing may broadcast over the classes."""
     if not goes_with(target.shape, z.shape):
         raise ValueError(
-            f"probabilities of shape {target.shape} do not go with logits of shape {z.shape}; give one for each class"
+            f"probabilities of shape {target.shape} do not match logits of shape {z.shape}; give one for each class"
         )
 
 
@@ -204,8 +204,8 @@ def binary_cross_entropy_with_logits(z: Any, target: Any) -> Any:
     shape = np.shape(target)
     if shape != z.shape and shape and not goes_with(shape, z.shape):
         raise ValueError(
-            f"a target of shape {shape} does not go with logits of shape {z.shape}: "
-            f"together they would broadcast, which no loss means; write it in the shape {z.shape}"
+            f"a target of shape {shape} does not match logits of shape {z.shape}: "
+            f"the two would broadcast, and the loss would compare the wrong elements; write it in the shape {z.shape}"
         )
     return binary_cross_entropy(z, target)
 
