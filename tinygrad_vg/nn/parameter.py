@@ -8,12 +8,12 @@ from tinygrad_vg.engine import Tensor
 class Parameter(Tensor):
     """A Tensor that belongs to a module and is trained: it requires gradients.
 
-    Two parameters that begin with one array do not stay equal: a step gives each of them an array of its own. Weights
-    are tied by one Parameter at both places.
+    Two parameters that share an array at first do not stay equal: a step gives each of them a new array. To tie
+    weights, use one Parameter at both places.
 
     Attributes:
-        is_trained: whether an optimizer has moved it, or it was loaded from a state: it is no longer as an initializer
-            has left it, and what theory says of networks at their start is not about it.
+        is_trained: whether an optimizer has moved it, or it was loaded from a state. If so, the theory of networks at
+            their initialization does not apply.
 
     >>> from tinygrad_vg import nn
     >>> nn.Parameter([0.0, 1.0])
