@@ -29,6 +29,15 @@ class Compiled:
 
     Attributes:
         programs: one for each form of the arguments, the last used first.
+
+    >>> import numpy as np, tinygrad_vg as tg
+    >>> @tg.compile(backend="numpy")
+    ... def scaled(x):
+    ...     return 2.0 * np.exp(x)
+    >>> [scaled(np.zeros(2)).data.tolist() for _ in range(2)], len(scaled.programs)
+    ([[2.0, 2.0], [2.0, 2.0]], 1)
+    >>> [instruction.operation.name for instruction in scaled.plan.instructions]
+    ['np.exp', 'np.multiply']
     """
 
     def __init__(self, function: Callable[..., Any], backend: str) -> None:

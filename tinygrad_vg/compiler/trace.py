@@ -30,8 +30,14 @@ LOCK = threading.RLock()  # one trace at a time: it changes how the class Tensor
 
 
 class TraceError(TypeError):
-    """A step does something that a later run could not repeat. The message names the line, and says what to write
-    instead.
+    """A step does something that a later run could not repeat. The message says in which line, and what to write.
+
+    >>> import numpy as np, tinygrad_vg as tg
+    >>> try:
+    ...     tg.compile(lambda x: x if x > 0 else -x)(np.array(1.0))
+    ... except TraceError as error:
+    ...     "write np.where" in str(error)
+    True
     """
 
 

@@ -10,6 +10,7 @@ from tinygrad_vg.engine.recording import changes
 
 Gradient = Any  # an array; in a recorded walk a Tensor, in one of extended range an ExtendedArray
 Hook = Callable[[Gradient], Gradient | None]
+"""A hook on a tensor: it takes the gradient, and returns None or a gradient of the same shape."""
 
 _keys = itertools.count()
 
@@ -56,6 +57,16 @@ class Walk:
         gradients: empty until the end. Then it holds, by vertex, the total gradients of all leaves that were reached
             and of the vertices passed to `want`. If an exception has ended the backward, it holds only the gradients of
             the wanted vertices that were reached before.
+
+    >>> import numpy as np, tinygrad_vg as tg
+    >>> t = tg.Tensor([1.0, 2.0], requires_grad=True)
+    >>> square = t * t
+    >>> def listener(walk):
+    ...     walk.want([square])
+    ...     walk.at_end(lambda walk: print(walk.gradients[square], walk.gradients[t]))
+    >>> with tg.engine.listen(listener):
+    ...     np.sum(square).backward()
+    [1. 1.] [2. 4.]
     """
 
     __slots__ = ("starts", "gradients", "wanted", "callbacks")

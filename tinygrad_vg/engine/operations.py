@@ -87,6 +87,11 @@ class Operation:
             calls are never recorded.
             "composite": the function is written in terms of other operations, and only their calls are recorded.
         name: the name in messages and pictures: "np.sum", "np.linalg.norm", "sigmoid".
+
+    >>> import numpy as np, tinygrad_vg as tg
+    >>> y = np.exp(tg.Tensor(1.0, requires_grad=True))
+    >>> y.node.operation.name, y.node.operation.kind
+    ('np.exp', 'differentiable')
     """
 
     def __init__(self, function: Function, kernel: Function, rules: Rules, kind: Kind) -> None:

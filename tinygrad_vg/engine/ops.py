@@ -289,7 +289,14 @@ def scatter(a: Any, index: Any, shape: tuple[int, ...]) -> Any:
 
 @differentiable(lambda g, y, a, shape, *index: at(g, *index))
 def put(a: Any, shape: tuple[int, ...], *index: Any) -> Any:
-    """`scatter` with the parts of the index as separate arguments."""
+    """`scatter` with the parts of the index as separate arguments.
+
+    >>> import numpy as np
+    >>> from tinygrad_vg import ops
+    >>> ops.put(np.array([5.0, 6.0]), (2, 2), np.array([0, 1]), np.array([1, 0]))
+    array([[0., 5.],
+           [6., 0.]])
+    """
     return scatter(a, index, shape)
 
 

@@ -12,7 +12,7 @@ from tinygrad_vg.engine.tensor import Tensor, cotangent
 
 
 class ModuleCall(NamedTuple):
-    """A call of a module: the module, and the arguments of the call."""
+    """A call of a module: the module, and the arguments of the call. `calls` returns them."""
 
     module: Any
     inputs: tuple[Any, ...]

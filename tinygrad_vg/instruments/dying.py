@@ -27,6 +27,9 @@ class Dying:
         widths: the number of units of each hidden layer whose activation has slope 0 below 0.
         here: the share of the samples of this backward that pass no gradient in this draw, from 0 to 1; for an ensemble
             over all members.
+
+    >>> str(Dying(born_dead([5] * 16), (5,) * 16, 0.0)).split(",")[0]
+    '16 layers of 5 units that are closed below 0: 40 % of fresh draws pass no gradient for a given input'
     """
 
     share: float

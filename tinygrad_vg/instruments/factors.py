@@ -28,6 +28,9 @@ class Factor:
     Attributes:
         label: the factor as the book writes it: "σ′(z₁)", "w₂", "∂C/∂a₄".
         value: its value.
+
+    >>> print(Factor("w₂", 0.8))
+    w₂ = 0.8
     """
 
     label: str

@@ -170,6 +170,8 @@ class History:
         Raises:
             OSError: if the file cannot be read.
             ValueError: if it does not hold a history, or the arrays do not fit together.
+
+        `save` has an example.
         """
         arrays = load(path)
         missing = {"steps", "layers", "names", "log10_norm"} - arrays.keys()
@@ -194,6 +196,13 @@ class History:
 
         Raises:
             OSError: if the file cannot be written.
+
+        >>> import pathlib, tempfile
+        >>> history = History(np.arange(1), (1,), ("0",), np.array([[-2.0]]))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     history.to_csv(f"{folder}/history.csv")
+        ...     pathlib.Path(folder, "history.csv").read_text(encoding="utf-8").split()
+        ['step,layer,name,member,log10_norm', '0,1,0,0,-2.0']
         """
         table = self._table()
         with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:

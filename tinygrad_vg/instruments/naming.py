@@ -26,6 +26,9 @@ class Named:
         decades: by how much it shrinks (< 0) or grows the gradient; −inf if it leaves no gradient, NaN if it leaves one
             that is not finite.
         usual: the median of parts of its kind, in decades.
+
+    >>> print(Named(3, "weights", decades=-2.0, usual=-0.1).comparison)
+    the weights of layer 3 take −2.0, others −0.1
     """
 
     layer: int

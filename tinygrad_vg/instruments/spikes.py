@@ -20,6 +20,8 @@ class Spike:
         decades: by how much it rose.
         layers: all layers that rose, in this order.
         member: the member of an ensemble; 0 for a single network.
+
+    `History.spikes` finds them, and has an example.
     """
 
     step: int

@@ -12,7 +12,8 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-Report = Callable[[float], bool]  # takes the share of the work that is done, and returns whether to end
+Report = Callable[[float], bool]
+"""The argument `report` of a task: it takes the share of work that is done, 0 to 1, and returns whether to end."""
 Task = tuple[Callable[..., Any], tuple[Any, ...]]
 OnResult = Callable[[dict[Hashable, Any]], None]
 
