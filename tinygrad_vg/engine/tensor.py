@@ -149,9 +149,8 @@ class Tensor(Arithmetic["Tensor"]):
     def requires_grad(self) -> bool:
         """Whether gradients are asked for.
 
-        It may be set on a leaf; setting it to True raises TypeError if the leaf holds other numbers than floats. A
-        tensor that was computed from tensors that require gradients requires them too; setting it to False there raises
-        ValueError.
+        It may be set on a leaf; True raises TypeError if the leaf holds other numbers than floats. A tensor computed
+        from tensors that require gradients requires them too; False raises ValueError there.
         """
         return self._asks
 
