@@ -38,7 +38,7 @@ def decades(x: float, digits: int = 2) -> str:
 
 
 def magnitude(log10: float) -> str:
-    """A logarithm, with a sign only if it is negative; log10(0) is −∞.
+    """A logarithm, with a sign only if it is negative; that of 0 is −∞.
 
     >>> magnitude(-2.314), magnitude(0.5), magnitude(-math.inf)
     ('−2.31', '0.50', '−∞')

@@ -2,7 +2,7 @@
 
 `replacing` writes a temporary file beside the old one, flushes it to the disk and renames it. If the program is killed
 or the power fails, the old file or the new one is there, never a part of one. A process that is killed while it writes
-leaves its temporary file, `.name.TOKEN.suffix`, behind; a later write of the same file removes it after an hour.
+leaves its temporary file, `.name.TOKEN.suffix`, behind; a write of the same file more than an hour later removes it.
 """
 
 import contextlib

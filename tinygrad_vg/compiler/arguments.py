@@ -1,4 +1,4 @@
-"""Arguments and results of a step: the arrays in them, and all else, which must be the same in every run."""
+"""Arguments and results of a step: the arrays in them, and everything else, which must be the same in every run."""
 
 from collections.abc import Callable
 from typing import Any
@@ -24,7 +24,9 @@ class Leaf:
 
 
 def taken_apart(value: Any, leaf: Callable[[Any], Any], found: list[Any]) -> Any:
-    """The structure of a value, with a `leaf` in the place of each array and Tensor, which go into `found`."""
+    """The structure of a value, with a `leaf` in the place of each array and Tensor. The arrays and Tensors go into
+    `found`.
+    """
     if isinstance(value, np.ndarray | np.generic | Tensor):
         found.append(value)
         return leaf(value)
@@ -38,7 +40,7 @@ def taken_apart(value: Any, leaf: Callable[[Any], Any], found: list[Any]) -> Any
 
 
 def put_together(structure: Any, fill: Callable[[Leaf], Any]) -> Any:
-    """A structure with something in the place of each leaf, which are filled in their order."""
+    """A structure with the leaves replaced, in their order."""
     if isinstance(structure, Leaf):
         return fill(structure)
     if isinstance(structure, tuple) and hasattr(structure, "_fields"):
@@ -81,7 +83,7 @@ class Form:
 
 
 def described(value: Any) -> Leaf:
-    """What must be the same of an array in every run."""
+    """The properties of an array that must be the same in every run."""
     array = value._data if isinstance(value, Tensor) else np.asarray(value)
     asks = isinstance(value, Tensor) and value.requires_grad
     return Leaf((isinstance(value, Tensor), array.shape, array.dtype, asks))

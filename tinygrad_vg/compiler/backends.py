@@ -17,11 +17,12 @@ class Lowered(NamedTuple):
 
     Attributes:
         function: `function(look, *arrays)` takes the arrays of the inputs, and returns those of the outputs. The next
-            run writes into them again. `look` is None, or is called with the outputs before any input changes.
+            run writes into them again. `look` is None, or a function that is called with the outputs before any input
+            changes.
         source: its text.
         plan: what it computes, with the place of each array.
-        into: the outputs that it writes into the array of a bound input.
-        bytes: the size of the memory for all values on the way.
+        into: the outputs that the function writes into the array of a bound input.
+        bytes: the size of the memory for all intermediate values.
     """
 
     function: Callable[..., Any]
@@ -67,7 +68,7 @@ def lowered(
         inputs: the inputs whose arrays are the arguments of the function, in their order.
         bound: the inputs whose arrays are the same in every run.
         changed: outputs that may be written into the array of a bound input, whose new value they are.
-        is_looked_at: whether hooks look at what a run has computed before it changes an input.
+        is_looked_at: whether hooks look at the results of a run before it changes an input.
     """
     plan = simplified(expanded(plan, COMMON))
     if backend == "numba":

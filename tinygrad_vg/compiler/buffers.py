@@ -42,7 +42,7 @@ class Arena:
         self.places[value] = begin
 
     def release(self, value: Value) -> None:
-        """Take the memory of a value that nobody reads any more."""
+        """Take back the memory of a value that is no longer read."""
         begin = self.places[value]
         gaps = sorted([*self._free, (begin, begin + bytes_of(value))])
         self._free = gaps[:1]
@@ -62,7 +62,7 @@ def bytes_of(value: Value) -> int:
 class Life(NamedTuple):
     """When a value needs its memory: from the instruction that writes it first to the one that reads it last.
 
-    With `early` the last may write its own output into the same memory.
+    With `early` that last instruction may write its own output into the same memory.
     """
 
     value: Value
@@ -72,7 +72,7 @@ class Life(NamedTuple):
 
 
 def laid_out(lives: Iterable[Life]) -> Arena:
-    """An arena in which values with lives that overlap have places that do not."""
+    """An arena in which values whose lives overlap have places that do not overlap."""
     events: list[tuple[int, int, int, Value]] = []
     for order, life in enumerate(lives):
         events.append((life.first, 1, order, life.value))

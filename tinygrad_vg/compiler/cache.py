@@ -1,7 +1,8 @@
-"""The cache: machine code on the disk, by the hash of what it was made from. A second process need not compile it.
+"""The cache: machine code on the disk, by the hash of what it was made from. A second process does not compile it
+again.
 
-The folder is `$TINYGRAD_VG_CACHE`, or `tinygrad_vg` in the user's folder for caches. A cache that cannot be written, or
-holds damaged files, costs time and never a result: `tg.load` compares every checksum.
+The folder is `$TINYGRAD_VG_CACHE`, or `tinygrad_vg` in the user's folder for caches. A cache that cannot be written or
+holds damaged files costs time and changes no result: `tg.load` compares every checksum.
 """
 
 import hashlib
@@ -51,7 +52,7 @@ def machine_code(source: str, names: list[str], make: Callable[[], list[tuple[st
         names: of its functions.
         make: compiles them: (symbol, object code) of each.
     """
-    source = re.sub(r"  #.*", "", source)  # the user's lines are no part of the code
+    source = re.sub(r"  #.*", "", source)  # the user's lines are not part of the code
     path = path_of(source)
     kept: Any = None
     try:

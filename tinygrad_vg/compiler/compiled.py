@@ -30,6 +30,15 @@ class Compiled:
 
     Attributes:
         programs: one for each form of the arguments, the last used first.
+
+    >>> import numpy as np, tinygrad_vg as tg
+    >>> @tg.compile(backend="numpy")
+    ... def scaled(x):
+    ...     return 2.0 * np.exp(x)
+    >>> [scaled(np.zeros(2)).data.tolist() for _ in range(2)], len(scaled.programs)
+    ([[2.0, 2.0], [2.0, 2.0]], 1)
+    >>> [instruction.operation.name for instruction in scaled.plan.instructions]
+    ['np.exp', 'np.multiply']
     """
 
     def __init__(self, function: Callable[..., Any], backend: str) -> None:
@@ -73,7 +82,7 @@ class Compiled:
             What the step returns, each array with a first axis that counts the steps.
 
         Raises:
-            TypeError, ValueError, IndexError: if indices and data do not go together.
+            TypeError, ValueError, IndexError: if the indices do not fit the data.
 
         Ctrl-C ends it between two steps; the parameters are then those of the last step.
 
@@ -129,7 +138,7 @@ class Compiled:
         return carried_out(outcome)
 
     def add(self, program: Program) -> None:
-        """Keep a further program; the one that was not used for longest may go."""
+        """Keep a further program; the one that has been unused for the longest time may be dropped."""
         if len(self.programs) == MOST and not self.is_told:
             self.is_told = True
             warnings.warn(
@@ -198,7 +207,7 @@ def show_trace(trace: Trace, shown: Shown) -> None:
 
 
 def carried_out(outcome: Outcome) -> Any:
-    """Make what a trace has computed real, and return its result."""
+    """Apply what a trace has computed to parameters, gradients and states, and return its result."""
     returned = []
     for place, value in outcome.outputs:
         array = np.array(value._data if isinstance(value, Tensor) else value)
@@ -222,14 +231,14 @@ def compile(function: Callable[..., Any] | None = None, *, backend: str = "auto"
     """Record a training step, or any function of tensors, once, and then run it as one function; a decorator.
 
     The first call with arguments of a form (shapes, dtypes, other values) runs the function itself and records what it
-    does: forward, `backward()`, `optimizer.step()`. Later calls run the recorded plan on other arrays. What has changed
-    in between is noticed: attributes of modules, hooks, `requires_grad`, options, and the numbers, arrays and modules
-    that the function's own code takes from outside. A call for which no program is right makes a further one, of 8 at
-    most.
+    does: forward, `backward()`, `optimizer.step()`. Later calls run the recorded plan on other arrays. Changes in
+    between are noticed: of attributes of modules, hooks, `requires_grad`, options, and of the numbers, arrays and
+    modules that the function's own code takes from outside. A call for which no program is right makes a further
+    program, up to 8.
 
     Args:
-        function: takes arrays and Tensors, in tuples, lists and dicts too; all else is compared with the first call's.
-            It returns Tensors, arrays, or a structure of them, or nothing.
+        function: takes arrays and Tensors, also in tuples, lists and dicts; all other arguments are compared with those
+            of the first call. It returns Tensors, arrays, a structure of them, or nothing.
         backend: "numpy" runs a list of NumPy calls, "numba" a generated function in machine code, which the extra
             `fast` brings; "auto" is "numba" where it is installed.
 
@@ -239,11 +248,13 @@ def compile(function: Callable[..., Any] | None = None, *, backend: str = "auto"
     Raises:
         ValueError: for another backend.
         ModuleNotFoundError: if Numba or SciPy is missing; the message names the extra.
-        TraceError: in a call, if the function does what a plan cannot carry: it gives Python a number of an array, sets
-            `.data`, draws random numbers by NumPy, or a hook returns a replacement. Nothing has changed then.
+        TraceError: in a call, if the function does something that a plan cannot repeat: it gives Python a number of an
+            array, sets `.data`, draws random numbers by NumPy, or a hook returns a replacement. Parameters, gradients
+            and optimizers are then unchanged.
 
-    What a call returns has no graph. A gradient that an optimizer has used is not kept if the step itself sets it to
-    None before the backward: `.grad` is None after it. The step writes into the arrays of the parameters that it moves.
+    The results of a call have no graph. A gradient that an optimizer has used is not kept if the step itself sets it to
+    None before the backward: `.grad` is None after the step. The step writes into the arrays of the parameters that it
+    moves.
 
     >>> import numpy as np, tinygrad_vg as tg
     >>> net = tg.nn.mlp([4, 5, 3], rng=0)

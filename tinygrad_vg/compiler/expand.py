@@ -1,4 +1,4 @@
-"""Expansion: a compound operation as simpler ones, of which passes and backends need to know only a few."""
+"""Expansion: compound operations written as simpler ones, so that passes and backends need to know only a few."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +15,9 @@ Expansion = Callable[..., Any]  # (build, *args) -> Value, or NotImplemented to 
 
 
 class Builder:
-    """Makes instructions in the place of one. `build(function, *args)` adds a call and returns its value."""
+    """Makes the instructions that replace one instruction. `build(function, *args)` adds a call and returns its
+    value.
+    """
 
     def __init__(self, line: str) -> None:
         self.instructions: list[Instruction] = []

@@ -1,8 +1,8 @@
 """Generated text: the source of a plan as functions of loops and BLAS calls, which Numba compiles.
 
-Each loop is a function of its own, `loop_1(...)`; loops with the same text are one. `run_0(address)` calls them and
-gemm in their order; at the address is a table with the addresses of all arrays. What has no form here runs as a NumPy
-call in its place, and `run_0`, `run_2` ... are the parts between such calls.
+Each loop is a function of its own, `loop_1(...)`; loops with the same text are one. `run_0(address)` calls the loops
+and gemm in their order; at the address is a table with the addresses of all arrays. An operation without a form here
+runs as a NumPy call, and `run_0`, `run_2` ... are the parts between such calls.
 """
 
 from typing import Any
@@ -57,7 +57,7 @@ class Text:
         return self.places.setdefault(value, len(self.places))
 
     def is_stored(self, value: Value, number: int) -> bool:
-        """Whether others than the loop number `number` need what it makes."""
+        """Whether the value is needed outside the loop number `number`, which makes it."""
         return (
             bool(self.readers.get(value, set()) - {number})
             or value in self.viewed
@@ -146,7 +146,7 @@ class Text:
     def product(self, group: Group) -> list[str]:
         """The calls of gemm for a product of matrices, or of stacks of matrices.
 
-        BLAS has its matrices column by column: what is C = A B row by row is Cᵀ = Bᵀ Aᵀ to it.
+        BLAS stores matrices column by column: C = A B stored by rows is Cᵀ = Bᵀ Aᵀ for BLAS.
         """
         (i,) = group.instructions
         kind = KINDS[i.out.dtype.name]

@@ -1,4 +1,4 @@
-"""Generators of random numbers: a trace must not have drawn from one in a way that no later run would repeat."""
+"""Generators of random numbers: a trace must not draw from one in a way that a later run would not repeat."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -10,7 +10,7 @@ from tinygrad_vg.nn import Module
 
 def states_of(generators: Iterable[Any]) -> list[str]:
     """The states of generators of random numbers, and of NumPy's own."""
-    own: Any = np.random.get_state()  # noqa: NPY002 - somebody may draw in the old way
+    own: Any = np.random.get_state()  # noqa: NPY002 - users may draw from NumPy's global generator
     return [repr((own[1].tobytes(), own[2])), *(repr(g.bit_generator.state) for g in generators)]
 
 

@@ -8,7 +8,7 @@ from tinygrad_vg.nn import Module
 
 
 class Guards:
-    """What a trace has found that must stay.
+    """What a trace has found and must stay as it was.
 
     Attributes of modules, hooks and `requires_grad` are compared if the engine has counted a change; elements of lists
     and what the function's own code takes from outside are compared always.
@@ -31,7 +31,7 @@ class Guards:
         self.count = changes.count
 
     def changed(self) -> str | None:
-        """What is no longer as it was in the trace; None if all is."""
+        """What has changed since the trace; None if nothing has."""
         for each in self.containers:
             if each.changed():
                 return each.name
@@ -40,7 +40,7 @@ class Guards:
         return None if changes.count == self.count else self.looked_closer()
 
     def looked_closer(self) -> str | None:
-        """The same for what the engine counts changes of."""
+        """The same for the facts whose changes the engine counts."""
         for tensor, asks in zip(self.leaves, self.asks, strict=True):
             if tensor._asks is not asks:
                 return f"requires_grad of {tensor.label}"

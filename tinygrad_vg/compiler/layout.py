@@ -31,7 +31,7 @@ def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def accesses(plan: Plan, into: dict[Value, Value]) -> dict[Value, Access]:
-    """The access of every value. A view has the root of what it looks at; all else is a root of its own."""
+    """The access of every value. A view has the root of the value that it shows; every other value is a root itself."""
     found = {value: Access(value, 0, contiguous(value.shape)) for value in plan.inputs}
     for i in plan.instructions:
         view = view_of(i, found)
@@ -90,7 +90,8 @@ def grouped(
     product: Callable[..., bool],
     late: Container[Value] = (),
 ) -> list[Group]:
-    """The instructions in groups. An elementwise one joins the first loop of its shape behind all that it needs.
+    """The instructions in groups. An elementwise instruction joins the first loop of its shape that comes after
+    everything it needs.
 
     Args:
         plan: the instructions.
@@ -131,7 +132,9 @@ def grouped(
 
 
 def is_inside(i: Instruction, groups: list[Group], needed: int, found: dict[Value, Access]) -> bool:
-    """Whether an instruction may be in the very loop that makes its arguments: they are read as they are made."""
+    """Whether an instruction may be in the same loop that makes its arguments: it reads each element as soon as it is
+    made.
+    """
     if needed < 0 or groups[needed].kind != "loop":
         return False
     made = {j.out for j in groups[needed].instructions}
@@ -168,9 +171,9 @@ def lies_well(value: Value, access: Access) -> bool:
 def replaced(
     groups: list[Group], changed: dict[Value, Value], found: dict[Value, Access], outputs: Iterable[Any]
 ) -> dict[Value, Value]:
-    """Which outputs may be written into the array of the input that they replace: nobody reads it later.
+    """Which outputs may be written into the array of the input that they replace, since the input is not read later.
 
-    An output that is the input, or a view of it, is read at the end.
+    An output that is the input itself, or a view of it, is read at the end.
     """
     kept = {found[value].root for value in outputs if isinstance(value, Value)}
     made = {i.out: number for number, group in enumerate(groups) for i in group.instructions}

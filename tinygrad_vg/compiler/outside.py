@@ -9,8 +9,8 @@ from tinygrad_vg.engine import Tensor
 from tinygrad_vg.nn import Module
 from tinygrad_vg.optim import Optimizer
 
-MOST = 100  # elements of a container that are compared in each call; of a longer one, none
-# Packages whose functions and objects are as they are.
+MOST = 100  # the most elements of a container that is compared in each call; longer ones are not compared
+# Packages whose functions and objects do not change.
 KNOWN = ("tinygrad_vg", "numpy", "scipy", "builtins")
 
 
@@ -23,7 +23,7 @@ class Elements:
         self.before = (*self.elements,)
 
     def changed(self) -> bool:
-        """Whether an element is another object, or one was added or taken away."""
+        """Whether an element is now another object, or one was added or removed."""
         return len(self.elements) != len(self.before) or not all(map(is_, self.elements, self.before))
 
 
@@ -103,7 +103,7 @@ class Outside:
                 self.follow("the defaults", defaults)
 
     def changed(self) -> str | None:
-        """The name that stands for another object now; None if there is none."""
+        """A name that now stands for another object; None if there is none."""
         for name, cell, value in self.cells:
             if cell.cell_contents is not value:
                 return f"{name!r}, which the step takes from outside"

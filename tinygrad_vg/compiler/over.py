@@ -51,7 +51,7 @@ def _leaf(value: Any) -> Any:
 
 
 def joined(first: list[Any], rest: Any) -> Any:
-    """The results of some steps in front of those of the others, which are stacked already."""
+    """The results of the first steps, put in front of those of the others, which are stacked already."""
     if not first:
         return rest
     both: list[list[Any]] = []

@@ -18,7 +18,7 @@ def simplified(plan: Plan) -> Plan:
 
 
 def folded(plan: Plan) -> Plan:
-    """Compute once what depends on numbers alone. Arrays may be the user's, who may write into them."""
+    """Compute once what depends on numbers alone. Arrays are left out: the user may own them and write into them."""
     constants: dict[Value, Any] = {}
     kept = []
     for i in plan.instructions:
@@ -48,7 +48,7 @@ def merged(plan: Plan) -> Plan:
 
 
 def identity_of(argument: Any) -> Any:
-    """What two equal arguments have in common."""
+    """A key that is the same for equal arguments."""
     if isinstance(argument, Value):
         return "value", id(argument)
     if isinstance(argument, np.ndarray):
@@ -72,7 +72,7 @@ def without_unused(plan: Plan) -> Plan:
 def in_place(plan: Plan, changed: dict[Value, Value]) -> dict[Value, Value]:
     """Which outputs may be written into the array of the input that they replace, of {output: input}.
 
-    The instruction that makes the output must be elementwise, and nobody may read the input after it.
+    The instruction that makes the output must be elementwise, and the input may not be read after it.
     """
     made = {i.out: number for number, i in enumerate(plan.instructions)}
     last: dict[Value, int] = {}
@@ -100,14 +100,14 @@ def is_elementwise(i: Instruction) -> bool:
     return isinstance(function, np.ufunc) and function.signature is None and function.nout == 1
 
 
-# Operations of which the gradient of a weight consists, behind the δ of its layer.
+# The operations that make the gradient of a weight from the δ of its layer.
 _PRODUCTS = {np.matmul, sum_of_outer, np.swapaxes, np.transpose, np.reshape}
 
 
 def recipe_of(plan: Plan, value: Any) -> tuple[list[Instruction], list[Any]]:
-    """The products, and views, of which a value is made, and what they are made of.
+    """The products and views that a value is made of, and their arguments.
 
-    Whoever has these need not compute the value until somebody asks for it.
+    With this recipe the value need not be computed until it is asked for.
     """
     made = {i.out: i for i in plan.instructions}
     needed: dict[Value, None] = {}
@@ -160,7 +160,9 @@ def made_late(plan: Plan, changed: Container[Value]) -> set[Value]:
 
 
 def folded_updates(plan: Plan, changed: dict[Value, Value]) -> Plan:
-    """Write the product that is a weight's gradient and the weight's descent as one, where nobody else needs either."""
+    """Write the product that is a weight's gradient and the weight's descent as one instruction, if neither is needed
+    elsewhere.
+    """
     made = {i.out: i for i in plan.instructions}
     uses = plan.uses()
 

@@ -96,7 +96,9 @@ class State:
 
 @dataclass(frozen=True, eq=False)
 class Option:
-    """A number of an optimizer's group, or of one parameter of the group if the count of its steps decides over it."""
+    """A number of an optimizer's group, or of one parameter of the group if it depends on the count of that parameter's
+    steps.
+    """
 
     optimizer: Optimizer
     group: int
@@ -124,7 +126,7 @@ class Numbers:
 
     Args:
         options: one of each group, or parameter, whose numbers the step uses, with all its numbers in the trace.
-        used: the array that the program reads of an option, with the option.
+        used: the array that the program reads for an option, with the option.
     """
 
     def __init__(self, options: list[tuple[Option, dict[str, Any]]], used: list[tuple[Option, Any]]) -> None:
@@ -143,7 +145,7 @@ class Numbers:
         ]
 
     def changed(self) -> str | None:
-        """What makes the program wrong; None if only values have changed. It also brings them up to date."""
+        """Why the program is no longer right; None if only values have changed. The values are brought up to date."""
         for number, (option, names, fixed, _, arrays) in enumerate(self.groups):
             now = option.all()
             if now is self.last[number]:

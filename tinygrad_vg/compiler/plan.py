@@ -17,8 +17,8 @@ class Value:
     """An array of a plan.
 
     Attributes:
-        shape, dtype: what they are in every run.
-        source: where an input comes from; None for what an instruction makes.
+        shape, dtype: the same in every run.
+        source: where an input comes from; None for a value that an instruction makes.
         name: of an input, as a user writes it.
     """
 
@@ -40,7 +40,7 @@ VIEWS = {
 
 
 def is_number(argument: Any) -> bool:
-    """Whether an argument is a number that stays what it is: an array in which nobody can write, or of Python."""
+    """Whether an argument is a number that cannot change: a number of Python, or a read-only array."""
     if isinstance(argument, np.ndarray):
         return argument.ndim == 0 and not argument.flags.writeable
     return not isinstance(argument, Value)
@@ -51,7 +51,7 @@ class Instruction:
     """One call of an operation.
 
     Attributes:
-        operation: what is called.
+        operation: the operation that is called.
         args: its arguments: Values, arrays that never change, numbers, shapes ...
         kwargs: its options.
         out: the value that it makes.
@@ -76,8 +76,8 @@ class Plan:
 
     Attributes:
         instructions: the calls in their order.
-        outputs: what the step gives: for each output the array, a Value or, if it never changes, an array.
-        buffers: of a plan that runs, where each value is kept.
+        outputs: what the step gives: for each output a Value, or an array if it never changes.
+        buffers: for a plan that runs, where each value is kept.
     """
 
     instructions: tuple[Instruction, ...]

@@ -1,4 +1,4 @@
-"""What a step gives: its results, and what it changes, as the outputs of a plan."""
+"""What a step gives, as the outputs of a plan: its results, and what it changes."""
 
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ class Outcome(NamedTuple):
         structure: the result, with a Leaf for each array.
         outputs: (place, Tensor or array) for each array that the step gives or changes.
         counts: the numbers in the states of optimizers.
-        no_grads: the tensors whose `.grad` was None before the step, and must be before the next.
+        no_grads: the tensors whose `.grad` was None before the step, and must be None before the next one.
         dropped: the tensors whose gradients an optimizer has used: their `.grad` is None after the step.
     """
 
@@ -77,7 +77,9 @@ def outcome_of(trace: Trace, result: Any, arguments: list[Tensor]) -> Outcome:
 
 
 def is_array_outside(tensor: Tensor, known: dict[int, bool]) -> bool:
-    """Whether what is a Tensor in a trace is an array outside of one: a comparison, or computed of arrays alone."""
+    """Whether a value that is a Tensor in a trace would be an array outside: a comparison, or computed from arrays
+    alone.
+    """
     unseen = [tensor]
     while unseen:
         now = unseen[-1]

@@ -53,7 +53,7 @@ def is_real(kinds: list[Any]) -> bool:
 
 
 def dtype_of(argument: Any, i: Instruction) -> Any:
-    """The dtype in which an argument takes part; None if it is no number."""
+    """The dtype in which an argument is computed; None if it is not a number."""
     if isinstance(argument, Value | np.ndarray | np.generic):
         return argument.dtype
     if isinstance(argument, bool):

@@ -2,7 +2,7 @@
 
 The engine does the recording. A trace only switches it on for everything, notes the order of the nodes and the line of
 the user's code that asked for each, and keeps what the graph does not hold: the steps of the optimizers, the backwards,
-and the calls of modules, whose hooks are called later.
+and the calls of modules, since hooks on modules are called later.
 """
 
 import os
@@ -30,7 +30,15 @@ LOCK = threading.RLock()  # one trace at a time: it changes how the class Tensor
 
 
 class TraceError(TypeError):
-    """A step does what no trace can carry; the message names the line and what to write instead."""
+    """A step does something that a later run could not repeat. The message says in which line, and what to write.
+
+    >>> import numpy as np, tinygrad_vg as tg
+    >>> try:
+    ...     tg.compile(lambda x: x if x > 0 else -x)(np.array(1.0))
+    ... except TraceError as error:
+    ...     "write np.where" in str(error)
+    True
+    """
 
 
 class SharedArrayError(Exception):
@@ -97,7 +105,7 @@ class Trace:
         """Call the function once, and note what it does.
 
         Raises:
-            TraceError: if it does what no later run would do again.
+            TraceError: if the step does something that a later run could not repeat.
         """
         self.outside = Outside(function)
         for given in (*args, *kwargs.values()):
@@ -116,7 +124,7 @@ class Trace:
         return result
 
     def called_once(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """The result of the function, called with all recording on."""
+        """The result of the function, called with everything recorded."""
         with LOCK, ExitStack() as on:
             on.enter_context(record_everything())
             on.enter_context(Switch("note", self.note))
@@ -130,21 +138,21 @@ class Trace:
         self.held.append(array)
         return Tensor(array)
 
-    # What the engine, the modules and the optimizers tell.
+    # What the engine, the modules and the optimizers report to the trace.
 
     def expect(self, tensors: Iterable[Tensor]) -> None:
         """Note the `.grad` that these tensors have before the step: the step may set it to None."""
         self.before |= {tensor: tensor.grad for tensor in tensors}
 
     def undo(self) -> None:
-        """Give each tensor back what it had before the step, which has ended by an exception."""
+        """Restore each tensor to its state before the step, after an exception has ended the step."""
         for tensor, array in self.leaves.items():
             tensor._data, tensor.grad = array, self.grads[tensor]
         for tensor, gradient in self.before.items():
             tensor.grad = gradient
 
     def looked(self, operation: Any, output: Any) -> Any:
-        """A call gives Python a value that is no Tensor; return it if it is the same in every run."""
+        """A call gives Python a value that is not a Tensor; return the value if it is the same in every run."""
         if operation.function in _SHAPES_OF_DATA:
             self.refuse(operation.name, "its shape depends on the values; write np.where for a choice")
         if operation.function in _TEXTS:
@@ -152,7 +160,7 @@ class Trace:
         return output
 
     def note(self, node: Node) -> None:
-        """A call was recorded."""
+        """Note a recorded call."""
         refuse_shapes_of_data(self, node)
         for given, value in zip(node.inputs, node.values, strict=True):
             if isinstance(given, Tensor) and given.node is None:
@@ -160,10 +168,10 @@ class Trace:
         self.nodes.append((node, users_line()))
 
     def leaf(self, tensor: Tensor, array: Any) -> None:
-        """A tensor that no call has made is used.
+        """Note the use of a tensor that no call has made.
 
         Raises:
-            SharedArrayError: if it has the very array of another tensor, of which the trace could not tell it.
+            SharedArrayError: if it has the same array as another tensor, so that the trace could not tell them apart.
         """
         if id(tensor) in self.made:
             return
@@ -178,14 +186,14 @@ class Trace:
                 self.sources[id(tensor.grad)] = Gradient(tensor)
 
     def zeroing(self, parameters: Iterable[Tensor]) -> None:
-        """The `.grad` of these is about to be set to None, whatever it is now."""
+        """Note that the `.grad` of these tensors is about to be set to None."""
         for parameter in parameters:
             if parameter not in self.leaves:
                 self.zero.add(parameter)
                 self.before.setdefault(parameter, parameter.grad)
 
     def called(self, module: Module, args: tuple[Any, ...], output: Any) -> None:
-        """A module was called."""
+        """Note the call of a module."""
         self.modules[module] = None
         self.events.append((module, args, output))
 
@@ -196,13 +204,13 @@ class Trace:
         buffer._data = value._data
 
     def give_arrays(self, gradients: Iterable[Tensor]) -> None:
-        """These gradients, of `tg.grad`, are arrays outside of a trace."""
+        """Note that these gradients, of `tg.grad`, are arrays outside of a trace."""
         self.plain.update(map(id, gradients))
 
     def walk(
         self, starts: dict[Any, Any], mode: Any, only: Container[Any] | None, keep: Collection[Any]
     ) -> dict[Any, Any]:
-        """A backward: the walk is recorded, and the hooks are called after the run."""
+        """Record a backward. The hooks are called after the run."""
         if mode is not RECORDED:
             self.refuse("backward(extended_range=True)")
         gradients = walk(starts, RECORDED, only, Everything(), hooks=False)  # type: ignore[arg-type]
@@ -211,7 +219,7 @@ class Trace:
         return {vertex: g for vertex, g in gradients.items() if vertex.node is None or vertex in keep}
 
     def step(self, optimizer: Optimizer) -> None:
-        """The step of an optimizer: its pure `update`, recorded."""
+        """Record the step of an optimizer, by its pure `update`."""
         self.optimizers[optimizer] = None
         with tinygrad_vg.no_grad():
             for i, group in enumerate(optimizer.param_groups):
@@ -261,7 +269,7 @@ class Trace:
         return any(isinstance(event, Backward) and tensor in event.gradients for event in self.events)
 
     def refuse(self, what: str, instead: str = "") -> NoReturn:
-        """Raise TraceError for something that would not be done again in the next run."""
+        """Raise TraceError for something that the next run would not repeat."""
         instead = instead or "return the tensor from the step and look at it outside, or write np.where for a choice"
         raise TraceError(
             f"{users_line()}: a compiled step records what is computed, and {what} gives Python a value of this one "
@@ -299,7 +307,7 @@ def users_line() -> str:
 
 @contextmanager
 def guarded_data(trace: Trace) -> Iterator[None]:
-    """Inside this context `t.data` is refused where a user writes it in this thread's trace."""
+    """Inside this context `t.data` is refused where the user's code reads it in this thread's trace."""
     plain, make = cast(Any, Tensor.data), Tensor.__init__
 
     def is_users() -> bool:

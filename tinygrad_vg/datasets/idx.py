@@ -56,8 +56,8 @@ def load_idx(path: str | os.PathLike[str], max_bytes: int = MOST_UNPACKED) -> ND
     The keys are the names without .gz and .xz, sorted. Where the same name is there more than
     once, the plain file is taken before the .gz, and the .gz before the .xz.
 
-    `max_bytes` is the most that the array of a compressed file may take, 1 GiB: a small file can
-    unpack to a thousand times its size. A plain file may be as large as it is.
+    `max_bytes` limits the size of the array of a compressed file, by default to 1 GiB: a small file can unpack to a
+    thousand times its size. The size of a plain file is not limited.
 
     Raises FileNotFoundError for a path that does not exist or a directory without IDX files, and
     ValueError for a file that is not IDX, is damaged, holds fewer or more bytes than its header

@@ -14,12 +14,12 @@ REMEDIES = (
     "install Graphviz (apt install graphviz, brew install graphviz, winget install graphviz), "
     "or without root: pip install graphviz-pure"
 )
-MOST_WORDS, MOST_PICTURE = 2000, 1 << 28  # bytes that are kept of its messages and of its picture
-SECONDS = 60.0  # that a layout may take, if nobody says otherwise
+MOST_WORDS, MOST_PICTURE = 2000, 1 << 28  # bytes kept of its messages, and of its picture
+SECONDS = 60.0  # the default limit of a layout
 
 
 class LayoutError(RuntimeError):
-    """The layout program has ended with another status than 0.
+    """The layout program has failed: its exit status was not 0.
 
     Attributes:
         status: that status.

@@ -132,7 +132,7 @@ def _log10(g: ExtendedArray) -> float:
 
 
 def _name_pairs(edges: dict[Tensor, list[_Edge]]) -> None:
-    """Find each activation after a weight among the edges of single numbers; set their symbols and the pair."""
+    """Find each activation after a weight among the edges of single numbers, and set their symbols and the pair."""
     below: dict[Tensor, int] = {}  # the number of activations on the path to a tensor
     inside = _inside_activations(edges)
     for tensor in reversed(edges):  # sources first
@@ -150,7 +150,9 @@ def _name_pairs(edges: dict[Tensor, list[_Edge]]) -> None:
 
 
 def _inside_activations(edges: dict[Tensor, list[_Edge]]) -> set[Tensor]:
-    """What activations of several operations have made on the way to their outputs: no activations themselves."""
+    """The intermediate results of activations that consist of several operations. They are not activations
+    themselves.
+    """
     inside: set[Tensor] = set()
     for tensor in edges:
         call = Activation.call_of(tensor)

@@ -43,7 +43,7 @@ class _Layer:
     module: Layer
     units: tuple[Unit, ...]  # the units between this layer and the next one
     row: Row | None
-    z: Any  # None if the layer has not been called
+    z: Any  # None if the layer was not called
     log10_norm: float | None  # None if no backward reached the layer; NaN if the gradient holds NaN
     state: str
 

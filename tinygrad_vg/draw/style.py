@@ -22,7 +22,7 @@ from tinygrad_vg.notation import with_minus as with_minus
 if TYPE_CHECKING:
     from graphviz import Digraph
 
-FONT = "Helvetica"  # all layout programs know its widths, and all machines have a similar font
+FONT = "Helvetica"  # all layout programs know the widths of its letters, and every machine has a similar font
 INK, PAPER, FRAME, WHITE = "#1f2328", "#f6f8fa", "#8c959f", "#ffffff"
 FAINT = FRAME + "66"  # the lines between neurons
 DATA = "#eaeef2"  # the background of data that require no gradient
@@ -79,7 +79,7 @@ def _attributes(**attributes: str) -> str:
 
 def three_digits(x: float) -> str:
     """A number with three digits: "0.242", "-25", "3.05e-07", "NaN", "-∞"."""
-    # Numbers have the hyphen of programs here and in `power`, so that they can be copied into a program.
+    # Here and in `power` numbers are written with a hyphen, so that they can be copied into a program.
     return "NaN" if math.isnan(x) else f"{x + 0.0:.3g}".replace("inf", "∞")  # + 0.0: there is no −0
 
 

@@ -1,4 +1,4 @@
-"""Which arrays are taken, and which are refused because they would be read as something else."""
+"""Which arrays are accepted, and which are refused because they would lose their meaning."""
 
 import sys
 from typing import Any
@@ -8,7 +8,7 @@ from numpy import ndarray
 
 
 def as_array(value: Any, dtype: Any = None) -> Any:
-    """The same as `np.asarray`, but what would lose its meaning in it is refused.
+    """The same as `np.asarray`, but it refuses arrays that would lose their meaning.
 
     Raises:
         TypeError: for an np.matrix, a masked array, or complex numbers where real ones are asked for.
@@ -41,12 +41,12 @@ def refuse(value: Any) -> None:
     """Raise TypeError for an np.matrix, whose `*` is a product of matrices, and for an array that has a mask."""
     if isinstance(value, np.matrix):
         raise TypeError(
-            "an np.matrix is not taken: its * is a product of matrices, and rules mean * element by element; "
+            "an np.matrix is not supported: its * is a product of matrices, and rules use * element by element; "
             "write matrix.A for the array, and @ for the product"
         )
-    masked = sys.modules.get("numpy.ma")  # NumPy loads it when somebody uses it
+    masked = sys.modules.get("numpy.ma")  # NumPy loads this module on first use
     if masked is not None and isinstance(value, masked.MaskedArray):
         raise TypeError(
-            "a masked array is not taken: its gradient would have no mask; "
-            "write .filled(value), or np.where(~array.mask, f(t), 0) for what shall not count"
+            "a masked array is not supported: its gradient would have no mask; "
+            "write .filled(value), or np.where(~array.mask, f(t), 0) to leave elements out"
         )

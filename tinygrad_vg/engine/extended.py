@@ -1,7 +1,7 @@
 """Extended range: a gradient stored as an array times a power of two, which neither underflows nor overflows.
 
-Rules are linear in g, and scaling by a power of two is exact. A walk that rescales small gradients to the neighbourhood
-of 1 therefore computes the same digits as a plain walk, with an exponent that has no bounds.
+Rules are linear in g, and scaling by a power of two is exact. Therefore a walk that scales small gradients up to about
+1 computes the same digits as a plain walk, with an exponent that has no bounds.
 """
 
 from collections.abc import Callable

@@ -10,7 +10,16 @@ from tinygrad_vg.engine.tensor import Tensor
 
 
 class GradcheckError(AssertionError):
-    """A gradient differs from the finite difference. The message names the input, the element and both numbers."""
+    """A gradient differs from the finite difference. The message names the input, the element and both numbers.
+
+    >>> import tinygrad_vg as tg
+    >>> wrong = tg.differentiable(lambda g, y, a: 3 * g * a)(lambda a: a * a)
+    >>> try:
+    ...     tg.gradcheck(wrong, tg.Tensor(1.0, requires_grad=True))
+    ... except tg.GradcheckError as error:
+    ...     print(error)
+    <lambda>: the gradient of input 0 at () is 4.36632759, the finite difference 2.91088506
+    """
 
 
 def gradcheck(

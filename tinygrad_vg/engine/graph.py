@@ -149,7 +149,7 @@ def walk(
     Raises:
         TypeError: if a rule returns something that is not a gradient.
         ValueError: if a hook returns a gradient of another shape.
-        RuntimeError: if somebody has written into an array that the graph holds, and the write was noticed.
+        RuntimeError: if an array that the graph holds was written into, and the write was noticed.
 
     >>> import tinygrad_vg as tg
     >>> a = tg.Tensor(3.0, requires_grad=True)
@@ -180,7 +180,7 @@ def _told(starts: dict[V, Gradient], mode: Plain, only: Container[V] | None, kee
 
 
 def _end(under_way: Walk) -> None:
-    """Tell all who want to know of the end, also when one of them raises; then the walk holds none of them."""
+    """Call all callbacks of the end, also if one of them raises; then the walk no longer holds them."""
     while under_way.callbacks:
         try:
             under_way.callbacks.pop(0)(under_way)
@@ -255,7 +255,7 @@ def start_of(vertex: Vertex, gradient: Any = None) -> Any:
             "sum it, or pass the cotangent of each element as gradient"
         )
     one = np.ones(data.shape, data.dtype)
-    one.flags.writeable = False  # so that everybody sees that it stays 1
+    one.flags.writeable = False  # so that a compiled step can rely on its value
     return one
 
 
@@ -284,17 +284,17 @@ def fit(g: Any, value: Any) -> Any:
 
 
 def why_no_share(share: Any, value: Any, source: Vertex) -> str:
-    """Why what a rule answered cannot be fitted to its argument."""
+    """The message for a rule's result that cannot be fitted to its argument."""
     if isinstance(value, np.ndarray | np.generic):
-        return f"the rule that gives {source.label} its gradient answered {share!r}"
+        return f"the rule for the gradient of {source.label} returned {share!r}"
     return f"the data of {source.label} is no array but {value!r}; write .data = np.asarray(...)"
 
 
 def added(leaf: Vertex, g: Any) -> Any:
-    """The leaf's gradient so far plus a further one, in its dtype.
+    """The sum of the leaf's gradient so far and a further one, in the further one's dtype.
 
     Raises:
-        ValueError: if somebody has given the leaf a gradient of another shape, which the sum would take.
+        ValueError: if `.grad` was set to another shape, which would broadcast in the sum.
     """
     before = leaf.grad
     if np.shape(before) != g.shape:
@@ -309,7 +309,7 @@ def added(leaf: Vertex, g: Any) -> Any:
 def owned(gradients: Iterable[Gradient], given: Iterable[Gradient]) -> Iterator[Gradient]:
     """Each gradient as an array of its own, or as a Tensor with an array of its own.
 
-    Copies those that are views, and those that occur earlier among `gradients` or are one of the caller's, `given`.
+    It copies gradients that are views, that occur earlier among `gradients`, or that belong to the caller (`given`).
     """
     seen = {id(array): array for array in map(_array_in, given)}
     for g in gradients:

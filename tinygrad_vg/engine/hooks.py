@@ -10,6 +10,7 @@ from tinygrad_vg.engine.recording import changes
 
 Gradient = Any  # an array; in a recorded walk a Tensor, in one of extended range an ExtendedArray
 Hook = Callable[[Gradient], Gradient | None]
+"""A hook on a tensor: it takes the gradient, and returns None or a gradient of the same shape."""
 
 _keys = itertools.count()
 
@@ -49,13 +50,23 @@ class HookHandle:
 
 
 class Walk:
-    """One backward. A listener (`listen`) is given it when the backward begins.
+    """One backward. A listener (`listen`) gets it when the backward begins.
 
     Attributes:
         starts: the cotangents that it starts from, by vertex.
         gradients: empty until the end. Then it holds, by vertex, the total gradients of all leaves that were reached
-            and of the vertices passed to `want`. If the backward ended by an exception, it holds only those of the
-            wanted vertices that were reached before.
+            and of the vertices passed to `want`. If an exception has ended the backward, it holds only the gradients of
+            the wanted vertices that were reached before.
+
+    >>> import numpy as np, tinygrad_vg as tg
+    >>> t = tg.Tensor([1.0, 2.0], requires_grad=True)
+    >>> square = t * t
+    >>> def listener(walk):
+    ...     walk.want([square])
+    ...     walk.at_end(lambda walk: print(walk.gradients[square], walk.gradients[t]))
+    >>> with tg.engine.listen(listener):
+    ...     np.sum(square).backward()
+    [1. 1.] [2. 4.]
     """
 
     __slots__ = ("starts", "gradients", "wanted", "callbacks")
@@ -75,7 +86,7 @@ class Walk:
         self.callbacks.append(callback)
 
     def shared(self) -> set[int]:
-        """The `id` of each gradient that others hold too: the cotangents given, and the gradients of leaves.
+        """The `id` of each gradient that is also held elsewhere: the given cotangents, and the gradients of leaves.
 
         A listener that keeps one of these must copy it.
         """
@@ -87,7 +98,7 @@ LISTENERS: dict[int, Callable[[Walk], None]] = {}
 
 
 def listen(listener: Callable[[Walk], None]) -> HookHandle:
-    """Call `listener(walk)` whenever a backward begins, in any thread. Drawing a picture is not a backward.
+    """Call `listener(walk)` whenever a backward begins, in any thread. Drawing a picture does not count as a backward.
 
     Returns:
         A handle: `handle.remove()`, or use it as a context manager.
@@ -132,10 +143,10 @@ class Shower(Protocol):
     """What hooks need of the mode of a walk."""
 
     def shown(self, g: Gradient) -> Gradient:
-        """The gradient as a hook gets it: what it does to that does no harm elsewhere."""
+        """The gradient as a hook gets it. The hook cannot change the gradient of others."""
 
     def replaced(self, replacement: Any, vertex: Any) -> Gradient:
-        """What a hook has returned, as a gradient that nobody else can change."""
+        """What a hook has returned, as a gradient that the hook can no longer change."""
 
 
 def call_hooks(vertex: Any, g: Gradient, mode: Shower) -> Gradient:

@@ -1,4 +1,4 @@
-"""Private: faster forms of a few operations. Each says what it is faster than."""
+"""Internal: faster forms of a few operations. The docstring of each says what it replaces."""
 
 import functools
 from typing import Any
@@ -12,7 +12,8 @@ from tinygrad_vg.engine.operations import differentiable
 def scalar(value: float, dtype: Any) -> Any:
     """A Python number as a cached 0-d array, in the dtype that promotion gives it next to `dtype`.
 
-    NumPy converts a Python number to such an array in every call; on a small layer that takes as long as the sum.
+    NumPy converts a Python number to such an array in every call; for a small layer this takes as long as the sum
+    itself.
     """
     array = np.asarray(value, np.result_type(dtype, value))
     array.flags.writeable = False

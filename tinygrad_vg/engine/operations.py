@@ -22,7 +22,9 @@ Kind = Literal["differentiable", "constant", "random", "plain", "composite"]
 
 
 class Recordable:
-    """Base of the arguments that cause a call to be recorded: of Tensor, so that this module need not know Tensor."""
+    """Base of Tensor: an argument of this class causes a call to be recorded. This module need not know Tensor
+    itself.
+    """
 
     __slots__ = ()
     data: Any  # the array
@@ -34,7 +36,7 @@ class Recordable:
 
 
 def is_data(argument: Any) -> bool:
-    """Whether a Tensor stands for an array without gradients, as all arrays do where everything is recorded."""
+    """Whether a Tensor stands for a plain array, as it does where everything is recorded."""
     return recording.everything and not argument.requires_grad
 
 
@@ -85,6 +87,11 @@ class Operation:
             calls are never recorded.
             "composite": the function is written in terms of other operations, and only their calls are recorded.
         name: the name in messages and pictures: "np.sum", "np.linalg.norm", "sigmoid".
+
+    >>> import numpy as np, tinygrad_vg as tg
+    >>> y = np.exp(tg.Tensor(1.0, requires_grad=True))
+    >>> y.node.operation.name, y.node.operation.kind
+    ('np.exp', 'differentiable')
     """
 
     def __init__(self, function: Function, kernel: Function, rules: Rules, kind: Kind) -> None:
@@ -153,7 +160,7 @@ class Operation:
         return f"Operation({self.name}, {self.kind})"
 
 
-# Every function that may be called on a Tensor. A call of any other function raises TypeError.
+# Every function that may be called on a Tensor. A call of any other function on a Tensor raises TypeError.
 OPERATIONS: dict[Function, Operation] = {}
 
 
@@ -256,7 +263,7 @@ def undefined(function: Function) -> NoReturn:
 
 
 def why_no_gradient(operation: Operation, dtype: Any) -> str:
-    """The message for a call whose output has this dtype, which has no gradient."""
+    """The message for a call whose output has a dtype without gradients."""
     return (
         f"{operation.name} of a Tensor that requires gradients returns {dtype}, and only real floating-point "
         "numbers have gradients; pass its .data if it is a constant"

@@ -83,7 +83,7 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
     axis, the R layers are computed as one product with a matrix (R·out, in). A single sample x (in,) gives (..., out).
 
     Raises:
-        ValueError: if the weight is no matrix, or the shapes do not go together.
+        ValueError: if the weight has less than two axes, or the shapes do not match.
 
     >>> import numpy as np
     >>> from tinygrad_vg import ops
@@ -131,17 +131,17 @@ def sigmoid_error(z: Any, target: Any) -> Any:
 
 
 def check_classes(target: Any, z: Any) -> None:
-    """Raise ValueError for probabilities that do not go with the logits: over the classes nothing may broadcast."""
+    """Raise ValueError if probabilities do not match the logits: nothing may broadcast over the classes."""
     if not goes_with(target.shape, z.shape):
         raise ValueError(
-            f"probabilities of shape {target.shape} do not go with logits of shape {z.shape}; give one for each class"
+            f"probabilities of shape {target.shape} do not match logits of shape {z.shape}; give one for each class"
         )
 
 
 def goes_with(target: tuple[int, ...], shape: tuple[int, ...]) -> bool:
-    """Whether a target of this shape goes with an input of that one: the same, with or without leading axes.
+    """Whether the shape of a target matches the shape of an input: the same shape, with or without leading axes.
 
-    Labels (10,) do not pass for a row of (10, 10), though they would broadcast.
+    Labels (10,) do not match (10, 10), although NumPy would broadcast them.
     """
     return target == shape or (len(target) > 1 and target == shape[max(0, len(shape) - len(target)) :])
 
@@ -165,14 +165,14 @@ def binary_cross_entropy_with_logits(z: Any, target: Any) -> Any:
     shape = np.shape(target)
     if shape != z.shape and shape and not goes_with(shape, z.shape):
         raise ValueError(
-            f"a target of shape {shape} does not go with logits of shape {z.shape}: "
-            f"together they would broadcast, which no loss means; write it in the shape {z.shape}"
+            f"a target of shape {shape} does not match logits of shape {z.shape}: "
+            f"the two would broadcast, and the loss would compare the wrong elements; write it in the shape {z.shape}"
         )
     return binary_cross_entropy(z, target)
 
 
 def binary_cross_entropy(z: Any, target: Any) -> Any:
-    """The same of arrays, for whoever has compared their shapes."""
+    """The same for arrays whose shapes were compared already."""
     return np.maximum(z, scalar(0, z.dtype)) - z * target + np.log1p(np.exp(-np.abs(z)))
 
 
@@ -218,7 +218,7 @@ def cross_entropy(z: Any, target: Any) -> Any:
     also where its logit is −∞.
 
     Raises:
-        ValueError: if there is no such class, or the shapes do not go together.
+        ValueError: if a class index is out of range, or the shapes do not match.
 
     >>> import numpy as np
     >>> from tinygrad_vg import ops
@@ -236,7 +236,7 @@ def cross_entropy(z: Any, target: Any) -> Any:
 
 @differentiable(lambda g, y, a, index, shape: g[index])
 def scatter(a: Any, index: Any, shape: tuple[int, ...]) -> Any:
-    """Zeros of `shape` with `a` added at `index`; an element that occurs twice in `index` is added to twice.
+    """Zeros of `shape`, with `a` added at `index`. A position that occurs twice in `index` gets both values.
 
     >>> import numpy as np
     >>> from tinygrad_vg import ops
@@ -253,13 +253,20 @@ def scatter(a: Any, index: Any, shape: tuple[int, ...]) -> Any:
 
 @differentiable(lambda g, y, a, shape, *index: at(g, *index))
 def put(a: Any, shape: tuple[int, ...], *index: Any) -> Any:
-    """`scatter` with the parts of an index as arguments of their own."""
+    """`scatter` with the parts of the index as separate arguments.
+
+    >>> import numpy as np
+    >>> from tinygrad_vg import ops
+    >>> ops.put(np.array([5.0, 6.0]), (2, 2), np.array([0, 1]), np.array([1, 0]))
+    array([[0., 5.],
+           [6., 0.]])
+    """
     return scatter(a, index, shape)
 
 
 @differentiable(lambda g, y, a, *index: put(g, np.shape(a), *index))
 def at(a: Any, *index: Any) -> Any:
-    """a[index], with the parts of the index as arguments of their own, which may be Tensors where all is recorded.
+    """a[index], with the parts of the index as separate arguments. These may be Tensors where everything is recorded.
 
     >>> import numpy as np
     >>> from tinygrad_vg import ops

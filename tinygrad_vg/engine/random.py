@@ -1,4 +1,4 @@
-"""Random numbers of which a recorded graph knows: a compiled step draws them anew in each run."""
+"""Random numbers that a recorded graph knows of: a compiled step draws new ones in each run."""
 
 from typing import Any
 

@@ -12,16 +12,16 @@ from tinygrad_vg.engine.tensor import Tensor, cotangent
 
 
 class ModuleCall(NamedTuple):
-    """A call of a module: the module, and the arguments that it was given."""
+    """A call of a module: the module, and the arguments of the call. `calls` returns them."""
 
     module: Any
     inputs: tuple[Any, ...]
 
 
 def calls(tensor: Tensor) -> list[ModuleCall]:
-    """The module calls that put a tensor out, the innermost first.
+    """The calls of modules that returned a tensor, the innermost first.
 
-    A module that handed its input on as it was, such as Identity, has no inputs here.
+    The call of a module that returned its input unchanged, such as Identity, has no inputs here.
 
     >>> import numpy as np, tinygrad_vg as tg
     >>> net = tg.nn.mlp([2, 3, 1], rng=0)

@@ -16,7 +16,7 @@ class Recording(threading.local):
         enabled: whether calls that need gradients are recorded.
         everything: whether all other calls are recorded too.
         note: None, or what is called with each new Node; `checked` and a trace have one.
-        trace: None, or the trace (`tinygrad_vg.compiler`) of a step: it records also the walk back and the update.
+        trace: None, or the trace (`tinygrad_vg.compiler`) of a step: it also records the walk back and the update.
         entered: the switches whose contexts this thread is in, the innermost last.
     """
 
@@ -30,9 +30,9 @@ class Recording(threading.local):
 
 
 class Changes:
-    """Counts what changes what a call of a module does: attributes of modules, hooks, `requires_grad`.
+    """Counts the changes that may alter what a module computes: changes of attributes, hooks and `requires_grad`.
 
-    A compiled step compares the count, and looks closer only if it is another.
+    A compiled step compares the count, and looks for the change only if the count differs.
     """
 
     count = 0
@@ -44,8 +44,8 @@ changes = Changes()
 class Switch:
     """A context in which one attribute of `recording` has a given value; also a decorator.
 
-    It is entered as often as one likes, also inside itself. The innermost context that is still open decides: two
-    generators that are closed in the order in which they were opened leave behind what was there before.
+    It may be entered any number of times, also inside itself. The innermost context that is still open decides. So the
+    state is restored even if two generators are closed in the order in which they were opened.
     """
 
     __slots__ = ("attribute", "value")
@@ -68,10 +68,11 @@ class Switch:
         setattr(recording, self.attribute, values[-1] if values else getattr(Recording, self.attribute))
 
     def __call__(self, function: F) -> F:
-        """The function with its whole body in this context; of a generator or coroutine each step from yield to yield.
+        """The function with its whole body in this context. Of a generator or coroutine, each step from yield to yield
+        is in it.
 
         Raises:
-            TypeError: if it is no function, or makes an asynchronous generator.
+            TypeError: if it is not a function, or is an asynchronous generator function.
         """
         if not callable(function):
             raise TypeError(f"the decorator stands above a function, not {function!r}")
@@ -100,7 +101,7 @@ class Switch:
 
 
 class Steps(Generator[Any, Any, Any]):
-    """A generator or coroutine whose steps run in a context, and nobody else's while it is suspended."""
+    """A generator or coroutine whose steps run in a context. While it is suspended the context is not active."""
 
     def __init__(self, steps: Any, context: Switch) -> None:
         self.steps = steps
@@ -124,8 +125,8 @@ recording = Recording()
 def no_grad() -> Switch:
     """Record nothing in this thread inside this context, or inside a function that it decorates.
 
-    The context lasts until it is left: a generator that yields inside `with no_grad():` leaves it on for whoever
-    called it. `@no_grad()` above the generator, or above a coroutine, holds for its own steps alone.
+    The context lasts until it is left: a generator that yields inside `with no_grad():` leaves recording off in the
+    code that called it. `@no_grad()` above a generator or a coroutine holds for its own steps alone.
 
     >>> import tinygrad_vg as tg
     >>> t = tg.Tensor([1.0, 2.0], requires_grad=True)
@@ -149,7 +150,7 @@ def enable_grad() -> Switch:
 
 
 def is_grad_enabled() -> bool:
-    """Whether this thread records: False inside `no_grad`.
+    """Whether calls in this thread are recorded: False inside `no_grad`.
 
     >>> import tinygrad_vg as tg
     >>> with tg.no_grad():
@@ -160,7 +161,7 @@ def is_grad_enabled() -> bool:
 
 
 def record_everything() -> Switch:
-    """Record also calls that have no gradient inside this context, such as comparisons and operations on data.
+    """Inside this context also record calls that have no gradient, such as comparisons and operations on data.
 
     A graph recorded in this way holds every array that depends on a Tensor, and can be run again on other arrays.
 

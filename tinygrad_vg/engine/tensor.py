@@ -39,7 +39,7 @@ def record(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
     """
     operation = OPERATIONS.get(function) or undefined(function)
     rules = operation.rules
-    if kwargs or len(args) > len(rules):  # true for every call of an operation without rules
+    if kwargs or len(args) > len(rules):  # also true for every call of an operation without rules
         if operation.kind == "composite":
             return operation.kernel(*args, **operation.checked(args, kwargs))
         kwargs = operation.checked(args, kwargs)
@@ -85,7 +85,7 @@ class Tensor(Arithmetic["Tensor"]):
 
     Threads may record and differentiate at the same time, also on the same leaves: no addition to a `.grad` is lost. A
     thread that differentiates while another trains sees every array whole, but it may see some old weights and some
-    new ones. Give it a copy.deepcopy of the network, or use a lock.
+    new ones. Give that thread a copy.deepcopy of the network, or use a lock.
 
     Args:
         array: anything `np.asarray` takes. An array is not copied and keeps its dtype; Python floats become
@@ -97,7 +97,7 @@ class Tensor(Arithmetic["Tensor"]):
     Attributes:
         data: the array. It may be rebound, as optimizers do; do not change it in place between a forward and its
             backward. `t.data *= 2` there is noticed, and the backward raises RuntimeError. `t.data[0] = 1`,
-            `out=t.data` and what is written into a batch of your own are noticed inside `tg.checked()` only.
+            `out=t.data` and writes into a batch of your own are noticed only inside `tg.checked()`.
         grad: None, or on a leaf the sum of the gradients of all backwards so far, an array of the shape and
             dtype of `data` (after `backward(create_graph=True)` a Tensor, after `backward(extended_range=True)`
             an ExtendedArray).
@@ -149,8 +149,8 @@ class Tensor(Arithmetic["Tensor"]):
     def requires_grad(self) -> bool:
         """Whether gradients are asked for.
 
-        It may be set on a leaf: TypeError if it holds other numbers than floats. What was computed from tensors that
-        require gradients requires them too: to set it to False there is a ValueError.
+        It may be set on a leaf; True raises TypeError if the leaf holds other numbers than floats. A tensor computed
+        from tensors that require gradients requires them too; False raises ValueError there.
         """
         return self._asks
 
@@ -174,9 +174,9 @@ class Tensor(Arithmetic["Tensor"]):
                 large for its float type. `.grad` and hooks then get an ExtendedArray.
 
         Raises:
-            ValueError: if this tensor has no graph, `gradient` is missing or of the wrong shape, both options are
-                asked for, or a leaf has been given a `.grad` of another shape.
-            TypeError: if a leaf has been given other numbers than floats.
+            ValueError: if this tensor has no graph, `gradient` is missing or of the wrong shape, both options are asked
+                for, or the `.grad` of a leaf was set to another shape.
+            TypeError: if the data of a leaf was set to other numbers than floats.
 
         >>> import tinygrad_vg as tg
         >>> t = tg.Tensor([1.0, 2.0], requires_grad=True)
@@ -189,7 +189,7 @@ class Tensor(Arithmetic["Tensor"]):
         create_graph = (create_graph or recording.trace is not None) and not extended_range
         start = cotangent(self, gradient, create_graph)
         if extended_range:
-            totals = walk({self: ExtendedArray(np.array(start))}, EXTENDED)  # whose else it may be
+            totals = walk({self: ExtendedArray(np.array(start))}, EXTENDED)  # a copy, for `start` may be the caller's
         else:
             totals = walk({self: start}, RECORDED if create_graph else PLAIN)
         with ACCUMULATING:
@@ -316,7 +316,7 @@ class Recorded(Plain):
         return (vertex, *node.inputs)
 
     def shown(self, g: Any) -> Any:
-        view = g.reshape(g.shape)  # recorded, as what a hook computes of it is
+        view = g.reshape(g.shape)  # recorded, as are the calls that a hook makes on it
         view.data.setflags(write=False)
         return view
 

@@ -1,8 +1,8 @@
-"""What was written into an array while a graph holds it: such a graph has no right gradients any more.
+"""Writes into an array that a graph holds: after them the graph's gradients would be wrong.
 
-There are two ways of noticing. `t.data *= 2` assigns the same array to `data` again, and that is always seen: the
-setter costs a training step almost nothing. All other writes leave no trace, and to look for them costs more than a
-hundredth: so inside `checked()` alone every array that a graph holds is kept with a checksum.
+There are two ways to notice a write. `t.data *= 2` assigns the same array to `data` again; this is always noticed, for
+the setter costs a training step almost nothing. All other writes leave no trace, and looking for them costs more than a
+hundredth of a step. So only inside `checked()` is every array that a graph holds kept with a checksum.
 """
 
 import dis
@@ -25,7 +25,7 @@ class Writes:
     """The writes that were noticed.
 
     Attributes:
-        latest: when the last one happened; no younger node needs to be looked at.
+        latest: when the last one happened; a younger node need not be checked.
         arrays: the arrays by the id of the array that owns the memory, and their own: a reference to each, which
             removes the entry when the array dies, and when it was written into, in a list of one number.
     """
@@ -35,16 +35,16 @@ class Writes:
         self.arrays: dict[int, dict[int, tuple[weakref.ref[Any], list[int]]]] = {}
 
     def add(self, array: Any) -> None:
-        """Remember that somebody has just written into this array."""
+        """Note a write into this array."""
         if isinstance(array, np.ndarray):
             self.now(self.watch([array]))
 
     def now(self, when: list[int]) -> None:
-        """Remember that somebody has just written into the arrays of which `watch` returned this list."""
+        """Note a write into the arrays for which `watch` returned this list."""
         self.latest = when[0] = next(orders)
 
     def watch(self, arrays: Iterable[Any]) -> list[int]:
-        """Remember arrays that somebody is going to write into, again and again; return what `now` takes."""
+        """Prepare for repeated writes into some arrays; return the argument for `now`."""
         when = [-1]
         for array in arrays:
             self._watch(array, when)
@@ -62,7 +62,7 @@ class Writes:
         of_owner[key] = weakref.ref(array, forget), when
 
     def since(self, order: int, array: Any) -> bool:
-        """Whether somebody has written into this array's memory after that time."""
+        """Whether this array's memory was written into after that time."""
         for ref, when in [*self.arrays.get(owner_of(array), {}).values()]:
             if when[0] > order and (other := ref()) is not None and np.may_share_memory(array, other):
                 return True
@@ -70,7 +70,7 @@ class Writes:
 
 
 def owner_of(array: Any) -> int:
-    """The id of what owns the memory that an array looks at."""
+    """The id of the object that owns an array's memory."""
     return id(array if array.base is None else array.base)
 
 
@@ -78,7 +78,7 @@ writes = Writes()
 
 
 def was_written(array: Any, since: int) -> bool:
-    """Whether somebody has written into an array since the node of this order was recorded, as far as it was noticed.
+    """Whether an array was written into after the node of this order was recorded, as far as it was noticed.
 
     >>> import tinygrad_vg as tg
     >>> w = tg.Tensor([1.0, 2.0], requires_grad=True)
@@ -91,24 +91,25 @@ def was_written(array: Any, since: int) -> bool:
 
 
 def checked() -> Switch:
-    """Inside this context every array that is recorded gets a checksum, which a backward compares.
+    """Inside this context every array that a graph keeps gets a checksum, and a backward compares it.
 
-    It finds what is written into an array between forward and backward in whatever way: `w.data[0] = 1`,
-    `np.add(..., out=w.data)`, a batch buffer that is filled again, an index array that is shuffled. It is meant for
-    finding an error, as it reads every array once more; the forward has to be inside, the backward need not.
+    It finds every kind of write into an array between forward and backward: `w.data[0] = 1`, `np.add(..., out=w.data)`,
+    a batch buffer that is filled again, an index array that is shuffled. Use it to find an error: it reads every array
+    once more, so a step takes two to three times as long. The forward has to be inside, the backward need not.
 
-    Without it `t.data *= 2` is noticed, and nothing else. What no rule reads, such as a summand, may be written into.
+    Without it only `t.data *= 2` is noticed. An array that no rule reads, such as a summand, may be written into. The
+    error is a RuntimeError, raised by the backward.
 
     >>> import numpy as np, tinygrad_vg as tg
     >>> w, x = tg.Tensor([1.0, 2.0], requires_grad=True, name="w"), np.array([3.0, 4.0])
     >>> with tg.checked():
     ...     cost = np.sum(w * x)
     >>> x[0] = 5.0
-    >>> cost.backward()
-    Traceback (most recent call last):
-    ...
-    RuntimeError: argument 2 of np.multiply, an array of shape (2,), was written into after the forward, and the \
-gradient needs what it held; give the forward a copy, or write after the backward
+    >>> try:
+    ...     cost.backward()
+    ... except RuntimeError as error:
+    ...     print(str(error).partition(", and")[0])
+    argument 2 of np.multiply, an array of shape (2,), was written into after the forward
     """
     return Switch("note", checksums)
 
@@ -138,11 +139,13 @@ def _arrays(node: Any) -> Iterator[tuple[int, Any]]:
 
 
 def _read(node: Any, place: int) -> bool:
-    """Whether a rule of the node's edges uses the argument at this place, or the output: a sum needs no summand."""
+    """Whether a rule of the node's edges uses the argument at this place, or the output: the rule of a sum uses no
+    summand.
+    """
     for _, _, rule in node.edges:
         code = rule.__code__ if isinstance(rule, FunctionType) else None
         if code is None or code.co_flags & inspect.CO_VARARGS:
-            return True  # of such a rule nobody can tell
+            return True  # such a rule may use anything
         name = code.co_varnames[place + 2]  # behind g and y
         used = [i.argval for i in dis.get_instructions(code) if i.opname.startswith("LOAD")]
         if any(name == names or (isinstance(names, tuple) and name in names) for names in used):
@@ -151,7 +154,7 @@ def _read(node: Any, place: int) -> bool:
 
 
 def _why(node: Any, place: int, array: Any) -> str:
-    """Which array it was, and what to write."""
+    """The message: which array it was, and what to write instead."""
     name = node.operation.name
     given = getattr(node.inputs[place], "label", None) if place >= 0 else f"the output of {name}"
     what = f"the data of {given}" if given else f"argument {place + 1} of {name}, an array of shape {array.shape},"

@@ -65,7 +65,7 @@ class Row:
         cause: None for an ordinary step, else the reason why the step has no meaningful value; a tuple of R of these
             for an ensemble.
             "no gradient": δ^l is 0. The part that made it 0 has −inf. In the steps below, the change from 0 to 0 counts
-                as 0. One backward does not tell whether that lasts: a verdict says "dead" after several.
+                as 0. One backward does not show whether this lasts; a verdict says "dead" after several.
             "underflow": δ^l is 0, and the last norm above 0 lay below the smallest normal number of its type.
             "not finite": a gradient holds NaN or infinity.
             "not computed": the backward did not reach both layers of the step; the values are NaN.
@@ -95,13 +95,13 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Forward:
-    """What a layer's forward was like: bools, or (R,) for an ensemble.
+    """Facts of a layer's forward pass: bools, or (R,) for an ensemble.
 
     Attributes:
         z_is_finite: whether all z are.
-        is_closed: whether the activation behind it has the slope 0 at all z, as ReLU where all are below 0.
-        weight_is_zero, weight_is_finite: whether all weights are 0, and whether all are finite; False and True where
-            they are gone.
+        is_closed: whether the activation after the layer has slope 0 at all z, as a ReLU has if all z are below 0.
+        weight_is_zero, weight_is_finite: whether all weights are 0, and whether all are finite; False and True if the
+            weights are no longer known.
     """
 
     z_is_finite: Any
@@ -120,7 +120,7 @@ class Account:
         computed: whether the backward reached the unit.
         log10_norm: log10 of the gradient's norm, a float or (R,); NaN if it was not computed, or holds NaN.
         smallest: log10 of the smallest normal number of the gradient's type; −inf in extended range.
-        forward: of a layer, where any gradient of the chain is 0 or not finite; else None, for it takes time to see.
+        forward: a layer's facts, if a gradient of the chain is 0 or not finite; else None, to save the time.
         is_weights: whether what the unit does to the gradient is a product with weights; None if it is for a layer.
         unit: as in `Row`.
     """

@@ -1,4 +1,4 @@
-"""The collector: keeps the accounts of every so many backwards, in bounded memory, for a `LedgerHistory`."""
+"""The collector: keeps the accounts of every n-th backward, in bounded memory, for a `LedgerHistory`."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -20,13 +20,13 @@ _CAUSES = ("", "no gradient", "underflow", "not finite", "not computed")  # kept
 class Collector:
     """Keeps a row of numbers for each backward number 0, every, 2·every ...
 
-    All rows are of the same chain of units, that of the first row; a backward through another one has no row, and
-    neither has one whose layers are not in a row. When there are more rows than `max_steps`, every second one is
-    dropped and `every` doubles.
+    All rows belong to the same chain of units, that of the first row. A backward through another chain, or through
+    layers that are not in a row, is left out. When there are more rows than `max_steps`, every second one is dropped
+    and `every` doubles.
 
     Attributes:
         every: the present distance of the rows.
-        problem: why a backward has no row, while there is none at all; else None.
+        problem: why a backward was left out, as long as there is no row at all; else None.
     """
 
     def __init__(self, every: int, neurons: bool, spectra: bool, max_steps: int | None) -> None:

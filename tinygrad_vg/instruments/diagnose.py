@@ -1,4 +1,4 @@
-"""Diagnose: the verdict on whatever has looked at a network."""
+"""Diagnose: the verdict on a recorder, a ledger, or a history of either."""
 
 from tinygrad_vg.instruments.history import History
 from tinygrad_vg.instruments.judging import judge_history, judge_ledger, judge_ledger_history
@@ -9,29 +9,29 @@ from tinygrad_vg.instruments.verdict import Diagnosis
 
 
 def diagnose(source: History | LedgerHistory | Ledger | GradientRecorder) -> Diagnosis:
-    """Judge the last backward in a ledger, or what a ledger or a recorder has kept, of one network or of an ensemble.
+    """Judge the gradients of a network or an ensemble: those of a ledger's last backward, or of a history.
 
-    A forecast is made of a network at its initialization only: of a ledger whose network was not trained yet
-    (`Ledger.at_start`), and of a history of one step, number 0. Of a longer history the last 30 recorded steps are
-    judged, and the verdict says what is. `diagnose(recorder.history[0, :-1])` is the start of training without the
-    output layer, `diagnose(ledger.history)` the last 30 steps with their cause; a recorder keeps no causes. Where no
-    gradient arrives, or one that is not finite, a ledger names the lowest layer that is to blame. Its history keeps no
-    z: it names the highest layer, where the gradient comes to nothing or breaks; with `neurons=True` the lowest one
-    whose neurons are all off.
+    A forecast is made only for a network at its initialization: for a ledger whose network was not trained yet
+    (`Ledger.at_start`), and for a history of one step, number 0. Of a longer history the last 30 recorded steps are
+    judged, and the verdict describes them without a forecast. `diagnose(recorder.history[0, :-1])` judges the start of
+    training without the output layer. `diagnose(ledger.history)` judges the last 30 steps and names their cause; a
+    recorder keeps no causes. If no gradient arrives, or one that is not finite, a ledger names the lowest layer that is
+    to blame. Its history keeps no z and names the highest layer, in which the gradient is lost or stops being finite;
+    with `neurons=True` it names the lowest layer whose neurons are all off.
 
-    Recorder and ledger may differ: a ledger has the δ of all samples of the batch, a recorder their mean, ∂C/∂b. Where
-    the samples' δ point in different directions they cancel in the mean, most in the lowest layers.
+    Recorder and ledger may differ: a ledger has the δ of all samples of the batch, a recorder has their mean, ∂C/∂b. If
+    the δ of samples point in different directions, they cancel in the mean, most of all in the lowest layers.
 
-    Of a narrow, deep network whose activations have the slope 0 below 0, a ledger also tells how many fresh draws are
-    born dead (`Dying`, `born_dead`): a draw that is alive says nothing of the others.
+    For a narrow, deep network whose activations have slope 0 below 0, a ledger also forecasts how many random draws of
+    this architecture are born dead (`Dying`, `born_dead`), even if this draw is alive.
 
-    Where gradients explode, how much is too much depends on the learning rate: the borders of `Diagnosis.severity` are
-    those of the best one.
+    How large an exploding gradient may be depends on the learning rate: the borders of `Diagnosis.severity` hold for
+    the best rate.
 
     Raises:
-        TypeError: for anything else.
+        TypeError: if it is none of these.
         ValueError: with less than two layers, a history without steps, or layers that do not stand in a row.
-        RuntimeError: for a ledger that has heard no backward.
+        RuntimeError: if no backward has passed through the ledger's model inside its `with` block.
 
     >>> import numpy as np, tinygrad_vg as tg
     >>> from tinygrad_vg.instruments import Ledger, diagnose

@@ -1,4 +1,4 @@
-"""Dying ReLUs: how often a fresh draw of a narrow, deep network passes no gradient at all for a given input."""
+"""Dying ReLUs: how often a random draw of a narrow, deep network passes no gradient at all for a given input."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -10,22 +10,26 @@ import numpy as np
 from tinygrad_vg.instruments.factors import slopes_at
 from tinygrad_vg.instruments.signals import Chain
 
-# Of fresh draws, for a given input. Fixed by 35 networks on blobs, 60 draws each, trained with Adam: above it 13 % of
-# the draws and more stay stuck at one answer, below it 0 to 10 %. tests/benchmarks/dying.py asks others the same.
+# The share of `born_dead` from which there is an alarm. It was fixed on 35 networks on blobs, 60 draws each, trained
+# with Adam: above it 13 % of the draws or more stay stuck at one answer, below it 0 to 10 %. tests/benchmarks/dying.py
+# measures this on other networks.
 BORDER = 0.25
-_DEVIATIONS = 4.0  # so far may the signs of drawn weights be from one half: by chance once in 16,000 layers
+_DEVIATIONS = 4.0  # standard errors that the signs may be from one half each: by chance once in 16,000 layers
 
 
 @dataclass(frozen=True)
 class Dying:
-    """The forecast that fresh draws of an architecture are born dead, and what became of the draw at hand.
+    """The forecast of how many random draws of an architecture are born dead, and the state of the present draw.
 
     Attributes:
-        share: of fresh draws, how many pass no gradient to layer 1 for a given input (`born_dead`), from 0 to 1. Draws
-            that pass none for a whole batch are fewer.
-        widths: the units of each hidden layer whose activation has the slope 0 below 0.
-        here: of the samples of this backward, how many pass none in this draw, from 0 to 1; of an ensemble over all
-            members.
+        share: the share of random draws that pass no gradient to layer 1 for a given input (`born_dead`), from 0 to 1.
+            Fewer draws pass none for a whole batch.
+        widths: the number of units of each hidden layer whose activation has slope 0 below 0.
+        here: the share of the samples of this backward that pass no gradient in this draw, from 0 to 1; for an ensemble
+            over all members.
+
+    >>> str(Dying(born_dead([5] * 16), (5,) * 16, 0.0)).split(",")[0]
+    '16 layers of 5 units that are closed below 0: 40 % of fresh draws pass no gradient for a given input'
     """
 
     share: float
@@ -43,16 +47,15 @@ class Dying:
 
 
 def born_dead(widths: Iterable[int]) -> float:
-    """The probability that a fresh ReLU network passes no gradient to layer 1 for a given input: 1 − ∏(1 − 2^−n).
+    """The probability that a new ReLU network passes no gradient to layer 1 for a given input: 1 − ∏(1 − 2^−n).
 
-    A layer of n units is closed if all its z are below 0, and then no gradient comes through. If the weights into a
-    unit are as likely as their negatives, and its bias is 0, then so is the sign of its z, whatever the layers below
-    have made of the input: all n are below 0 with the probability 2^−n. This is exact for one input. For several
-    inputs together it is an upper bound (Lu, Shin, Su & Karniadakis 2020, "Dying ReLU and Initialization"; Rister &
-    Rubin 2020).
+    A layer of n units is closed if all its z are below 0, and then no gradient passes. If the weights into a unit are
+    as likely as their negatives, and its bias is 0, then its z is as likely below 0 as above, whatever the layers below
+    compute: all n are below 0 with the probability 2^−n. This is exact for one input. For several inputs together it is
+    an upper bound (Lu, Shin, Su & Karniadakis 2020, "Dying ReLU and Initialization"; Rister & Rubin 2020).
 
     Args:
-        widths: n of each hidden layer.
+        widths: n, the number of units, of each hidden layer.
 
     Raises:
         ValueError: if a layer has less than one unit.
@@ -69,16 +72,16 @@ def born_dead(widths: Iterable[int]) -> float:
 
 
 def is_drawn(chain: Chain) -> bool:
-    """Whether a network that is at its initialization is narrow and deep, and looks as the theory takes it to be.
+    """Whether a network at its initialization is narrow and deep, and meets the assumptions of the theory.
 
-    It does if its biases are 0 and its weights have either sign about equally often. This is seen right after the
-    backward: the optimizer moves the biases, and replaces the weights.
+    These are biases of 0, and weights with either sign about equally often. They are checked right after the backward,
+    because the optimizer moves the biases and replaces the weights.
     """
     layers = [] if chain.problem else chain.layers[:-1]
     if any(layer.channels_first for layer in layers):
         return False  # a convolution has one filter for all positions, and their z are not independent
     if born_dead(layer.z.shape[-1] for layer in layers) < BORDER:
-        return False  # as nearly all networks; the weights of wide ones are not looked at
+        return False  # true for nearly all networks; the weights of wide ones need no check
     if len({id(layer.module) for layer in layers}) < len(layers) or any(_has_bias(layer.module) for layer in layers):
         return False
     weights = [layer.weights for layer in layers]
@@ -86,10 +89,10 @@ def is_drawn(chain: Chain) -> bool:
 
 
 def dying_of(chain: Chain) -> Dying | None:
-    """The forecast for a network that `is_drawn`; None if `born_dead` says less than 1/4, or the theory says nothing.
+    """The forecast for a network that `is_drawn`; None if `born_dead` is below 1/4, or the theory does not apply.
 
-    It knows layers in a row with one activation between each two. A way around or a normalization lets a gradient
-    through where the formula sees none.
+    The theory is for layers in a row with one activation between each two. A way around a layer, or a normalization,
+    lets a gradient through where the formula says that there is none.
     """
     widths, closed = [], np.zeros(chain.layers[0].z.shape[:-1], bool)
     for low, between, _ in chain.steps():
@@ -103,15 +106,16 @@ def dying_of(chain: Chain) -> Dying | None:
 
 
 def _is_closed_below_0(activation: Any, z: Any) -> bool:
-    """Whether its slope is 0 at all z < 0, and not at all z > 0: asked of it, for no list knows an activation of one's
-    own."""
-    size = np.where(z == 0, 1, np.abs(z))  # at 0, where the z behind a closed layer are, either slope may be meant
-    with np.errstate(all="ignore"):  # it may not be defined below 0
+    """Whether an activation has slope 0 at all z < 0, and not at all z > 0. The slopes are computed, so that this holds
+    for a user's own activation too.
+    """
+    size = np.where(z == 0, 1, np.abs(z))  # z is 0 behind a closed layer, where either slope may be meant
+    with np.errstate(all="ignore"):  # the activation may not be defined below 0
         return not slopes_at(activation, -size).any() and bool(slopes_at(activation, size).any())
 
 
 def _are_symmetric(weights: Sequence[Any]) -> bool:
-    """Whether either sign is as frequent as chance has it, in each layer and in all of them."""
+    """Whether both signs are about equally frequent, in each layer and in all layers together."""
     signs = [np.sign(weight).ravel() for weight in weights]
     return all(
         each.all() and abs(each.sum()) <= _DEVIATIONS * math.sqrt(each.size) for each in (*signs, np.concatenate(signs))

@@ -28,6 +28,9 @@ class Factor:
     Attributes:
         label: the factor as the book writes it: "σ′(z₁)", "w₂", "∂C/∂a₄".
         value: its value.
+
+    >>> print(Factor("w₂", 0.8))
+    w₂ = 0.8
     """
 
     label: str
@@ -57,7 +60,7 @@ class _Link:
     source: Tensor
     output: Tensor
     activation: Any  # the nn.Activation, or its class; None for other operations
-    layer: int  # the number of the output's layer; that of the bias is 1
+    layer: int  # the number of the output's layer; the bias belongs to layer 1
 
     @property
     def function(self) -> Any:
@@ -77,7 +80,7 @@ class _Link:
 
 
 def slope(output: Tensor, source: Tensor) -> Any:
-    """∂output/∂source for an output that is an elementwise function of the source: an array of the source's shape.
+    """∂output/∂source, an array of the source's shape, for an output that is an elementwise function of the source.
 
     >>> import tinygrad_vg as tg
     >>> z = tg.Tensor([0.0, 2.0], requires_grad=True)
@@ -182,7 +185,7 @@ def _chain(cost: Tensor, bias: Tensor) -> list[_Link]:
 
 
 def _path(cost: Tensor, bias: Tensor) -> Iterator[_Link]:
-    """The links from the bias towards the cost, as far as there is one way through tensors of one element.
+    """The links from the bias towards the cost, as far as a single way leads through tensors of one element.
 
     If the way forks after the last activation, the links end there.
 

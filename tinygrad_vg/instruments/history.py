@@ -20,15 +20,15 @@ _QUANTITIES = ("log10_norm", "log10_weight_norm", "log10_rms", "coherence", "sat
 
 @dataclass(frozen=True, eq=False)
 class History:
-    """The numbers that a recorder has recorded, for each backward, layer and, in an ensemble, member.
+    """The numbers that a recorder has recorded, for each backward and layer, and for each member of an ensemble.
 
     A step of a history is one recorded backward. With S steps, L layers and R members the arrays have the shape (S, L),
-    or (S, L, R) for an ensemble. Magnitudes are in decades (log10), in which the norm 0 is −inf. NaN and inf stand for
-    gradients that held them. NaN also stands for a number that could not be measured, because the backward did not
+    or (S, L, R) for an ensemble. Magnitudes are in decades (log10), in which the norm 0 is −inf. NaN and inf mark
+    gradients that held NaN or inf. NaN also marks a number that could not be measured, because the backward did not
     reach the layer or the layer has no such quantity. A quantity that the recorder was not asked for is None.
 
     Attributes:
-        steps: (S,) the number of each recorded backward, from 0, rising.
+        steps: (S,) the number of each recorded backward, from 0, in rising order.
         layers: the numbers of the layers from the input side, 1 first.
         names: the names of the layers in the model.
         log10_norm: log10‖∂C/∂b‖.
@@ -41,14 +41,14 @@ class History:
             backward and the next.
         values: with `values=True`: ∂C/∂b itself, an array (S, out) or (S, R, out) for each layer.
         first_nonfinite: the number of the first backward that gave NaN or inf; None if there was none. This backward
-            and up to 10 just before it have a row each, whatever else was left out:
+            and up to 10 backwards just before it always have a row each:
 
                 at = np.searchsorted(history.steps, history.first_nonfinite)
                 history[max(0, at - 10) : at + 1]
 
-    A history is indexed as its `log10_norm` is, by integers and slices of (step, layer, member). The result is a
-    history: `history[-1]`, `history[:, :-1]` (without the output layer), `history[:, :, 0]` (the first member).
-    An integer keeps its axis, with length 1. `history.select(1, "4")` selects layers by number or name.
+    A history is indexed like its `log10_norm`, by integers and slices of (step, layer, member). The result is a
+    history: `history[-1]`, `history[:, :-1]` (without the output layer), `history[:, :, 0]` (the first member). An
+    integer keeps its axis, with length 1. `history.select(1, "4")` selects layers by number or name.
 
     >>> history = History(np.arange(3), (1, 2), ("0", "2"), np.array([[-2.0, -1.0], [-2.5, -1.2], [-3.0, -1.5]]))
     >>> history[-1, :-1].log10_norm, history.select("2").layers
@@ -108,8 +108,8 @@ class History:
         return self._cut(np.asarray(which), slice(None))
 
     def spikes(self) -> tuple[Spike, ...]:
-        """Where ‖∂C/∂b‖ rises all at once: more than a decade above the median of the ten recorded steps before, and
-        more than five times their spread. Each tells which layer rose first.
+        """Sudden rises of ‖∂C/∂b‖: by more than a decade over the median of the ten recorded steps before, and by more
+        than five times their spread. Each `Spike` says which layer rose first.
 
         >>> levels = np.zeros((30, 3))
         >>> levels[20, 1], levels[21] = 2.0, 3.0
@@ -170,6 +170,8 @@ class History:
         Raises:
             OSError: if the file cannot be read.
             ValueError: if it does not hold a history, or the arrays do not fit together.
+
+        `save` has an example.
         """
         arrays = load(path)
         missing = {"steps", "layers", "names", "log10_norm"} - arrays.keys()
@@ -194,6 +196,13 @@ class History:
 
         Raises:
             OSError: if the file cannot be written.
+
+        >>> import pathlib, tempfile
+        >>> history = History(np.arange(1), (1,), ("0",), np.array([[-2.0]]))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     history.to_csv(f"{folder}/history.csv")
+        ...     pathlib.Path(folder, "history.csv").read_text(encoding="utf-8").split()
+        ['step,layer,name,member,log10_norm', '0,1,0,0,-2.0']
         """
         table = self._table()
         with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""Judging: from the decades of each step, and from what became of each member, to a verdict."""
+"""Judging: from the decades of each step, and the state of each member, to a verdict."""
 
 import math
 from collections.abc import Sequence
@@ -24,23 +24,23 @@ from tinygrad_vg.instruments.naming import (
 from tinygrad_vg.instruments.verdict import KEEPS, SATURATED, STEADY, Diagnosis, LayerVerdict, severity_of
 from tinygrad_vg.notation import median
 
-# What can have become of a member, the gravest first: nothing else is asked of it then.
+# The fates of a member, the gravest first. A member with a fate has no other figures.
 _FATES = ("not finite", "not computed", "no gradient", "underflow")
 
 
 @dataclass(frozen=True, eq=False)
 class Way:
-    """What a verdict is made of; S samples are members, or steps of a history and members.
+    """The data of a verdict. The S samples are members, or steps of a history times members.
 
     Attributes:
         layers: the number of the layer that each step arrives at, (L−1,).
-        steps: decades of each step, (L−1, S), NaN where they are not known.
+        steps: decades of each step, (L−1, S), NaN where not known.
         weights: the weights' part in them.
-        causes: of each step and sample why it has no meaningful value, or None.
-        fates: of each sample one of `_FATES`, or None.
-        is_silent: of each sample, whether no gradient came in more than one backward, though the cost gave one.
-        sources: of each sample what is to blame for its fate.
-        named: what stands out.
+        causes: for each step and sample the reason why it has no meaningful value, or None.
+        fates: for each sample one of `_FATES`, or None.
+        is_silent: for each sample, whether no gradient arrived in more than one backward, although the cost gave one.
+        sources: for each sample what is to blame for its fate.
+        named: the parts that stand out.
         labels: what lies between the layers.
         unit, slopes, at_start: as in the diagnosis.
         saturation: decades from the largest slopes to those of each step, (L−1,).
@@ -75,7 +75,7 @@ def judge_ledger(ledger: Ledger) -> Diagnosis:
         if fate in ("not finite", "no gradient"):
             source = source_of_nonfinite(accounts, member)
             if source is not None:
-                fate = "not finite"  # also where a z that is not finite ends in slopes of 0
+                fate = "not finite"  # also if a z that is not finite leads to slopes of 0
             elif fate == "no gradient":
                 source = source_of_nothing(accounts, member)
         fates.append(fate)
@@ -187,7 +187,7 @@ def judge(way: Way) -> Diagnosis:
 
 
 def _figures(way: Way, fate: str | None) -> dict[str, Any]:
-    """State and figures of the samples that have any; with underflow as far as there are numbers."""
+    """State and figures of the samples that have figures; with underflow, of the steps that have numbers."""
     counted = [i for i, own in enumerate(way.fates) if own == fate]
     steps, weights = way.steps[:, counted], way.weights[:, counted]
     known = np.array([[cause[i] is None for i in counted] for cause in way.causes]) & np.isfinite(steps)
@@ -218,23 +218,23 @@ def _figures(way: Way, fate: str | None) -> dict[str, Any]:
 
 
 def _is_confirmed(way: Way) -> bool:
-    """Whether no gradient came to most samples in more than one backward."""
+    """Whether for most samples no gradient arrived in more than one backward."""
     return 2 * sum(way.is_silent) > len(way.is_silent)
 
 
 def _silent(is_repeated: Any, top: Any) -> list[bool]:
-    """Where nothing came again and again, and not because there is nothing left to learn."""
+    """Where no gradient arrived several times in a row, and not because there is nothing left to learn."""
     silent: list[bool] = (is_repeated & ~np.isneginf(top)).tolist()
     return silent
 
 
 def _fate(causes: list[str | None]) -> str | None:
-    """What has become of one sample, from the causes of its steps."""
+    """The fate of one sample, from the causes of its steps."""
     return next((fate for fate in _FATES if fate in causes), None)
 
 
 def _majority(fates: list[str | None]) -> str | None:
-    """What more than half of the samples have in common; if there is nothing such, None, or what is commonest."""
+    """The value that more than half of the samples share; if there is none, None or the most frequent value."""
     most = max(dict.fromkeys(fates), key=fates.count)
     return most if 2 * fates.count(most) > len(fates) or None not in fates else None
 
@@ -252,7 +252,9 @@ def _direction(total: float, span: float, interval: tuple[float, float] | None, 
 
 
 def _span(steps: Any) -> float:
-    """From the smallest to the largest ‖δ‖: of an ensemble that of the median way, for members wander off on theirs."""
+    """The decades from the smallest to the largest ‖δ‖; for an ensemble, of the median over members, because single
+    members scatter.
+    """
     if not steps.shape[1]:
         return math.nan
     way = np.median(np.cumsum(steps[::-1], axis=0), axis=1)  # from the last layer down, which is at 0
@@ -270,7 +272,7 @@ def _interval(rates: Any, steps: list[float]) -> tuple[float, float]:
 
 
 def _layer_verdicts(way: Way, silent: str) -> tuple[LayerVerdict, ...]:
-    """One for each step; a step that has no meaningful value in most samples says why."""
+    """A verdict for each step. If a step has no meaningful value in most samples, its verdict says why."""
     verdicts = []
     for i, layer in enumerate(way.layers):
         rate = median(way.steps[i])
@@ -283,7 +285,7 @@ def _layer_verdicts(way: Way, silent: str) -> tuple[LayerVerdict, ...]:
 
 
 def _step(rate: float, saturation: float) -> str:
-    """The state of a step from its decades, and from how far its slopes lie below their largest."""
+    """The state of a step, from its decades and from how far its slopes are below their largest value."""
     if rate > STEADY:
         return "growing"
     if rate >= -STEADY:

@@ -29,20 +29,20 @@ class LedgerHistory:
         layers: the numbers of the layers, 1 ... L.
         names: their names in the model.
         log10_norm: (S, L) log10‖δ^l‖.
-        weights, activation, total: (S, L−1) as in a `Row`: what the weights of layer l+1 and what lies between the two
-            layers take (< 0) or give in the step to layer l, and both together.
+        weights, activation, total: (S, L−1) as in a `Row`: by how much the weights of layer l+1, and what lies between
+            the two layers, shrink (< 0) or grow the gradient in the step to layer l, and both together.
         cause: (S, L−1) as in a `Row`, with "" for an ordinary step.
-        parts: for each step what lies between, as in a `Row`, without numbers.
+        parts: for each step what lies between the layers, as in a `Row`, without numbers.
         stable_rank: with `spectra=True`: (S, L), see `stable_rank`.
-        alignment: with `spectra=True`: (S, L−1) that of W^l with W^{l+1}, see `singular_alignment`.
+        alignment: with `spectra=True`: (S, L−1) the alignment of W^l with W^{l+1}, see `singular_alignment`.
         off, saturated: with `neurons=True`: for each layer an array (S, n), or (S, R, n), of bools: which neurons had
             the slope 0, or a slope below 6 % of the largest, at all samples of the batch. The neurons of layer l are
             the outputs of the first activation behind it; None for a layer without one.
         began_untrained: whether the first backward was of a network as its initializers left it.
         unit: "layer", or "time step", as in a `Row`.
 
-    `history[-30:]` is the history of these rows; an integer keeps its axis. All numbers are NumPy arrays, to be indexed
-    as such: `history.weights[:, 0]` is the part of the weights in the step to layer 1, over time.
+    `history[-30:]` is the history of these rows; an integer keeps its axis. All numbers are NumPy arrays:
+    `history.weights[:, 0]` is the part of the weights in the step to layer 1, over time.
 
     >>> import numpy as np, tinygrad_vg as tg
     >>> from tinygrad_vg.instruments import Ledger
@@ -94,7 +94,7 @@ class LedgerHistory:
     def rows(self) -> tuple[Row, ...]:
         """A `Row` for each step of the gradient; its numbers and causes are (S·R,), of all backwards and members.
 
-        A verdict is made of them, and `plots.blame(history.rows())` draws their means.
+        Verdicts are made from these rows, and `plots.blame(history.rows())` draws their means.
         """
         count = len(self.layers) - 1
 
@@ -122,8 +122,7 @@ class LedgerHistory:
     def dead_fraction(self, window: int = WINDOW, share: float = 1.0) -> Any:
         """The fraction of each layer's neurons that were off in the last recorded steps, at each step.
 
-        A neuron is dead, as far as these steps tell, if it was off (see `off`) in at least `share` of the `window`
-        steps up to this one.
+        A neuron counts as dead if it was off (see `off`) in at least `share` of the last `window` steps up to this one.
 
         Args:
             window: a number of recorded steps, 2 or more.
@@ -150,13 +149,13 @@ class LedgerHistory:
         return self._fraction("off", window, share)
 
     def saturated_fraction(self, window: int = WINDOW, share: float = 1.0) -> Any:
-        """As `dead_fraction`, of neurons that were `saturated`: those that learn slowly, and the dead ones."""
+        """The same as `dead_fraction` for neurons that were `saturated`: those that learn slowly, and the dead ones."""
         return self._fraction("saturated", window, share)
 
     def dead_neurons(self, layer: int, window: int = WINDOW, share: float = 1.0) -> Any:
         """Which neurons of a layer were off in the last `window` recorded steps, or in a share of them.
 
-        `history[:100].dead_neurons(1)` tells it of an earlier window.
+        `history[:100].dead_neurons(1)` returns those of an earlier window.
 
         Args:
             layer: its number, 1 at the input side.
@@ -173,7 +172,7 @@ class LedgerHistory:
         return self._neurons("off", layer, window, share)
 
     def saturated_neurons(self, layer: int, window: int = WINDOW, share: float = 1.0) -> Any:
-        """As `dead_neurons`, of neurons that were `saturated`."""
+        """The same as `dead_neurons` for neurons that were `saturated`."""
         return self._neurons("saturated", layer, window, share)
 
     def _fraction(self, kind: str, window: int, share: float) -> Any:

@@ -20,7 +20,8 @@ _BAR = 32  # columns at most
 
 
 class LedgerTable:
-    """The rows of a ledger from layer 1 at the top to the output, their sums, and a sentence with the main cause.
+    """The rows of a ledger as a table, from layer 1 at the top to the output, with their sums and a sentence that names
+    the main cause.
 
     For an ensemble the table shows medians, and the range from 5 to 95 % of the members. A bar shows to the left of its
     line by how much a step shrinks the gradient, and to the right by how much it grows. "–" stands for a number that
@@ -31,8 +32,8 @@ class LedgerTable:
         top: log10‖δ^L‖, a float or (R,).
         width: the number of columns of the whole table.
         summary: the last line; by default it is made of the rows.
-        silent: in how many backwards in a row no gradient came to layer 1, an int or (R,). After one the table says "no
-            gradient", after more "dead", unless the cost itself gave none.
+        silent: in how many backwards in a row no gradient arrived at layer 1, an int or (R,). After one backward the
+            table says "no gradient", after several "dead", unless the cost itself gave none.
     """
 
     def __init__(self, rows: Sequence[Row], top: Any, width: int, summary: str | None = None, silent: Any = 0) -> None:

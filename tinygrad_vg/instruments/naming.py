@@ -1,4 +1,4 @@
-"""Naming: which layer it is that takes or gives more than its like, or that leaves no gradient at all."""
+"""Naming: which layer shrinks or grows the gradient more than others of its kind, or leaves no gradient at all."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,21 +11,25 @@ from tinygrad_vg.instruments.accounts import Account, Row
 from tinygrad_vg.notation import decades, median
 
 # A step stands out if it is this many decades off the median of its kind, and this many times the spread of its kind.
-# Of two steps none does: both are equally far off.
+# Of two steps neither stands out: both are equally far off.
 OFF, TIMES = 0.5, 5.0
 _NORMAL = 1.48  # times the median of distances is the standard deviation, of a normal distribution
 
 
 @dataclass(frozen=True)
 class Named:
-    """A part of one layer that the verdict points at; `str` says which.
+    """A part of one layer that the verdict names; `str` puts it into words.
 
     Attributes:
         layer: its number.
         part: "weights", "slopes" (of what lies behind the layer), "z", "gradient" or "cost".
-        decades: what it takes, < 0, or gives; −inf and NaN for a layer that leaves no gradient or a broken one.
-        usual: the median of its kind, in decades.
+        decades: by how much it shrinks (< 0) or grows the gradient; −inf if it leaves no gradient, NaN if it leaves one
+            that is not finite.
+        usual: the median of parts of its kind, in decades.
         unit: "layer", or "time step" if `layer` is the number of a time step; its weights are W_hh, its z is h.
+
+    >>> print(Named(3, "weights", decades=-2.0, usual=-0.1).comparison)
+    the weights of layer 3 take −2.0, others −0.1
     """
 
     layer: int
@@ -42,13 +46,13 @@ class Named:
 
     @property
     def comparison(self) -> str:
-        """How far it is off its kind, in words."""
+        """How far it is from others of its kind, in words."""
         verb = "take" if self.decades < 0 else "give"
         return f"{self} {verb} {decades(self.decades, 1)}, others {decades(self.usual, 1)}"
 
 
 def outliers(rows: Sequence[Row]) -> tuple[Named, ...]:
-    """The parts of steps that are off the median of their kind, the one that is farthest off first.
+    """The parts of steps that stand out from the median of their kind, the farthest first.
 
     The weights of all layers are one kind; slopes are of one kind where the same modules lie between the layers. In a
     step through time gates and what joins are no slopes, and the last step, which nothing joins yet, is unlike others.
@@ -82,9 +86,10 @@ def _label(row: Row) -> str:
 
 
 def source_of_nothing(accounts: Sequence[Account], member: int) -> Named | None:
-    """Why no gradient arrives at layer 1 of a member: the lowest layer whose weights, or whose slopes, are all 0.
+    """The reason why no gradient arrives at layer 1 of a member: the lowest layer whose weights, or whose slopes, are
+    all 0.
 
-    The lowest, for what lies above a silent layer may fall silent with it: without biases all its z are 0.
+    The lowest, because the layers above a silent layer may become silent too: without biases all their z are 0.
     """
     layers = [account for account in accounts if account.name is not None]
     if np.isneginf(_of(layers[-1].log10_norm, member)):
@@ -95,7 +100,7 @@ def source_of_nothing(accounts: Sequence[Account], member: int) -> Named | None:
             if account.forward is not None and _of(getattr(account.forward, fact), member):
                 return Named(number, part, -np.inf, unit=unit)
     norms = [_of(account.log10_norm, member) for account in accounts]
-    last = max(i for i, norm in enumerate(norms) if np.isneginf(norm))  # where it came to nothing
+    last = max(i for i, norm in enumerate(norms) if np.isneginf(norm))  # where the gradient is lost
     number = sum(account.name is not None for account in accounts[: last + 1])
     if accounts[last + 1].passes_weights:  # weights that are not 0, at right angles to the gradient
         return Named(number + 1, "weights", -np.inf, unit=unit)
@@ -118,7 +123,8 @@ def source_of_nonfinite(accounts: Sequence[Account], member: int) -> Named | Non
 
 
 def source_in_rows(rows: Sequence[Row], top: Any, closed: Any, sample: int) -> Named | None:
-    """As the two above, of one sample of rows, which tell where the gradient comes to nothing, or breaks.
+    """The same as the two functions above for one sample of rows, which show where the gradient is lost or stops being
+    finite.
 
     Args:
         top: log10‖δ^L‖, (S,).
@@ -141,7 +147,7 @@ def source_in_rows(rows: Sequence[Row], top: Any, closed: Any, sample: int) -> N
 
 
 def commonest(names: Sequence[Named | None]) -> tuple[Named, ...]:
-    """What most members name, alone; () if there is nothing."""
+    """The part that most members name, as a tuple of one; () if there is none."""
     counts = Counter(name for name in names if name is not None)
     return (counts.most_common(1)[0][0],) if counts else ()
 

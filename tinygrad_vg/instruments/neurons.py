@@ -1,4 +1,4 @@
-"""Neurons: which of them pass no gradient on, or nearly none, for a whole batch, and for how many steps."""
+"""Neurons: which of them pass on no gradient, or nearly none, for a whole batch, and for how many steps."""
 
 import math
 from typing import Any
@@ -11,12 +11,12 @@ from tinygrad_vg.nn import feature_axis, member_axis
 
 
 def flags_of(chain: Chain, outputs: list[Any]) -> dict[str, Any]:
-    """Which neurons are off, and which are saturated, at all samples of a pass whose graph still stands.
+    """Which neurons are off, and which are saturated, for all samples of a pass whose graph still exists.
 
     The neurons of layer l are the outputs of the first activation behind it; of a convolution they are the channels, at
-    all positions of the image. A neuron is *off* where the slope is exactly 0 at all samples, as that of a ReLU with
-    z ≤ 0, and *saturated* where it is below 6 % of the largest slope (`nn.Activation.saturated`). What is off is
-    saturated.
+    all positions of the image. A neuron is *off* if its slope is exactly 0 for all samples, as that of a ReLU with
+    z ≤ 0, and *saturated* if it is below 6 % of the largest slope (`nn.Activation.saturated`). A neuron that is off is
+    also saturated.
 
     Args:
         chain: the chain of the pass.

@@ -1,4 +1,4 @@
-"""Spectra: what the singular values of the weights say before a gradient explodes.
+"""Spectra: two numbers from the singular values of weights that change before a gradient explodes.
 
 Where the stable rank of the weights falls and neighbouring layers align, products of weights grow like the products of
 their norms. Both precede the sudden explosions of gradients in the training of language models: Ren et al., "MSign: An
@@ -12,7 +12,7 @@ import numpy as np
 
 
 def stable_rank(weight: Any) -> Any:
-    """The stable rank ‖W‖_F² / ‖W‖₂²: in how many directions a matrix stretches about as much as in the strongest one.
+    """The stable rank ‖W‖_F² / ‖W‖₂²: how many directions a matrix stretches about as much as the strongest one.
 
     It is between 1 and the rank, and needs no threshold. A matrix (n, n) of independent normal numbers has about n/4.
 
@@ -31,8 +31,8 @@ def stable_rank(weight: Any) -> Any:
 def singular_alignment(lower: Any, upper: Any) -> Any:
     """How well the direction that a layer stretches most becomes the one that the next layer stretches most.
 
-    It is |u · v|, where u is the left singular vector (out,) of W^l to its largest singular value, and v the right
-    singular vector (in,) of W^{l+1} to its own: the cosine of the angle between the two lines, for singular vectors
+    It is |u · v|, where u is the left singular vector (out,) of W^l for its largest singular value, and v the right
+    singular vector (in,) of W^{l+1} for its own: the cosine of the angle between the two lines, for singular vectors
     have no sign. With 1, ‖W^{l+1} W^l‖₂ = ‖W^{l+1}‖₂ ‖W^l‖₂, the largest possible value. Two random directions of n
     neurons have about 0.8/√n. What lies between the layers is left out.
 

@@ -1,4 +1,4 @@
-"""Spikes: where in a training a gradient rises all at once, and in which layer first."""
+"""Spikes: when a gradient rises suddenly in a training, and in which layer first."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,14 +12,16 @@ RISE, TIMES = 1.0, 5.0
 
 @dataclass(frozen=True)
 class Spike:
-    """Some steps in a row in which gradients stand far above what they were before.
+    """Consecutive steps in which gradients are far larger than before.
 
     Attributes:
-        step: the number of the first backward of it.
-        layer: the layer that rose first; of several in one step the one that rose most.
-        decades: by how much that was.
-        layers: all that rose, in the order in which they did.
-        member: of an ensemble, which network; else 0.
+        step: the number of its first backward.
+        layer: the layer that rose first; if several rose in one step, the one that rose most.
+        decades: by how much it rose.
+        layers: all layers that rose, in this order.
+        member: the member of an ensemble; 0 for a single network.
+
+    `History.spikes` finds them, and has an example.
     """
 
     step: int

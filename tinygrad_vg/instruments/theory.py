@@ -179,7 +179,7 @@ def critical_weight_std(activation: ActivationLike, bias_std: float) -> float:
     is near σ_w = 10, where neurons saturate and only one in five passes the gradient on (`MeanField.active`).
 
     Raises:
-        TypeError, ValueError: as from `mean_field`; ValueError also if there is no such σ_w.
+        TypeError, ValueError: as from `mean_field`; also ValueError if there is no such σ_w.
 
     >>> from tinygrad_vg import nn
     >>> round(critical_weight_std(nn.ReLU, 0.0) ** 2, 12), round(critical_weight_std(nn.Sigmoid, 1.0), 2)

@@ -73,7 +73,7 @@ def _by_call(tensor: Tensor, z: Tensor) -> tuple[Passed, Tensor] | None:
 
 
 def _by_operation(tensor: Tensor, z: Tensor, layers: Container[Module]) -> tuple[Passed, Tensor] | None:
-    """None for one operation, and its input; or, where the way forks and joins again, None for all operations and z."""
+    """None and the input of one operation; or None for all operations of a way that forks and joins again, and z."""
     if tensor.node is None:
         return None
     oldest = _order(z)

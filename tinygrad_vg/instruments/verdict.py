@@ -1,6 +1,6 @@
 """The verdict: what becomes of a gradient on its way to the input, how much that matters, and what is to blame.
 
-It goes by the decades of the *whole way* and not by a magnitude: Nielsen's network of four hidden layers loses 2.7
+It is based on the decades of the *whole way* and not on a magnitude: Nielsen's network of four hidden layers loses 2.7
 decades, and a rule such as "vanishing if the mean gradient is below 1e-7" calls it healthy.
 """
 
@@ -10,12 +10,13 @@ from tinygrad_vg.instruments.dying import Dying
 from tinygrad_vg.instruments.naming import Named
 from tinygrad_vg.notation import decades
 
-# The decades of the whole way at initialization that tell what plain SGD can train. Fixed by two sets of 80 networks
-# (sigmoid, tanh, ReLU, softplus; 1 to 30 hidden layers) that were trained at the best of 3 to 5 learning rates:
+# Borders for the decades of the whole way at initialization, which tell what plain SGD can train. They were fixed on
+# two sets of 80 networks (sigmoid, tanh, ReLU, softplus; 1 to 30 hidden layers) that were trained at the best of 3 to 5
+# learning rates:
 #                     < 1     1-2     2-3     > 3
 #     learns        61       32      11       1
 #     does not       0        1       7      47
-# tests/benchmarks/trainability.py asks the same of others.
+# tests/benchmarks/trainability.py measures this on other networks.
 KEEPS, MILD, AT_RISK = 1.0, 2.0, 3.0
 # Decades a step that count as keeping the gradient: a factor of 1.26. A network at criticality loses some by its
 # finite width (ReLU at width 10: 0.05), and ten layers at this rate lose one decade.
@@ -34,12 +35,12 @@ BROKEN_STATES = ("dead", "no gradient", "underflow", "not finite", "not computed
 
 @dataclass(frozen=True)
 class LayerVerdict:
-    """What becomes of the gradient on its step to one layer.
+    """The state of the gradient in its step to one layer.
 
     Attributes:
         layer: the layer that it arrives at; 1 is the input side.
         state: "shrinking", "growing", "stable", "saturated" (shrinking by slopes far below their largest), or one of
-            the states of a network without a way: "dead", "no gradient", "underflow", "not finite", "not computed".
+            the states without a number: "dead", "no gradient", "underflow", "not finite", "not computed".
         rate: decades of this step; the median for an ensemble.
     """
 
@@ -52,41 +53,41 @@ class LayerVerdict:
 class Diagnosis:
     """What becomes of the gradient on its way to the input; `str` says it in a sentence.
 
-    At initialization it is a forecast, "vanishing, severe". Where gradients explode, its borders hold for the best
-    learning rate: a gradient that grows by two decades needs one that is smaller by two. Of a network that has been
-    trained it says what is, "shrinking" or "growing", for such gradients belong to many that have learned well.
+    At initialization it is a forecast, such as "vanishing, severe". For gradients that explode, its borders hold for
+    the best learning rate: a gradient that grows by two decades needs a rate that is smaller by two. For a trained
+    network it is a description, "shrinking" or "growing", because many networks with such gradients have learned well.
 
     Attributes:
         state: at initialization "vanishing", "exploding"; of a trained network "shrinking", "growing". "stable" if
             `total` and `span` are below 1 decade; "uneven" if only `total` is: the gradient falls and rises again, or
             the other way round; "unsure" if members or steps differ in direction; "dying" if, at initialization, the
-            decades are below 2 but many fresh draws are born dead (`dying`). And where there is no way: "dead" (no
-            gradient in several backwards), "no gradient" (in the only one heard), "underflow", "not finite",
-            "not computed".
+            decades are below 2 but many fresh draws are born dead (`dying`). And if no gradient can be judged: "dead"
+            (no gradient in several backwards), "no gradient" (in the only backward), "underflow", "not finite", "not
+            computed".
         rate: decades a step, negative where the gradient shrinks towards the input: the median over members, or
             over steps of a history.
         interval: of the rate, from 5 to 95 % of the members (or steps); for a single one ± 1.645 standard errors of
             its steps' mean, NaN if it has only one.
         cause: "activation" or "weights", whichever takes (or gives) more in the direction of the rate; "width" where
-            the state is "dying"; None if there is no direction, or nobody kept accounts (a History knows no causes).
+            the state is "dying"; None if there is no direction, or for a History, which has no causes.
         weights, activation: decades a step that each takes, medians; NaN from a History.
         layers: a verdict for each step, layer 1 first.
-        between: the modules between the layers, "Sigmoid".
+        between: the modules between the layers, such as "Sigmoid".
         total: decades of the whole way, from the last layer to the first; with "underflow" as far as there are
             numbers, −inf where no gradient arrives, NaN where it is not known.
         span: decades between the largest and the smallest ‖δ‖ of all layers.
         severity: of the larger of |total| and span: None (below 1), "mild" (below 2), "at risk" (below 3), "severe";
             "at risk" or more where `dying` is not None and a gradient could be judged. None over time steps: how much
             it matters there depends on how far back the task reaches, and was not measured.
-        named: parts of layers that stand out, the worst first; or alone the layer where the gradient comes to nothing.
-        at_start: whether this is of a network at its initialization, so that `forecast` is meant.
-        steps: how many steps the way has; with "underflow" as far as there are numbers.
+        named: parts of layers that stand out, the worst first; or only the layer in which the gradient is lost.
+        at_start: whether the network is at its initialization, so that there is a `forecast`.
+        steps: the number of steps on the way; with "underflow", of those that have numbers.
         unit: "layer", or "step" where something between two layers holds several of its own, or "time step" of a
             recurrent layer.
-        slopes: whether what lies between are activations alone, so that what they take are slopes.
-        samples: of how many members, or steps of a history and members, these are the medians.
-        dying: how many fresh draws of this architecture are born dead, at initialization; None if they are few, if
-            theory does not say, or from a History.
+        slopes: whether only activations lie between the layers, so that their part is that of slopes.
+        samples: the number of members, or of steps times members, that the medians are taken over.
+        dying: how many random draws of this architecture are born dead, at initialization; None if they are few, if the
+            theory does not apply, or from a History.
     """
 
     state: str
@@ -110,7 +111,7 @@ class Diagnosis:
 
     @property
     def forecast(self) -> str | None:
-        """What plain SGD can make of it, at initialization; else None."""
+        """What plain SGD can achieve with this network, at initialization; else None."""
         if not self.at_start or self.state in BROKEN_STATES or self.unit == "time step":
             return None
         return FORECASTS[self.severity]
@@ -132,7 +133,7 @@ class Diagnosis:
 
 
 def severity_of(decades: float) -> str | None:
-    """How much it matters that a gradient changes by so many decades.
+    """How much a change of the gradient by so many decades matters.
 
     >>> [severity_of(x) for x in (0.9, 1.9, 2.9, 3.1)]
     [None, 'mild', 'at risk', 'severe']
@@ -142,7 +143,7 @@ def severity_of(decades: float) -> str | None:
 
 
 def _broken(diagnosis: Diagnosis) -> str:
-    """The sentence where no number tells the way."""
+    """The sentence for a way without a number."""
     hit = [verdict.layer for verdict in diagnosis.layers if verdict.state == diagnosis.state]
     unit = "time step" if diagnosis.unit == "time step" else "layer"
     where = f"{unit} {hit[0]}" if len(hit) == 1 else f"{unit}s {hit[0]} to {hit[-1]}" if hit else f"{unit} 1"
@@ -185,7 +186,7 @@ def _way(diagnosis: Diagnosis) -> str:
 
 
 def _blame(diagnosis: Diagnosis) -> str:
-    """Who takes it."""
+    """The part of the sentence that names the cause."""
     if diagnosis.cause in (None, "width"):
         return ""
     part = diagnosis.steps * (diagnosis.weights if diagnosis.cause == "weights" else diagnosis.activation)

@@ -86,7 +86,7 @@ class Activation(Module):
 
     @staticmethod
     def call_of(tensor: Tensor) -> ModuleCall | None:
-        """The call of the activation that put a Tensor out, also inside of other modules; None if there was none.
+        """The call of the activation that returned a Tensor, also inside other modules; None if there was none.
 
         >>> from tinygrad_vg import nn
         >>> y = nn.Sequential(nn.Linear(1, 1), nn.Sequential(nn.Tanh()))([[0.0]])
@@ -94,7 +94,7 @@ class Activation(Module):
         Tanh()
         """
         of_activations = [call for call in calls(tensor) if isinstance(call.module, Activation)]
-        # Identity hands its input on, and has no inputs here: perhaps there is another.
+        # Identity returns its input unchanged, and its call has no inputs: there may be another call.
         return next((call for call in of_activations if call.inputs), next(iter(of_activations), None))
 
 

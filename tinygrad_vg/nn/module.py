@@ -22,10 +22,11 @@ ForwardHook = Callable[["Module", tuple[Any, ...], Any], Any]
 class Module:
     """Base of all layers and networks. A subclass defines `forward` and keeps Parameters, Buffers and Modules.
 
-    A module finds its parts in its attributes, and in lists, tuples and dicts there; the names of parts are the
-    attributes' names joined by dots. Parts need not be registered, and a subclass need not call `super().__init__()`.
+    A module finds its parts in its attributes, and in lists, tuples and dicts among them. The name of a part consists
+    of the attributes' names, joined by dots. Parts need not be registered, and a subclass need not call
+    `super().__init__()`.
 
-    Modules may be nested as deep as one likes, but a call recurses: it raises RecursionError from some 300 on.
+    Modules may be nested to any depth, but a call recurses: it raises RecursionError at a depth of about 300.
 
     Attributes:
         training: whether the module is being trained; `train` and `eval` set it.

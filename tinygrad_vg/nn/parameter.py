@@ -9,12 +9,12 @@ from tinygrad_vg.engine.recording import recording
 class Parameter(Tensor):
     """A Tensor that belongs to a module and is trained: it requires gradients.
 
-    Two parameters that begin with one array do not stay equal: a step gives each of them an array of its own. Weights
-    are tied by one Parameter at both places.
+    Two parameters that share an array at first do not stay equal: a step gives each of them a new array. To tie
+    weights, use one Parameter at both places.
 
     Attributes:
-        is_trained: whether an optimizer has moved it, or it was loaded from a state: it is no longer as an initializer
-            has left it, and what theory says of networks at their start is not about it.
+        is_trained: whether an optimizer has moved it, or it was loaded from a state. If so, the theory of networks at
+            their initialization does not apply.
         input_axes: how many of the last axes of a weight count the inputs of an output: of a matrix (..., out, in) one.
         members: R of a parameter that `nn.stack` has made of R; 0 of a single network.
 

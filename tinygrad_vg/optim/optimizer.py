@@ -27,8 +27,8 @@ class Optimizer:
 
     Parameters are in groups, and each group has its own options.
 
-    A step belongs to one thread. It gives each parameter its new array at once, one parameter after the other: another
-    thread never sees half an array, but may see new weights in one layer and old ones in the next.
+    Only one thread may call `step`. A step gives the parameters their new arrays, one parameter after the other:
+    another thread never sees half an array, but it may see new weights in one layer and old ones in the next.
 
     Attributes:
         param_groups: dicts {"params": list of parameters, option: value, ...}; options may be changed between steps.
@@ -107,8 +107,8 @@ class Optimizer:
         raise TypeError(f"{type(self).__name__} has no numbers(): define what update() takes of the options")
 
     def at_step(self, numbers: dict[str, Any], state: dict[str, Any]) -> dict[str, Any]:
-        """The numbers for the next step of a parameter with this state: those that `numbers` returned, unless the count
-        of the steps decides over some.
+        """The numbers for the next step of a parameter with this state. By default they are those that `numbers`
+        returned. A subclass defines `at_step` if some depend on the count of the steps.
         """
         return numbers
 
@@ -122,7 +122,7 @@ class Optimizer:
 
         Returns:
             The new p and the new state, in arrays that share no memory with p and g. A number in the state, such as a
-            count, is one of the options, by the same name.
+            count, must be one of the options, under the same name.
         """
         raise TypeError(f"{type(self).__name__} has no update(): define the new value of a parameter in a step")
 
@@ -132,7 +132,7 @@ class Optimizer:
         Raises:
             ValueError: for an option that was set out of its range since the last step, or a `.grad` that was set to
                 another shape.
-            TypeError: if a parameter was given other numbers than floats.
+            TypeError: if the data of a parameter was set to other numbers than floats.
         """
         if recording.trace is not None:
             recording.trace.step(self)

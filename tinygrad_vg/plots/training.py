@@ -117,7 +117,7 @@ def over_time(
     means = np.array([_finite_mean(values[group]) for group in groups])
     shades = _lines(ax, times, means, names)
     if quantity in _STEPS:
-        ax.axhline(0, lw=0.8, color="black", zorder=1)  # above it a step grows the gradient
+        ax.axhline(0, lw=0.8, color="black", zorder=1)  # above this line a step grows the gradient
     if quantity in _DECADES:
         mark_edge(ax, times, [values[group] for group in groups])
     else:

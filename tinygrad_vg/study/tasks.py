@@ -12,7 +12,8 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-Report = Callable[[float], bool]  # takes the share of the work that is done, and returns whether to end
+Report = Callable[[float], bool]
+"""The argument `report` of a task: it takes the share of work that is done, 0 to 1, and returns whether to end."""
 Task = tuple[Callable[..., Any], tuple[Any, ...]]
 OnResult = Callable[[dict[Hashable, Any]], None]
 
@@ -23,11 +24,11 @@ def run_tasks(tasks: Mapping[Hashable, Task], workers: int, on_result: OnResult)
     """Run tasks in worker processes and show their progress.
 
     A task is (function, args). The function is called as `function(*args, report=report)`, and calls `report(share)`
-    from time to time with the share of its work that is done. When `report` returns True, the tasks shall end, and the
-    function returns the results that it has. Functions, arguments and results must be picklable.
+    from time to time with the share of its work that is done. If `report` returns True, the function should end early
+    and return the result that it has. Functions, arguments and results must be picklable.
 
-    Ctrl-C asks the tasks to end, and so does SIGTERM; the third signal kills the workers. No worker survives the main
-    process, also if that is killed.
+    Ctrl-C and SIGTERM ask the tasks to end; the third signal kills the workers. No worker survives the main process,
+    even if that is killed.
 
     Args:
         tasks: the tasks by key. The key names the task on the screen; a tuple is shown with commas.
@@ -36,13 +37,14 @@ def run_tasks(tasks: Mapping[Hashable, Task], workers: int, on_result: OnResult)
             and it is called again after the next result and at the end.
 
     Returns:
-        The results by key, and whether Ctrl-C has interrupted the tasks. In that case there are results only of the
-        tasks that had begun.
+        The results by key, and whether Ctrl-C has interrupted the tasks. If so, only the tasks that had begun have
+        results.
 
     Raises:
         ModuleNotFoundError: if Rich is missing; the message names the extra that installs it.
         Exception: the exception of the first task that fails, or of the last `on_result`. Before it is raised, the
-            other tasks are asked to end, and `on_result` gets their results. A note names the task and what is kept.
+            other tasks are asked to end, and `on_result` gets their results. A note on the exception names the task,
+            and the results that are kept.
         BrokenProcessPool: if the system kills a worker, for example because memory is short. All workers end then; a
             note names the tasks that are lost.
     """

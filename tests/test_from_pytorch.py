@@ -1,0 +1,518 @@
+"""docs/from_pytorch.md: each row of its tables runs, on our side everywhere and on PyTorch's where it is installed."""
+
+import inspect
+import re
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tinygrad_vg as tg
+from tinygrad_vg import nn
+
+PAGE = Path(__file__).parent.parent / "docs" / "from_pytorch.md"
+OURS, THEIRS = {}, {}
+
+
+def ours(title):
+    """Enter a function that checks our side of the row of this title."""
+    return lambda case: OURS.setdefault(title, case)
+
+
+def theirs(title):
+    """Enter a function of `torch` that checks PyTorch's side."""
+    return lambda case: THEIRS.setdefault(title, case)
+
+
+def leaf(array):
+    return tg.Tensor(array, requires_grad=True)
+
+
+def warned(function):
+    """The result of a function that warns."""
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        result = function()
+    assert heard
+    return result
+
+
+@ours("functions")
+def _():
+    assert np.sum(np.exp(leaf(np.zeros((2, 3)))), axis=0, keepdims=True).shape == (1, 3)
+
+
+@theirs("functions")
+def _(torch):
+    assert torch.exp(torch.zeros(2, 3)).sum(dim=0, keepdim=True).shape == (1, 3)
+
+
+@ours("`np.exp(t)` of what requires gradients")
+def _():
+    assert np.exp(leaf(0.0)).requires_grad
+
+
+@theirs("`np.exp(t)` of what requires gradients")
+def _(torch):
+    with pytest.raises(RuntimeError, match="requires grad"):
+        np.exp(torch.zeros(2, requires_grad=True))
+
+
+@ours("`tg.Tensor(1.0).dtype`")
+def _():
+    assert tg.Tensor(1.0).dtype == np.float64
+    assert tg.Tensor(np.float32(1.0)).dtype == np.float32
+
+
+@theirs("`tg.Tensor(1.0).dtype`")
+def _(torch):
+    assert torch.tensor(1.0).dtype == torch.float32
+
+
+@ours("`t.data`, `t.grad`")
+def _():
+    t = leaf([1.0, 2.0])
+    np.sum(t * t).backward()
+    assert type(t.data) is type(t.grad) is np.ndarray
+    t.grad = None
+    np.sum(t * t).backward(create_graph=True)
+    assert isinstance(t.grad, tg.Tensor)
+
+
+@theirs("`t.data`, `t.grad`")
+def _(torch):
+    t = torch.ones(2, requires_grad=True)
+    t.sum().backward()
+    assert isinstance(t.data, torch.Tensor)
+    assert isinstance(t.grad, torch.Tensor)
+
+
+@ours("`t > 0`, `np.argmax(t)`")
+def _():
+    assert isinstance(leaf([1.0, 2.0]) > 0, np.ndarray)
+    assert isinstance(np.argmax(leaf([1.0, 2.0])), np.integer)
+
+
+@theirs("`t > 0`, `np.argmax(t)`")
+def _(torch):
+    assert isinstance(torch.ones(2) > 0, torch.Tensor)
+    assert isinstance(torch.argmax(torch.ones(2)), torch.Tensor)
+
+
+@ours("`t += 1`")
+def _():
+    before = t = leaf([1.0])
+    t += 1
+    assert (t.item(), before.item()) == (2.0, 1.0)
+
+
+@theirs("`t += 1`")
+def _(torch):
+    before = t = torch.ones(1)
+    t += 1
+    assert before is t
+    t = torch.ones(1, requires_grad=True)
+    with pytest.raises(RuntimeError, match="leaf"):
+        t += 1
+
+
+@ours("`t[0] = 1`")
+def _():
+    with pytest.raises(TypeError, match=r"np\.where"):
+        leaf([1.0, 2.0])[0] = 1
+
+
+@theirs("`t[0] = 1`")
+def _(torch):
+    t = torch.zeros(2)
+    t[0] = 1
+    assert t[0] == 1
+
+
+@ours("`float(t)`")
+def _():
+    with pytest.raises(TypeError, match=r"\.item\(\)"):
+        float(leaf(1.0))
+
+
+@theirs("`float(t)`")
+def _(torch):
+    assert warned(lambda: float(torch.tensor(1.0, requires_grad=True))) == 1.0
+
+
+@ours("`requires_grad=True` of integers")
+def _():
+    with pytest.raises(TypeError, match="floating-point"):
+        tg.Tensor([1, 2], requires_grad=True)
+
+
+@theirs("`requires_grad=True` of integers")
+def _(torch):
+    with pytest.raises(RuntimeError, match="floating point"):
+        torch.tensor([1], requires_grad=True)
+
+
+@ours("a device")
+def _():
+    assert not hasattr(leaf(1.0), "to")
+
+
+@theirs("a device")
+def _(torch):
+    assert hasattr(torch.ones(1), "to")
+
+
+@ours("a second `backward()` of the same graph")
+def _():
+    t = leaf(3.0)
+    square = t * t
+    square.backward()
+    square.backward()
+    assert t.grad == 12.0
+
+
+@theirs("a second `backward()` of the same graph")
+def _(torch):
+    t = torch.tensor(3.0, requires_grad=True)
+    square = t * t
+    square.backward()
+    with pytest.raises(RuntimeError, match="second time"):
+        square.backward()
+
+
+@ours("`.grad` of what was computed")
+def _():
+    square = leaf(3.0) * 1.0
+    cost = square * square
+    cost.backward()
+    assert square.grad is None
+    assert tg.grad(cost, square) == (6.0,)
+
+
+@theirs("`.grad` of what was computed")
+def _(torch):
+    square = torch.tensor(3.0, requires_grad=True) * 1.0
+    (square * square).backward()
+    assert warned(lambda: square.grad) is None
+
+
+@ours("`grad` of an input that has no part in the output")
+def _():
+    with pytest.raises(ValueError, match="does not take part"):
+        tg.grad(leaf(1.0) * 2, leaf(1.0))
+
+
+@theirs("`grad` of an input that has no part in the output")
+def _(torch):
+    x, other = torch.ones(1, requires_grad=True), torch.ones(1, requires_grad=True)
+    with pytest.raises(RuntimeError, match="not have been used"):
+        torch.autograd.grad(x.sum(), other)
+    assert torch.autograd.grad(x.sum(), other, allow_unused=True) == (None,)
+
+
+@ours("the slope of the sigmoid at z = 40")
+def _():
+    z = leaf(40.0)
+    tg.ops.sigmoid(z).backward()
+    assert f"{z.grad:.1e}" == "4.2e-18"
+
+
+@theirs("the slope of the sigmoid at z = 40")
+def _(torch):
+    z = torch.tensor(40.0, dtype=torch.float64, requires_grad=True)
+    torch.sigmoid(z).backward()
+    assert z.grad == 0
+
+
+@ours("two equal maxima along an axis")
+def _():
+    t = leaf([[1.0, 1.0]])
+    np.sum(np.max(t, axis=1)).backward()
+    assert t.grad.tolist() == [[0.5, 0.5]]
+
+
+@theirs("two equal maxima along an axis")
+def _(torch):
+    t = torch.ones(1, 2, requires_grad=True)
+    t.max(dim=1).values.sum().backward()
+    assert sorted(t.grad[0].tolist()) == [0.0, 1.0]
+
+
+@ours("a weight is updated between forward and backward")
+def _():
+    p = nn.Parameter(3.0)
+    square = p * p
+    p.grad = np.array(1.0)
+    tg.optim.SGD([p], lr=1.0).step()
+    p.grad = None
+    square.backward()
+    assert (p.item(), p.grad) == (2.0, 6.0)
+
+
+@theirs("a weight is updated between forward and backward")
+def _(torch):
+    p = torch.nn.Parameter(torch.tensor(3.0))
+    square = p * p
+    p.grad = torch.tensor(1.0)
+    torch.optim.SGD([p], lr=1.0).step()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        square.backward()
+
+
+@ours("a hook that writes into its gradient")
+def _():
+    t = leaf([1.0, 2.0])
+    t.register_hook(lambda g: g.fill(0))
+    with pytest.raises(ValueError, match="read-only"):
+        np.sum(t * t).backward()
+
+
+@theirs("a hook that writes into its gradient")
+def _(torch):
+    t = torch.ones(2, requires_grad=True)
+    t.register_hook(lambda g: g.mul_(5))
+    (t * t).sum().backward()
+    assert t.grad.tolist() == [10.0, 10.0]
+
+
+@ours("a gradient below 1e-308")
+def _():
+    t = leaf(1.0)
+    (t * 1e-200 * 1e-200).backward(extended_range=True)
+    assert abs(tg.instruments.log10_norm(t.grad) + 400) < 1e-9
+
+
+@theirs("a gradient below 1e-308")
+def _(torch):
+    t = torch.tensor(1.0, dtype=torch.float64, requires_grad=True)
+    (t * 1e-200 * 1e-200).backward()
+    assert t.grad == 0
+
+
+@ours("initial weights and biases of `Linear(n, m)`")
+def _():
+    layer = nn.Linear(400, 400, rng=0)
+    assert abs(layer.weight.data.std() * 20 - 1) < 0.05
+    assert abs(layer.bias.data.std() - 1) < 0.2
+
+
+@theirs("initial weights and biases of `Linear(n, m)`")
+def _(torch):
+    layer = torch.nn.Linear(400, 400)
+    for values in (layer.weight, layer.bias):
+        assert 0.9 / 20 < values.abs().max() <= 1 / 20
+
+
+@ours("dtype of parameters")
+def _():
+    assert nn.Linear(2, 1).weight.dtype == np.float64
+    assert nn.Linear(2, 1, dtype=np.float32).weight.dtype == np.float32
+
+
+@theirs("dtype of parameters")
+def _(torch):
+    assert torch.nn.Linear(2, 1).weight.dtype == torch.float32
+
+
+@ours("float64 input into a float32 layer")
+def _():
+    assert nn.Linear(2, 1, dtype=np.float32)(np.ones((3, 2))).dtype == np.float64
+
+
+@theirs("float64 input into a float32 layer")
+def _(torch):
+    with pytest.raises(RuntimeError, match="dtype"):
+        torch.nn.Linear(2, 1)(torch.ones(3, 2, dtype=torch.float64))
+
+
+@ours("random numbers")
+def _():
+    first, second = nn.Linear(2, 1, rng=0), nn.Linear(2, 1, rng=np.random.default_rng(0))
+    assert np.array_equal(first.weight.data, second.weight.data)
+
+
+@theirs("random numbers")
+def _(torch):
+    torch.manual_seed(0)
+    first = torch.rand(3)
+    torch.manual_seed(0)
+    assert torch.equal(first, torch.rand(3))
+
+
+@ours("`reduction=`")
+def _():
+    output, target = tg.Tensor(np.ones((2, 3))), np.zeros((2, 3))
+    costs = [nn.MSELoss(reduction)(output, target).item() for reduction in ("sum", "mean", "batchmean")]
+    assert costs == [6.0, 1.0, 3.0]
+    assert nn.MSELoss("none")(output, target).shape == (2, 3)
+
+
+@theirs("`reduction=`")
+def _(torch):
+    output, target = torch.ones(2, 3), torch.zeros(2, 3)
+    assert [torch.nn.MSELoss(reduction=name)(output, target) for name in ("sum", "mean")] == [6.0, 1.0]
+    assert torch.nn.MSELoss(reduction="none")(output, target).shape == (2, 3)
+    with pytest.raises(ValueError, match="batchmean"):
+        torch.nn.MSELoss(reduction="batchmean")(output, target)
+
+
+@ours("`MSELoss` of (3, 1) and a target (3,)")
+def _():
+    with pytest.raises(ValueError, match="shape"):
+        nn.MSELoss()(tg.Tensor(np.ones((3, 1))), np.zeros(3))
+
+
+@theirs("`MSELoss` of (3, 1) and a target (3,)")
+def _(torch):
+    each = torch.nn.MSELoss(reduction="none")
+    assert warned(lambda: each(torch.ones(3, 1), torch.zeros(3))).shape == (3, 3)
+
+
+@ours("`CrossEntropyLoss` of more axes")
+def _():
+    logits, target = tg.Tensor(np.zeros((2, 5, 3))), np.zeros((2, 5), int)
+    with pytest.raises(ValueError, match="axis"):
+        nn.CrossEntropyLoss()(logits, target)
+    assert tg.ops.cross_entropy(logits, target).shape == (2, 5)
+
+
+@theirs("`CrossEntropyLoss` of more axes")
+def _(torch):
+    cost = torch.nn.CrossEntropyLoss(reduction="none")
+    assert cost(torch.zeros(2, 3, 5), torch.zeros(2, 5, dtype=torch.long)).shape == (2, 5)
+
+
+@ours("several networks at once")
+def _():
+    assert nn.stack([nn.Linear(2, 1) for _ in range(3)])(np.ones((5, 2))).shape == (3, 5, 1)
+
+
+@theirs("several networks at once")
+def _(torch):
+    layers = [torch.nn.Linear(2, 1) for _ in range(3)]
+    parameters, buffers = torch.func.stack_module_state(layers)
+
+    def call(parameters, buffers):
+        return torch.func.functional_call(layers[0], (parameters, buffers), (torch.ones(5, 2),))
+
+    assert torch.vmap(call)(parameters, buffers).shape == (3, 5, 1)
+
+
+@ours("`state_dict()`")
+def _():
+    layer = nn.Linear(2, 1, rng=0)
+    assert not np.shares_memory(layer.state_dict()["weight"], layer.weight.data)
+
+
+@theirs("`state_dict()`")
+def _(torch):
+    layer = torch.nn.Linear(2, 1)
+    assert layer.state_dict()["weight"].data_ptr() == layer.weight.data_ptr()
+
+
+@ours("files")
+def _(path):
+    tg.save({"a": np.ones(2)}, path / "a.npz")
+    assert tg.load(path / "a.npz")["a"].tolist() == [1.0, 1.0]
+
+
+@theirs("files")
+def _(torch):
+    assert "pickle_module" in inspect.signature(torch.save).parameters
+
+
+@ours("`optimizer.step()`")
+def _():
+    p = nn.Parameter(1.0)
+    before = p.data
+    p.grad = np.array(1.0)
+    tg.optim.SGD([p], lr=0.5).step()
+    assert (before, p.data) == (1.0, 0.5)
+
+
+@theirs("`optimizer.step()`")
+def _(torch):
+    p = torch.nn.Parameter(torch.tensor(1.0))
+    before = p.data
+    p.grad = torch.tensor(1.0)
+    torch.optim.SGD([p], lr=0.5).step()
+    assert before == p.data == 0.5
+
+
+@ours("`SGD(params)`")
+def _():
+    with pytest.raises(TypeError, match="lr"):
+        tg.optim.SGD([nn.Parameter(1.0)])
+
+
+@theirs("`SGD(params)`")
+def _(torch):
+    assert torch.optim.SGD([torch.nn.Parameter(torch.ones(1))]).defaults["lr"] == 0.001
+
+
+@ours("batches")
+def _():
+    x, n = np.arange(60.0).reshape(30, 2), 30
+    batches = [x[batch] for batch in np.random.default_rng(0).permutation(n).reshape(-1, 10)]
+    assert np.array_equal(np.sort(np.concatenate(batches), axis=0), x)
+
+
+@theirs("batches")
+def _(torch):
+    (batch,) = next(iter(torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.ones(30, 2)), 10)))
+    assert batch.shape == (10, 2)
+
+
+@ours("compile")
+def _():
+    p = nn.Parameter(1.0)
+    sgd = tg.optim.SGD([p], lr=0.25)
+
+    @tg.compile(backend="numpy")
+    def step():
+        sgd.zero_grad()
+        (p * p).backward()
+        sgd.step()
+
+    step(), step()
+    assert p.item() == 0.25
+
+
+@theirs("compile")
+def _(torch):
+    assert callable(torch.compile(torch.nn.Linear(2, 1)))
+
+
+@ours("Python looks at a value in a compiled function")
+def _():
+    @tg.compile(backend="numpy")
+    def positive(t):
+        return t if t > 0 else -t
+
+    with pytest.raises(tg.compiler.TraceError, match=Path(__file__).name):
+        positive(np.array(1.0))
+
+
+@theirs("Python looks at a value in a compiled function")
+def _(torch):
+    assert inspect.signature(torch.compile).parameters["fullgraph"].default is False  # True would refuse a break
+
+
+TITLES = re.findall(r"^\| (.+?) \| .+ \| .+ \|$", PAGE.read_text(encoding="utf-8"), re.M)
+
+
+def test_every_row_has_a_case_on_both_sides():
+    assert [title for title in TITLES if title != "what"] == [*OURS] == [*THEIRS]
+
+
+@pytest.mark.parametrize("title", OURS)
+def test_our_side(title, tmp_path):
+    case = OURS[title]
+    case(tmp_path) if inspect.signature(case).parameters else case()
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("title", THEIRS)
+def test_pytorchs_side(title):
+    THEIRS[title](pytest.importorskip("torch"))
