@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_vg.engine.fourier import irfft, rfft
 from tinygrad_vg.engine.kernels import ONE_PRODUCT, scalar, sum_of_outer, sum_of_rows, wide
 from tinygrad_vg.engine.operations import differentiable
 
 __all__ = [
-    "at", "binary_cross_entropy_with_logits", "cross_entropy", "linear", "log_softmax", "put", "relu", "scatter",
-    "sigmoid", "sigmoid_error", "sigmoid_slope", "softmax_error", "softplus",
+    "at", "binary_cross_entropy_with_logits", "cross_entropy", "irfft", "linear", "log_softmax", "put", "relu", "rfft",
+    "scatter", "sigmoid", "sigmoid_error", "sigmoid_slope", "softmax_error", "softplus",
 ]  # fmt: skip
 
 

@@ -1,0 +1,314 @@
+"""The rules of NumPy's linear algebra, for stacks of matrices (..., m, n) of float32 or float64.
+
+A node has one output, so a factorization of several parts is an operation that returns them side by side in one array;
+the composite takes it apart. Where a derivative is undefined, at equal eigenvalues or singular values, the undefined
+part is 0, as at other kinks.
+
+Formulas: M. Giles, "Collected matrix derivative results for forward and reverse mode algorithmic differentiation"
+(2008); I. Murray, "Differentiation of the Cholesky decomposition" (2016); J. Townsend, "Differentiating the singular
+value decomposition" (2016); G. H. Golub and V. Pereyra, "The differentiation of pseudo-inverses" (1973).
+"""
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_vg.engine.operations import NO_RULES, composite, defvjp, differentiable, fixed, operation
+
+
+def transposed(a: Any) -> Any:
+    """The matrices of a stack, transposed."""
+    return np.swapaxes(a, -1, -2)
+
+
+def beside(g: Any) -> Any:
+    """A number for each matrix of a stack, in a shape that broadcasts to the matrices."""
+    return np.expand_dims(g, (-2, -1))
+
+
+def inverse_of(difference: Any) -> Any:
+    """1/difference, elementwise; 0 where the difference is 0."""
+    zero = difference == 0
+    return np.where(zero, 0, 1 / np.where(zero, 1, difference))
+
+
+def identity_like(a: Any, n: int) -> Any:
+    return np.eye(n, dtype=a.dtype)
+
+
+# Inverses and systems of equations.
+
+
+def inv_vjp(g: Any, y: Any, a: Any) -> Any:
+    """−yᵀ g yᵀ."""
+    return -np.matmul(transposed(y), np.matmul(g, transposed(y)))
+
+
+def solved(a: Any, g: Any, b: Any) -> Any:
+    """a⁻ᵀ g as a matrix: `b`, the right side of the equation, is a vector or a matrix."""
+    return np.linalg.solve(transposed(a), np.expand_dims(g, -1) if np.ndim(b) == 1 else g)
+
+
+def solve_left_vjp(g: Any, y: Any, a: Any, b: Any) -> Any:
+    """−a⁻ᵀ g yᵀ."""
+    y = np.expand_dims(y, -1) if np.ndim(b) == 1 else y
+    return -np.matmul(solved(a, g, b), transposed(y))
+
+
+def solve_right_vjp(g: Any, y: Any, a: Any, b: Any) -> Any:
+    """a⁻ᵀ g."""
+    share = solved(a, g, b)
+    return np.squeeze(share, -1) if np.ndim(b) == 1 else share
+
+
+defvjp(np.linalg.inv, inv_vjp)
+defvjp(np.linalg.solve, solve_left_vjp, solve_right_vjp)
+
+
+def pinv_vjp(g: Any, y: Any, a: Any) -> Any:
+    """−yᵀ g yᵀ, and the parts of the columns and rows that `a` does not span; the rank stays what it is."""
+    m, n = np.shape(a)[-2:]
+    gt, yt = transposed(g), transposed(y)
+    outside_rows = identity_like(y, m) - np.matmul(a, y)
+    outside_columns = identity_like(y, n) - np.matmul(y, a)
+    share = np.matmul(outside_rows, np.matmul(gt, np.matmul(y, yt)))
+    share = share + np.matmul(np.matmul(yt, y), np.matmul(gt, outside_columns))
+    return share - np.matmul(yt, np.matmul(g, yt))
+
+
+@differentiable(lambda g, y, a, rtol, hermitian: pinv_vjp(g, y, a))
+def pseudo_inverse(a: Any, rtol: Any, hermitian: bool) -> Any:
+    """np.linalg.pinv."""
+    return np.linalg.pinv(a, rtol, hermitian)
+
+
+@composite(np.linalg.pinv)
+def pinv(a: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = None) -> Any:
+    """np.linalg.pinv, by `pseudo_inverse`."""
+    fixed(np.linalg.pinv, rcond=rcond, rtol=rtol)
+    if rcond is None:  # NumPy's own number, so that both names mean the same
+        rcond = 1e-15 if rtol is None else rtol
+    return pseudo_inverse(a, rcond, hermitian)
+
+
+@composite(np.linalg.tensorinv)
+def tensorinv(a: Any, ind: int = 2) -> Any:
+    """np.linalg.tensorinv, by np.linalg.inv of a matrix."""
+    shape = np.shape(a)
+    rows = int(np.prod(shape[ind:], dtype=int))
+    return np.reshape(np.linalg.inv(np.reshape(a, (rows, -1))), shape[ind:] + shape[:ind])
+
+
+@composite(np.linalg.tensorsolve)
+def tensorsolve(a: Any, b: Any, axes: Any = None) -> Any:
+    """np.linalg.tensorsolve, by np.linalg.solve of a matrix."""
+    ndim = np.ndim(a)
+    axes = [i % ndim for i in axes or ()]
+    a = np.transpose(a, (*(i for i in range(ndim) if i not in axes), *axes))
+    kept = np.shape(a)[np.ndim(b) :]
+    n = int(np.prod(kept, dtype=int))
+    return np.reshape(np.linalg.solve(np.reshape(a, (n, n)), np.reshape(b, (n,))), kept)
+
+
+@composite(np.linalg.matrix_power)
+def matrix_power(a: Any, n: int) -> Any:
+    """np.linalg.matrix_power, by np.matmul of the squares."""
+    fixed(np.linalg.matrix_power, n=n)
+    if n < 0:
+        a, n = np.linalg.inv(a), -n
+    power, square = None, a
+    while n:
+        n, odd = divmod(n, 2)
+        if odd:
+            power = square if power is None else np.matmul(power, square)
+        square = np.matmul(square, square) if n else square
+    if power is None:
+        return 0 * a + identity_like(a, np.shape(a)[-1])
+    return power
+
+
+# Determinants.
+
+
+def cofactors_vjp(g: Any, y: Any, a: Any) -> Any:
+    """a⁻ᵀ Σ g y − a⁻ᵀ gᵀ y, for an invertible matrix."""
+    inverse = transposed(np.linalg.inv(a))
+    return np.sum(g * y, axis=(-2, -1), keepdims=True) * inverse - np.matmul(np.matmul(inverse, transposed(g)), y)
+
+
+@differentiable(cofactors_vjp)
+def cofactors(a: Any) -> Any:
+    """The derivative of the determinant, det(a) a⁻ᵀ, also of a singular matrix.
+
+    From the singular values: det(u) det(vᵀ) Σ u_i v_i Π_{j≠i} s_j.
+    """
+    u, s, vh = np.linalg.svd(a)
+    others = np.where(np.eye(s.shape[-1], dtype=bool), 1, np.expand_dims(s, -2))
+    scale = np.linalg.det(u) * np.linalg.det(vh)
+    return np.expand_dims(scale, (-2, -1)) * np.matmul(u * np.expand_dims(np.prod(others, axis=-1), -2), vh)
+
+
+defvjp(np.linalg.det, lambda g, y, a: beside(g) * cofactors(a))
+
+
+@differentiable(lambda g, y, a: beside(g) * transposed(np.linalg.inv(a)))
+def log_abs_det(a: Any) -> Any:
+    """log |det a|, without overflow."""
+    return np.linalg.slogdet(a)[1]
+
+
+def _sign_of_det(a: Any) -> Any:
+    return np.linalg.slogdet(a)[0]
+
+
+sign_of_det = operation(_sign_of_det, NO_RULES, "constant")
+
+
+@composite(np.linalg.slogdet)
+def slogdet(a: Any) -> Any:
+    """np.linalg.slogdet: the sign, which has no derivative, and `log_abs_det`."""
+    return type(np.linalg.slogdet(np.eye(1)))(sign_of_det(a), log_abs_det(a))
+
+
+# Factorizations. The lower triangle of a symmetric matrix is all that NumPy reads; it has the whole gradient.
+
+
+def halved(a: Any) -> Any:
+    """The lower triangle, with half of the diagonal."""
+    return np.tril(a) - 0.5 * identity_like(a, np.shape(a)[-1]) * a
+
+
+def folded(a: Any) -> Any:
+    """The gradient of a symmetric matrix as that of its lower triangle, of which the upper is the image."""
+    return np.tril(a) + np.tril(transposed(a), -1)
+
+
+def cholesky_vjp(g: Any, y: Any, a: Any) -> Any:
+    """y⁻ᵀ Φ(yᵀ g) y⁻¹, where Φ is `halved`."""
+    inner = halved(np.matmul(transposed(y), g))
+    inverse = np.linalg.inv(y)
+    return folded(np.matmul(transposed(inverse), np.matmul(inner, inverse)))
+
+
+@differentiable(cholesky_vjp)
+def lower_cholesky(a: Any) -> Any:
+    """np.linalg.cholesky: the lower triangle."""
+    return np.linalg.cholesky(a)
+
+
+@composite(np.linalg.cholesky)
+def cholesky(a: Any, /, *, upper: bool = False) -> Any:
+    """np.linalg.cholesky, by `lower_cholesky`."""
+    return transposed(lower_cholesky(transposed(a))) if upper else lower_cholesky(a)
+
+
+def packed_eigh_vjp(g: Any, y: Any, a: Any) -> Any:
+    """v (diag(gw) + F ∘ vᵀ gv) vᵀ with F_ij = 1/(w_j − w_i)."""
+    w, v = y[..., 0, :], y[..., 1:, :]
+    gw, gv = g[..., 0, :], g[..., 1:, :]
+    f = inverse_of(np.expand_dims(w, -2) - np.expand_dims(w, -1))
+    core = f * np.matmul(transposed(v), gv) + np.expand_dims(gw, -2) * identity_like(y, np.shape(w)[-1])
+    return folded(np.matmul(v, np.matmul(core, transposed(v))))
+
+
+@differentiable(packed_eigh_vjp)
+def packed_eigh(a: Any) -> Any:
+    """np.linalg.eigh of the lower triangle (..., n, n): the eigenvalues above the vectors, (..., 1 + n, n)."""
+    w, v = np.linalg.eigh(a)
+    return np.concatenate([np.expand_dims(w, -2), v], axis=-2)
+
+
+@composite(np.linalg.eigh)
+def eigh(a: Any, UPLO: str = "L") -> Any:  # noqa: N803 - NumPy's name
+    """np.linalg.eigh, by `packed_eigh`. Equal eigenvalues have no derivative of single vectors, which is 0 here."""
+    both = packed_eigh(transposed(a) if UPLO.upper() == "U" else a)
+    return type(np.linalg.eigh(np.eye(1)))(both[..., 0, :], both[..., 1:, :])
+
+
+@composite(np.linalg.eigvalsh)
+def eigvalsh(a: Any, UPLO: str = "L") -> Any:  # noqa: N803 - NumPy's name
+    """np.linalg.eigvalsh: the first part of `eigh`."""
+    return eigh(a, UPLO)[0]
+
+
+def packed_svd_vjp(g: Any, y: Any, a: Any) -> Any:
+    """Townsend's formula, for u (m, k), s (k,) and v (n, k)."""
+    m = np.shape(a)[-2]
+    u, s, v = y[..., :m, :], y[..., m, :], y[..., m + 1 :, :]
+    gu, gs, gv = g[..., :m, :], g[..., m, :], g[..., m + 1 :, :]
+    ut, vt, row, column = transposed(u), transposed(v), np.expand_dims(s, -2), np.expand_dims(s, -1)
+    f = inverse_of((row - column) * (row + column))
+    of_u, of_v = np.matmul(ut, gu), np.matmul(vt, gv)
+    core = (of_u - transposed(of_u)) * f * row + column * (of_v - transposed(of_v)) * f
+    core = core + np.expand_dims(gs, -2) * identity_like(y, np.shape(s)[-1])
+    share = np.matmul(u, np.matmul(core, vt))
+    below, right = inverse_of(row), inverse_of(column)
+    share = share + np.matmul((gu - np.matmul(u, of_u)) * below, vt)
+    return share + np.matmul(u, right * transposed(gv - np.matmul(v, of_v)))
+
+
+@differentiable(packed_svd_vjp)
+def packed_svd(a: Any) -> Any:
+    """np.linalg.svd (..., m, n) of k = min(m, n) singular values: u above s above v, (..., m + 1 + n, k)."""
+    u, s, vh = np.linalg.svd(a, full_matrices=False)
+    return np.concatenate([u, np.expand_dims(s, -2), np.swapaxes(vh, -1, -2)], axis=-2)
+
+
+@composite(np.linalg.svd)
+def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False) -> Any:
+    """np.linalg.svd, by `packed_svd`.
+
+    Raises:
+        TypeError: for the full matrices of a matrix that is not square: its further vectors may be any.
+    """
+    m, n = np.shape(a)[-2:]
+    both = packed_svd(np.tril(a) + transposed(np.tril(a, -1)) if hermitian else a)
+    if not compute_uv:
+        return both[..., m, :]
+    if full_matrices and m != n:
+        raise TypeError(
+            "np.linalg.svd of a Tensor has no derivative of the vectors that full_matrices=True adds; "
+            "write full_matrices=False"
+        )
+    parts = both[..., :m, :], both[..., m, :], transposed(both[..., m + 1 :, :])
+    return type(np.linalg.svd(np.eye(1)))(*parts)
+
+
+@composite(getattr(np.linalg, "svdvals", None))
+def svdvals(x: Any, /) -> Any:
+    """np.linalg.svdvals, by `packed_svd`."""
+    return svd(x, compute_uv=False)
+
+
+def packed_qr_vjp(g: Any, y: Any, a: Any) -> Any:
+    """(gq + q C(r grᵀ − gqᵀ q)) r⁻ᵀ, where C copies the lower triangle into the upper; a has m ≥ n."""
+    m = np.shape(a)[-2]
+    q, r = y[..., :m, :], transposed(y[..., m:, :])
+    gq, gr = g[..., :m, :], transposed(g[..., m:, :])
+    core = np.matmul(r, transposed(gr)) - np.matmul(transposed(gq), q)
+    core = np.tril(core) + transposed(np.tril(core, -1))
+    return transposed(np.linalg.solve(r, transposed(gq + np.matmul(q, core))))
+
+
+@differentiable(packed_qr_vjp)
+def packed_qr(a: Any) -> Any:
+    """np.linalg.qr (..., m, n) for m ≥ n: q above rᵀ, (..., m + n, n)."""
+    q, r = np.linalg.qr(a)
+    return np.concatenate([q, np.swapaxes(r, -1, -2)], axis=-2)
+
+
+@composite(np.linalg.qr)
+def qr(a: Any, mode: str = "reduced") -> Any:
+    """np.linalg.qr, by `packed_qr`. For m < n the columns behind the first m give qᵀ a, a part of r.
+
+    Raises:
+        TypeError: for the modes "raw", and "complete" where q has columns that may be any.
+    """
+    m, n = np.shape(a)[-2:]
+    if mode not in ("reduced", "r") and not (mode == "complete" and m <= n):
+        raise TypeError(f"np.linalg.qr of a Tensor takes mode='reduced' or 'r', not {mode!r}: q is not unique in it")
+    both = packed_qr(a[..., : min(m, n)])
+    q, r = both[..., :m, :], transposed(both[..., m:, :])
+    if m < n:
+        r = np.concatenate([r, np.matmul(transposed(q), a[..., m:])], axis=-1)
+    return r if mode == "r" else type(np.linalg.qr(np.eye(1)))(q, r)
