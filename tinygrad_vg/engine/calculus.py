@@ -46,7 +46,9 @@ def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
 @composite(np.ediff1d)
 def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
     """np.ediff1d, by `diff` of the elements in one row."""
-    return concatenate([part for part in (to_begin, diff(np.ravel(ary)), to_end) if part is not None], None)
+    parts = [to_begin, diff(np.ravel(ary)), to_end]
+    given = [p if isinstance(p, Recordable) else np.asarray(p, ary.dtype) for p in parts if p is not None]
+    return concatenate(given, None)
 
 
 def _slopes(f: Any, h: Any, axis: int, edge_order: int) -> Any:

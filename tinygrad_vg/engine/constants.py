@@ -75,7 +75,11 @@ def modf(x: Any, /) -> Any:
     return np.where(np.isinf(x), np.copysign(np.zeros_like(x), x), x - whole), whole
 
 
-exponent_of = operation(lambda x: np.frexp(x)[1], NO_RULES, "constant")
+def _exponent(x: Any) -> Any:
+    return np.frexp(x)[1]
+
+
+exponent_of = operation(_exponent, NO_RULES, "constant")
 
 
 @composite(np.frexp)

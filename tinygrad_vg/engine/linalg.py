@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_vg.engine.operations import NO_RULES, composite, defvjp, differentiable, fixed, operation
+from tinygrad_vg.engine.selecting import take_along_axis
 
 
 def transposed(a: Any) -> Any:
@@ -30,6 +31,11 @@ def inverse_of(difference: Any) -> Any:
     """1/difference, elementwise; 0 where the difference is 0."""
     zero = difference == 0
     return np.where(zero, 0, 1 / np.where(zero, 1, difference))
+
+
+def mirrored(a: Any) -> Any:
+    """The symmetric matrix of a lower triangle, which is all that NumPy reads of one."""
+    return np.tril(a) + transposed(np.tril(a, -1))
 
 
 def identity_like(a: Any, n: int) -> Any:
@@ -76,10 +82,10 @@ def pinv_vjp(g: Any, y: Any, a: Any) -> Any:
     return share - np.matmul(yt, np.matmul(g, yt))
 
 
-@differentiable(lambda g, y, a, rtol, hermitian: pinv_vjp(g, y, a))
-def pseudo_inverse(a: Any, rtol: Any, hermitian: bool) -> Any:
+@differentiable(lambda g, y, a, rcond: pinv_vjp(g, y, a))
+def pseudo_inverse(a: Any, rcond: Any) -> Any:
     """np.linalg.pinv."""
-    return np.linalg.pinv(a, rtol, hermitian)
+    return np.linalg.pinv(a, rcond)
 
 
 @composite(np.linalg.pinv)
@@ -88,7 +94,7 @@ def pinv(a: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = None
     fixed(np.linalg.pinv, rcond=rcond, rtol=rtol)
     if rcond is None:  # NumPy's own number, so that both names mean the same
         rcond = 1e-15 if rtol is None else rtol
-    return pseudo_inverse(a, rcond, hermitian)
+    return pseudo_inverse(mirrored(a) if hermitian else a, rcond)
 
 
 @composite(np.linalg.tensorinv)
@@ -179,7 +185,7 @@ def halved(a: Any) -> Any:
 
 
 def folded(a: Any) -> Any:
-    """The gradient of a symmetric matrix as that of its lower triangle, of which the upper is the image."""
+    """The gradient of a symmetric matrix as that of its lower triangle."""
     return np.tril(a) + np.tril(transposed(a), -1)
 
 
@@ -202,26 +208,27 @@ def cholesky(a: Any, /, *, upper: bool = False) -> Any:
     return transposed(lower_cholesky(transposed(a))) if upper else lower_cholesky(a)
 
 
-def packed_eigh_vjp(g: Any, y: Any, a: Any) -> Any:
+def packed_eigh_vjp(g: Any, y: Any, a: Any, uplo: str) -> Any:
     """v (diag(gw) + F ∘ vᵀ gv) vᵀ with F_ij = 1/(w_j − w_i)."""
     w, v = y[..., 0, :], y[..., 1:, :]
     gw, gv = g[..., 0, :], g[..., 1:, :]
     f = inverse_of(np.expand_dims(w, -2) - np.expand_dims(w, -1))
     core = f * np.matmul(transposed(v), gv) + np.expand_dims(gw, -2) * identity_like(y, np.shape(w)[-1])
-    return folded(np.matmul(v, np.matmul(core, transposed(v))))
+    share = folded(np.matmul(v, np.matmul(core, transposed(v))))
+    return share if uplo == "L" else transposed(share)
 
 
 @differentiable(packed_eigh_vjp)
-def packed_eigh(a: Any) -> Any:
-    """np.linalg.eigh of the lower triangle (..., n, n): the eigenvalues above the vectors, (..., 1 + n, n)."""
-    w, v = np.linalg.eigh(a)
+def packed_eigh(a: Any, uplo: str) -> Any:
+    """np.linalg.eigh of a triangle (..., n, n), "L" or "U": the eigenvalues above the vectors, (..., 1 + n, n)."""
+    w, v = np.linalg.eigh(a, uplo)  # type: ignore[call-overload]
     return np.concatenate([np.expand_dims(w, -2), v], axis=-2)
 
 
 @composite(np.linalg.eigh)
 def eigh(a: Any, UPLO: str = "L") -> Any:  # noqa: N803 - NumPy's name
     """np.linalg.eigh, by `packed_eigh`. Equal eigenvalues have no derivative of single vectors, which is 0 here."""
-    both = packed_eigh(transposed(a) if UPLO.upper() == "U" else a)
+    both = packed_eigh(a, UPLO.upper())
     return type(np.linalg.eigh(np.eye(1)))(both[..., 0, :], both[..., 1:, :])
 
 
@@ -262,7 +269,9 @@ def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: 
         TypeError: for the full matrices of a matrix that is not square: its further vectors may be any.
     """
     m, n = np.shape(a)[-2:]
-    both = packed_svd(np.tril(a) + transposed(np.tril(a, -1)) if hermitian else a)
+    if hermitian:
+        return _svd_of_symmetric(a, compute_uv)
+    both = packed_svd(a)
     if not compute_uv:
         return both[..., m, :]
     if full_matrices and m != n:
@@ -272,6 +281,15 @@ def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: 
         )
     parts = both[..., :m, :], both[..., m, :], transposed(both[..., m + 1 :, :])
     return type(np.linalg.svd(np.eye(1)))(*parts)
+
+
+def _svd_of_symmetric(a: Any, compute_uv: bool) -> Any:
+    """By `eigh`: the singular values are the magnitudes of the eigenvalues, and the signs go to the vectors of v."""
+    w, u = eigh(a)
+    order = np.flip(np.argsort(np.abs(w)), -1)
+    w, u = take_along_axis(w, order), take_along_axis(u, np.expand_dims(order, -2))
+    parts = u, np.abs(w), transposed(u * np.expand_dims(np.sign(w), -2))
+    return type(np.linalg.svd(np.eye(1)))(*parts) if compute_uv else parts[1]
 
 
 @composite(getattr(np.linalg, "svdvals", None))

@@ -5,7 +5,7 @@ A reason is what the error at the call tells, behind "np.f takes no Tensor: ". `
 
 from typing import Any
 
-_IN_PLACE = "it changes an array in place, and the graph keeps the arrays of the forward pass; write "
+_IN_PLACE = "it changes an array in place, where no gradient can follow it; write "
 _COMPLEX = "its result is complex, and only real floating-point numbers have gradients; "
 _MAKES = "it makes an array of numbers; pass the Tensor's .data, or np.zeros_like(t.data) for its shape and dtype"
 _FILES = "it writes a file; pass .data, or write tinygrad_vg.save"

@@ -181,8 +181,8 @@ def nanmean(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
 def nanvar(a: Any, axis: Any = None, *, ddof: float = 0, keepdims: bool = False) -> Any:
     """np.nanvar, by `nanmean` of the squared deviations."""
     n = _counts(a, axis, keepdims)
-    squares = np.square(a - nanmean(a, axis, keepdims=True))
-    return nansum(squares, axis, keepdims=keepdims) / np.where(n - ddof > 0, n - ddof, math.nan)
+    off = np.where(np.isnan(a), 0, a - nanmean(a, axis, keepdims=True))  # the slope of a square of NaN is NaN
+    return np.sum(np.square(off), axis=axis, keepdims=keepdims) / np.where(n - ddof > 0, n - ddof, math.nan)
 
 
 @composite(np.nanstd)
@@ -212,17 +212,18 @@ def nanmin(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
 
 
 def _nanquantiles(a: Any, q: Any, axis: Any, keepdims: bool) -> Any:
-    """np.nanquantile: the places in the order count the numbers of each row, behind which its NaN stand."""
+    """np.nanquantile, of an array or a number q: the places in the order count the numbers of each row, behind which its NaN stand."""
     a = _floats(a)
     rows, axes = _rows(a, axis)
     ordered = sort(rows)
     counts = np.sum(np.logical_not(np.isnan(rows)).astype(np.intp), axis=-1, keepdims=True)
-    places = np.ravel(q) * (counts - 1)
+    places = np.ravel(np.asarray(q, float)) * (counts - 1)
     lower = np.maximum(np.floor(places), 0).astype(np.intp)
     upper = np.maximum(np.ceil(places), 0).astype(np.intp)
     low, high = take_along_axis(ordered, lower), take_along_axis(ordered, upper)
     found = np.moveaxis(low + (high - low) * (places - lower).astype(a.dtype), -1, 0)
     found = np.reshape(found, np.shape(q) + np.shape(found)[1:])
+    found = found.astype(np.result_type(a.dtype, q))
     return np.expand_dims(found, tuple(np.ndim(q) + i for i in axes)) if keepdims else found
 
 
@@ -230,17 +231,17 @@ def _nanquantiles(a: Any, q: Any, axis: Any, keepdims: bool) -> Any:
 def nanquantile(a: Any, q: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """np.nanquantile by the method "linear", which the other methods of `quantile` have no place for here."""
     fixed(np.nanquantile, q=q)
-    return _nanquantiles(a, np.asarray(q, float), axis, keepdims)
+    return _nanquantiles(a, q if isinstance(q, float | int) else np.asarray(q), axis, keepdims)
 
 
 @composite(np.nanpercentile)
 def nanpercentile(a: Any, q: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """np.nanpercentile by the method "linear"."""
     fixed(np.nanpercentile, q=q)
-    return _nanquantiles(a, np.asarray(q, float) / 100, axis, keepdims)
+    return _nanquantiles(a, q / 100 if isinstance(q, float | int) else np.asarray(q) / 100, axis, keepdims)
 
 
 @composite(np.nanmedian)
 def nanmedian(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """np.nanmedian: of an even count the mean of the two in the middle."""
-    return _nanquantiles(a, np.asarray(0.5), axis, keepdims)
+    return _nanquantiles(a, 0.5, axis, keepdims)
