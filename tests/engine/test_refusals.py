@@ -79,7 +79,7 @@ REFUSED = {
     "np.where(t)": r"two branches; for indices write np\.nonzero",
     "np.gcd(t, u)": r"np\.gcd takes no Tensor: it is of integers",
     "np.linalg.eig(t)": r"np\.linalg\.eig takes no Tensor: its result is complex.*write np\.linalg\.eigh",
-    "np.fft.rfft(t)": r"np\.fft\.rfft takes no Tensor: its result is complex.*write tinygrad_vg\.ops\.rfft",
+    "np.fft.rfft(t)": r"np\.fft\.rfft takes no Tensor: it computes with complex numbers.*write tinygrad_vg\.ops\.rfft",
     "np.put(t, [0], 1)": r"np\.put takes no Tensor: it changes an array in place.*write np\.where",
     "np.save('file', t)": r"np\.save takes no Tensor: it writes a file; pass \.data",
     "np.zeros(3, like=t)": r"np\.zeros takes no Tensor: it makes an array.*np\.zeros_like\(t\.data\)",

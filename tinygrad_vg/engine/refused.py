@@ -25,6 +25,8 @@ REASONS: dict[str, str] = {
     "np.fill_diagonal": _IN_PLACE + "np.where(np.eye(n, dtype=bool), value, t)",
     # Complex numbers.
     "np.sort_complex": _COMPLEX + "write np.sort",
+    "np.fft.fftshift": "NumPy loads numpy.fft when it is used; write np.roll(t, n // 2)",
+    "np.fft.ifftshift": "NumPy loads numpy.fft when it is used; write np.roll(t, -(n // 2))",
     "np.roots": _COMPLEX + "pass .data",
     "np.linalg.eig": _COMPLEX + "write np.linalg.eigh for a symmetric matrix, or pass .data",
     "np.linalg.eigvals": _COMPLEX + "write np.linalg.eigvalsh for a symmetric matrix, or pass .data",
@@ -79,7 +81,8 @@ REASONS: dict[str, str] = {
 PREFIXES = {
     "np.char.": _TEXT,
     "np.strings.": _TEXT,
-    "np.fft.": _COMPLEX + "write tinygrad_vg.ops.rfft and irfft, which hold real and imaginary parts side by side",
+    "np.fft.": "it computes with complex numbers, and only real floating-point numbers have gradients; write "
+    "tinygrad_vg.ops.rfft and irfft, which hold real and imaginary parts side by side",
     "np.lib.recfunctions.": "it is of structured arrays, which have no gradients",
     "np.lib.scimath.": "its result may be complex; write the function of the same name in np",
 }

@@ -212,7 +212,7 @@ def nanmin(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
 
 
 def _nanquantiles(a: Any, q: Any, axis: Any, keepdims: bool) -> Any:
-    """np.nanquantile, of an array or a number q: the places in the order count the numbers of each row, behind which its NaN stand."""
+    """np.nanquantile: the places in the order count the numbers of each row, behind which its NaN stand."""
     a = _floats(a)
     rows, axes = _rows(a, axis)
     ordered = sort(rows)
