@@ -158,6 +158,24 @@ def test_full_like_is_filled_with_a_tensor():
     assert type(np.full_like(value, 3.0, shape=(2,))) is np.ndarray
 
 
+BESIDE_A_LIST = {
+    "np.trapezoid([1.0, 2.0], t)", "np.gradient([1.0, 3.0], t)", "np.polyval(t, [1.0, 2.0])", "np.polyval([1.0, 2.0], t)",
+    "np.interp([0.5], [0, 1], t)", "np.kron([1.0, 2.0], t)", "np.linalg.solve([[1.0, 2.0], [3.0, 4.0]], t)",
+    "np.linalg.solve(np.outer(t, t) + np.eye(2), [1.0, 2.0])", "np.average([1.0, 2.0], weights=t)",
+    "np.einsum('i,i', [1.0, 2.0], t)", "np.diff([1.0, 2.0], append=t)", "np.select([[True, False]], [t])",
+    "np.block([[1.0, 2.0], t])", "np.insert([1.0, 2.0], 0, t)", "np.cross([1.0, 2.0, 3.0], np.append(t, 1.0))",
+    "np.vdot([1.0, 2.0], t)", "np.convolve([1.0, 2.0], t)", "np.linalg.multi_dot([[1.0, 2.0], t])",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("code", sorted(BESIDE_A_LIST))
+def test_a_list_beside_a_tensor_is_an_array(code):
+    t = leaf([1.5, 2.5])
+    y = eval(code, {"np": np, "t": t})
+    np.testing.assert_allclose(y.data, eval(code, {"np": np, "t": t.data}), rtol=1e-12)
+    assert tg.gradcheck(lambda t: eval(code, {"np": np, "t": t}), t)
+
+
 def test_named_tuples_are_those_of_numpy():
     t = leaf(SYMMETRIC)
     assert np.linalg.eigh(t).eigenvalues.shape == (3,)

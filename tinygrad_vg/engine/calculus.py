@@ -8,6 +8,7 @@ from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from tinygrad_vg.engine.composites import concatenate
 from tinygrad_vg.engine.operations import NO_RULES, Recordable, composite, defvjp, differentiable, operation
+from tinygrad_vg.engine.rules import of_list
 from tinygrad_vg.engine.selecting import take_along_axis
 
 # Differences.
@@ -84,6 +85,7 @@ def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> An
         ValueError: for another edge_order than 1 and 2, or fewer than edge_order + 1 elements.
         TypeError: if the distances do not go with the axes.
     """
+    f = of_list(f)
     f = f if f.dtype.kind == "f" else f.astype(np.float64)
     axes = tuple(range(np.ndim(f))) if axis is None else normalize_axis_tuple(axis, np.ndim(f))
     steps = varargs or (1.0,)
@@ -107,7 +109,7 @@ def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> An
 @composite(np.trapezoid)
 def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
     """np.trapezoid, by the sum of the means of neighbours times their distance."""
-    axis = normalize_axis_index(axis, np.ndim(y))
+    y, axis = of_list(y), normalize_axis_index(axis, np.ndim(y))
     if x is not None:
         dx = np.diff(x) if np.ndim(x) == 1 else np.diff(x, axis=axis)
         dx = np.reshape(dx, (-1, *[1] * (np.ndim(y) - axis - 1))) if np.ndim(x) == 1 else dx
@@ -228,6 +230,7 @@ defvjp(np.unwrap, lambda g, y, p, discont=None, axis=-1, *, period=2 * math.pi: 
 @composite(np.polyval)
 def polyval(p: Any, x: Any) -> Any:
     """np.polyval, by Horner's scheme."""
+    x = of_list(x)
     y = 0 * x
     for i in range(np.shape(p)[0]):
         y = y * x + p[i]

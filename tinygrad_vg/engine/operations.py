@@ -130,7 +130,10 @@ class Operation:
         """
         if self.kind in ("constant", "random", "plain"):
             _refuse(self.name, kwargs.keys() & _REASONS.keys(), ())
-            return {name: value.data if isinstance(value, Recordable) else value for name, value in kwargs.items()}
+            tensors = {name for name, value in kwargs.items() if isinstance(value, Recordable)}
+            if tensors and recording.everything:  # a run of a recorded call would have the old array
+                raise TypeError(f"{self.name} got a Tensor as {min(tensors)}=; pass it by position to have it recorded")
+            return {name: value.data if name in tensors else value for name, value in kwargs.items()}
         for option, value in kwargs.items():
             if isinstance(value, Recordable) and self.kind != "composite":
                 raise TypeError(
