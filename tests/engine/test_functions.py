@@ -159,11 +159,12 @@ def test_full_like_is_filled_with_a_tensor():
 
 
 BESIDE_A_LIST = {
-    "np.trapezoid([1.0, 2.0], t)", "np.gradient([1.0, 3.0], t)", "np.polyval(t, [1.0, 2.0])", "np.polyval([1.0, 2.0], t)",
+    "np.trapezoid([1.0, 2.0], t)", "np.gradient([1.0, 3.0], t)", "np.polyval(t, [1.0, 2.0])",
+    "np.polyval([1.0, 2.0], t)",
     "np.interp([0.5], [0, 1], t)", "np.kron([1.0, 2.0], t)", "np.linalg.solve([[1.0, 2.0], [3.0, 4.0]], t)",
     "np.linalg.solve(np.outer(t, t) + np.eye(2), [1.0, 2.0])", "np.average([1.0, 2.0], weights=t)",
     "np.einsum('i,i', [1.0, 2.0], t)", "np.diff([1.0, 2.0], append=t)", "np.select([[True, False]], [t])",
-    "np.block([[1.0, 2.0], t])", "np.insert([1.0, 2.0], 0, t)", "np.cross([1.0, 2.0, 3.0], np.append(t, 1.0))",
+    "np.block([1.0, t])", "np.insert([1.0, 2.0], 0, t)", "np.cross([1.0, 2.0, 3.0], np.append(t, 1.0))",
     "np.vdot([1.0, 2.0], t)", "np.convolve([1.0, 2.0], t)", "np.linalg.multi_dot([[1.0, 2.0], t])",
 }  # fmt: skip
 

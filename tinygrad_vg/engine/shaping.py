@@ -85,16 +85,23 @@ def dstack(tup: Any) -> Any:
 
 @composite(np.block)
 def block(arrays: Any) -> Any:
-    """np.block, by `concatenate` of the innermost lists along the last axis, of those around them along the others."""
-    depth, ndim = 0, 0
+    """np.block, by `concatenate` of the innermost lists along the last axis, of those around them along the others.
+
+    Raises:
+        ValueError: if some arrays are in more lists than others.
+    """
+    depths, ndim = set(), 0
     unseen = [(arrays, 0)]
     while unseen:
         part, level = unseen.pop()
         if isinstance(part, list):
             unseen += [(p, level + 1) for p in part]
         else:
-            depth, ndim = max(depth, level), max(ndim, np.ndim(part))
-    ndim = max(ndim, depth)
+            depths.add(level)
+            ndim = max(ndim, level, np.ndim(part))
+    if len(depths) != 1:
+        raise ValueError(f"the arrays of np.block are in equally many lists, not in {sorted(depths)}")
+    (depth,) = depths
 
     def joined(part: Any, level: int) -> Any:
         if isinstance(part, list):
