@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 import tinygrad_vg as tg
-from tests.compiler.backends import BACKENDS
-from tests.compiler.test_rules_run import is_same, others
+from tests.compiler.test_rules_run import is_same, needs_numba, others
 from tests.engine import calls
 from tinygrad_vg.compiler import TraceError
 
@@ -23,11 +22,8 @@ def results(family, columns):
     return found
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("name", FAMILIES)
-def test_families(name, backend, monkeypatch):
-    monkeypatch.setenv("TINYGRAD_VG_CACHE", "")
-    family = getattr(calls, name)
+def check(family, backend):
+    """Three runs of a compiled function of these calls: the trace, other numbers, and the first numbers again."""
     compiled = tg.compile(lambda *columns: results(family, columns), backend=backend)
     for change in (lambda a: a, others, lambda a: a):
         columns = [
@@ -40,6 +36,18 @@ def test_families(name, backend, monkeypatch):
                 b = b if isinstance(b, tg.Tensor) else np.asarray(b)
                 assert is_same(a, b, rtol=1e-9), f"{call}: {a} is {b}"
     assert len(compiled.programs) == 1
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_families(name):
+    check(getattr(calls, name), "numpy")
+
+
+@needs_numba
+@pytest.mark.parametrize("name", FAMILIES)
+def test_numba_runs_a_sample(name, monkeypatch):
+    monkeypatch.setenv("TINYGRAD_VG_CACHE", "")
+    check(getattr(calls, name)[3::20], "numba")
 
 
 @pytest.mark.parametrize("function", [np.unique, np.histogram, np.bincount, np.unique_counts, np.nonzero, np.ix_])

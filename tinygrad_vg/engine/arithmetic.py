@@ -118,7 +118,7 @@ class Arithmetic(Recordable, Generic[Result]):
     def all(self, axis: Any = None, **kw: Any) -> Any: return self.record(np.all, (self,), {"axis": axis, **kw})
     def any(self, axis: Any = None, **kw: Any) -> Any: return self.record(np.any, (self,), {"axis": axis, **kw})
     def round(self, decimals: int = 0) -> Any: return self.record(np.round, (self,), {"decimals": decimals})
-    def clip(self, *bounds: Any, **kw: Any) -> Result: return self.record(np.clip, (self, *bounds), kw)
+    def clip(self, min: Any = None, max: Any = None) -> Result: return self.record(np.clip, (self, min, max), {})
     def dot(self, b: Any) -> Result: return self.record(np.dot, (self, b), {})
     def take(self, indices: Any, axis: Any = None) -> Result: return self.record(np.take, (self, indices, axis), {})
     def repeat(self, repeats: Any, axis: Any = None) -> Result:

@@ -1,6 +1,7 @@
 """NumPy's differences, running sums and products, interpolation and polynomials; and ufunc.accumulate."""
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -185,15 +186,13 @@ def cumulative_prod(x: Any, /, *, axis: int | None = None, include_initial: bool
     return _cumulative(np.cumprod, x, axis, np.ones_like if include_initial else None)
 
 
-def _last_of_largest(a: Any, axis: int) -> Any:
+@partial(operation, rules=NO_RULES, kind="constant")
+def last_of_largest(a: Any, axis: int) -> Any:
+    """The place of the largest element so far; of equal ones the last, as in torch.cummax."""
     largest = np.maximum.accumulate(a, axis=axis)
     shape = tuple(n if i == axis else 1 for i, n in enumerate(a.shape))
     numbers = np.arange(a.shape[axis]).reshape(shape)
     return np.maximum.accumulate(np.where((a == largest) | (a != a), numbers, 0), axis=axis)
-
-
-# The place of the largest element so far; of equal ones the last, as in torch.cummax.
-last_of_largest = operation(_last_of_largest, NO_RULES, "constant")
 
 
 def running_max(a: Any, axis: int = 0) -> Any:

@@ -1,5 +1,6 @@
 """NumPy's functions without a derivative: called on a Tensor they return plain arrays, numbers, shapes or text."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -75,11 +76,10 @@ def modf(x: Any, /) -> Any:
     return np.where(np.isinf(x), np.copysign(np.zeros_like(x), x), x - whole), whole
 
 
-def _exponent(x: Any) -> Any:
+@partial(operation, rules=NO_RULES, kind="constant")
+def exponent_of(x: Any) -> Any:
+    """The exponent of np.frexp."""
     return np.frexp(x)[1]
-
-
-exponent_of = operation(_exponent, NO_RULES, "constant")
 
 
 @composite(np.frexp)

@@ -9,6 +9,7 @@ Formulas: M. Giles, "Collected matrix derivative results for forward and reverse
 value decomposition" (2016); G. H. Golub and V. Pereyra, "The differentiation of pseudo-inverses" (1973).
 """
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -163,11 +164,10 @@ def log_abs_det(a: Any) -> Any:
     return np.linalg.slogdet(a)[1]
 
 
-def _sign_of_det(a: Any) -> Any:
+@partial(operation, rules=NO_RULES, kind="constant")
+def sign_of_det(a: Any) -> Any:
+    """The sign of the determinant; 0 if it is 0."""
     return np.linalg.slogdet(a)[0]
-
-
-sign_of_det = operation(_sign_of_det, NO_RULES, "constant")
 
 
 @composite(np.linalg.slogdet)
