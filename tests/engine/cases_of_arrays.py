@@ -4,7 +4,7 @@ import numpy as np
 
 from tests.engine.cases import ANY, CUBE, MASK, OTHER, POINT, ROW, case, numbers
 from tinygrad_vg import ops
-from tinygrad_vg.engine import calculus, linalg, norms, products
+from tinygrad_vg.engine import calculus, factorizations, linalg, norms, products
 
 SQUARE = np.array([[1.9, 0.4, -0.7], [-0.3, 1.3, 0.6], [0.8, -0.5, 2.4]])
 SQUARES = np.stack([SQUARE, SQUARE[::-1] + 0.2])
@@ -17,7 +17,7 @@ RIGHT_SIDES = numbers(3, 2)
 # NumPy's linear algebra takes no float16 and no long double.
 LAPACK = {
     np.linalg.inv, np.linalg.solve, np.linalg.det, linalg.cofactors, linalg.log_abs_det, linalg.pseudo_inverse,
-    linalg.lower_cholesky, linalg.packed_eigh, linalg.packed_svd, linalg.packed_qr,
+    factorizations.lower_cholesky, factorizations.packed_eigh, factorizations.packed_svd, factorizations.packed_qr,
 }  # fmt: skip
 
 CASES = [
@@ -27,10 +27,10 @@ CASES = [
         (SQUARE, RIGHT_SIDES), (SQUARE, ROW), (SQUARES, RIGHT_SIDES), (SQUARES, ROW),
         (SQUARE, np.stack([RIGHT_SIDES, RIGHT_SIDES[::-1]])))),
     *(case(linalg.pseudo_inverse, a, 1e-15) for a in (SQUARE, TALL, WIDE, np.stack([TALL, TALL[::-1]]))),
-    *(case(linalg.lower_cholesky, a) for a in (SYMMETRIC, SYMMETRICS)),
-    *(case(linalg.packed_eigh, a, uplo) for a, uplo in ((SYMMETRIC, "L"), (SYMMETRICS, "U"))),
-    *(case(linalg.packed_svd, a) for a in (SQUARE, SQUARES, TALL, WIDE)),
-    *(case(linalg.packed_qr, a) for a in (SQUARE, SQUARES, TALL)),
+    *(case(factorizations.lower_cholesky, a) for a in (SYMMETRIC, SYMMETRICS)),
+    *(case(factorizations.packed_eigh, a, uplo) for a, uplo in ((SYMMETRIC, "L"), (SYMMETRICS, "U"))),
+    *(case(factorizations.packed_svd, a) for a in (SQUARE, SQUARES, TALL, WIDE)),
+    *(case(factorizations.packed_qr, a) for a in (SQUARE, SQUARES, TALL)),
     *(case(norms.length, a, axes) for a, axes in ((CUBE, (0, 1, 2)), (CUBE, (1,)), (ANY, (0, 1)), (POINT, ()))),
 
     *(case(products.contract, *arrays, inputs=inputs, output=output, optimize=optimize)

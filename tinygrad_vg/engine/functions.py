@@ -3,6 +3,7 @@
 from tinygrad_vg.engine import calculus as calculus
 from tinygrad_vg.engine import composites as composites
 from tinygrad_vg.engine import constants as constants
+from tinygrad_vg.engine import factorizations as factorizations
 from tinygrad_vg.engine import linalg as linalg
 from tinygrad_vg.engine import norms as norms
 from tinygrad_vg.engine import products as products

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from tinygrad_vg.engine.linalg import svd
+from tinygrad_vg.engine.factorizations import svd
 from tinygrad_vg.engine.operations import composite, differentiable, fixed
 from tinygrad_vg.engine.rules import unreduce
 
@@ -68,7 +68,7 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
         x = x.astype(np.float64)
     if axis is None:
         axes = tuple(range(ndim))
-        if ord is not None and ndim > 2:
+        if ord is not None and len(axes) > 2:
             raise ValueError("np.linalg.norm of more than two axes takes axis=, or no ord=")
         as_matrix = ord is not None and ndim == 2
     else:
