@@ -92,6 +92,11 @@ def test_item_is_refused():
         compiled(X[0])
 
 
+def test_an_option_that_no_run_would_read_again():
+    with pytest.raises(TypeError, match=r"np\.searchsorted got a Tensor as v=; pass it by position"):
+        tg.compile(lambda a, v: np.searchsorted(a, v=v), backend="numpy")(X[0], X[1])
+
+
 def test_after_a_refusal_all_is_as_before():
     w = nn.Parameter(np.ones(4))
     w.grad = np.full(4, 5.0)

@@ -9,10 +9,12 @@ import pytest
 
 import tinygrad_vg as tg
 from tests.compiler.backends import BACKENDS
-from tests.engine.test_rules import ANY as SOME
-from tests.engine.test_rules import CASES, CUBE, MASK, OTHER, POINT, POSITIVE, ROW, SMALL_INTEGERS, cotangent, is_real
+from tests.engine.cases import ANY as SOME
+from tests.engine.cases import CUBE, MASK, OTHER, POINT, POSITIVE, ROW, SMALL_INTEGERS, is_real
+from tests.engine.test_rules import CASES, cotangent
 from tinygrad_vg import ops
 from tinygrad_vg.compiler.templates import ARITHMETIC, COMPARISONS, LOGIC
+from tinygrad_vg.engine import calculus, constants, linalg
 from tinygrad_vg.engine.operations import OPERATIONS
 from tinygrad_vg.nn import clipping
 from tinygrad_vg.nn.classification import rows_of_classes
@@ -138,7 +140,15 @@ CONSTANTS = {
     rows_of_classes: (np.array([2, 0, -100]), 3, -100, np.dtype(np.float64)),
     clipping.norm_and_exponent: (2.0, (0, 0), 0, SOME, OTHER), clipping.norm_of: (np.array([0.5, 3.0]),),
     clipping.clipped: (SOME, np.array([0.5, 3.0]), 1.0, 0),
+    **{f: (np.where(MASK, SOME, np.inf),) for f in (np.isposinf, np.isneginf)},
+    **dict.fromkeys((np.isreal, np.iscomplex, np.imag, np.angle, np.nanargmax, np.nanargmin), (SOME,)),
+    np.isin: (SOME, ROW), np.fix: (3 * SOME,), np.argpartition: (CUBE, 1), np.digitize: (SOME, np.array([-1.0, 0, 1])),
+    np.linalg.matrix_rank: (SOME,), linalg.sign_of_det: (SOME[:, :2],), calculus.last_of_largest: (SOME, 1),
+    constants.exponent_of: (SOME,),
 }  # fmt: skip
+
+
+IN_ORDER = {np.searchsorted, np.digitize}  # of an argument that has to stay sorted
 
 
 def test_constants_are_all():
@@ -147,16 +157,16 @@ def test_constants_are_all():
     assert kinds - CONSTANTS.keys() == {np.argwhere, np.flatnonzero}
 
 
-def constants(*columns):
+def all_constants(*columns):
     return [f(*column) for f, column in zip(CONSTANTS, columns, strict=True)]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_functions_without_a_derivative(backend, no_cache):
-    compiled = tg.compile(constants, backend=backend)
+    compiled = tg.compile(all_constants, backend=backend)
     for change in (lambda a: a, others, lambda a: a):
         columns = [
-            [change(a) if isinstance(a, np.ndarray) and f is not np.searchsorted else a for a in args]
+            [change(a) if isinstance(a, np.ndarray) and f not in IN_ORDER else a for a in args]
             for f, args in CONSTANTS.items()
         ]
         expected = [f(*column) for f, column in zip(CONSTANTS, columns, strict=True)]
@@ -189,6 +199,19 @@ def test_composites(backend, no_cache):
         args = [tg.Tensor(change(a), requires_grad=True) for a in (SOME, POSITIVE, ROW)]
         for one, two in zip(step(*args), compiled(*args), strict=True):
             assert all(is_same(a, b) for a, b in zip(one, two, strict=True))
+
+
+@pytest.mark.parametrize("kernel", [lambda a: 2 * a, partial(np.multiply, 2.0)], ids=["lambda", "partial"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_operation_without_a_name_of_its_own(kernel, backend, no_cache):
+    twice = tg.differentiable(lambda g, y, a: 2 * g)(kernel)
+    compiled = tg.compile(lambda a: (twice(a), twice(-a)), backend=backend)
+    for change in (lambda a: a, others):
+        assert [y.tolist() for y in compiled(change(SOME))] == [
+            (2 * change(SOME)).tolist(),
+            (-2 * change(SOME)).tolist(),
+        ]
+    del OPERATIONS[twice]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

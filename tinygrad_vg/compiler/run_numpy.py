@@ -5,6 +5,7 @@ This is what a plan means, without a dependency. A function that cannot write in
 
 from collections.abc import Callable
 from functools import lru_cache
+from keyword import iskeyword
 from typing import Any
 
 import numpy as np
@@ -118,7 +119,8 @@ class Writer:
 
     def function(self, function: Any) -> str:
         """The name of a function in the source."""
-        name = str(function.__name__).strip("<>")
+        name = str(getattr(function, "__name__", "function")).strip("<>")
+        name += "_" * iskeyword(name)  # of a lambda
         while self.globals.setdefault(name, function) is not function:
             name += "_"
         return name

@@ -19,6 +19,7 @@ from tinygrad_vg.compiler.generators import generators_in, states_of
 from tinygrad_vg.compiler.outside import Outside
 from tinygrad_vg.compiler.places import Argument, Gradient, Held, Inside, Option, State
 from tinygrad_vg.engine import Node, Tensor, record_everything
+from tinygrad_vg.engine.constants import SHAPES_OF_DATA, TEXTS
 from tinygrad_vg.engine.graph import walk
 from tinygrad_vg.engine.recording import Switch, recording
 from tinygrad_vg.engine.tensor import RECORDED
@@ -153,9 +154,9 @@ class Trace:
 
     def looked(self, operation: Any, output: Any) -> Any:
         """A call gives Python a value that is not a Tensor; return the value if it is the same in every run."""
-        if operation.function in _SHAPES_OF_DATA:
+        if operation.function in SHAPES_OF_DATA:
             self.refuse(operation.name, "its shape depends on the values; write np.where for a choice")
-        if operation.function in _TEXTS:
+        if operation.function in TEXTS:
             self.refuse(operation.name)
         return output
 
@@ -284,15 +285,10 @@ def is_number(value: Any) -> bool:
     )
 
 
-# Calls whose output has a shape that depends on the values.
-_SHAPES_OF_DATA = {np.argwhere, np.flatnonzero, np.nonzero}
-_TEXTS = {np.array_repr, np.array_str, np.array2string, np.shares_memory, np.may_share_memory}
-
-
 def refuse_shapes_of_data(trace: Trace, node: Node) -> None:
     """Raise TraceError for a call whose output may have another shape in the next run."""
     by_mask = node.operation.name == "getitem" and getattr(node.values[1], "dtype", None) == np.dtype(bool)
-    if node.function in _SHAPES_OF_DATA or (by_mask and isinstance(node.inputs[1], Tensor)):
+    if node.function in SHAPES_OF_DATA or (by_mask and isinstance(node.inputs[1], Tensor)):
         what = "an index of booleans" if by_mask else node.operation.name
         trace.refuse(what, "its shape depends on the values; write np.where(mask, t, 0)")
 

@@ -6,11 +6,13 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
+from tinygrad_vg.engine.calculus import ACCUMULATE
 from tinygrad_vg.engine.operations import Recordable, name_of
 from tinygrad_vg.engine.ops import at
 from tinygrad_vg.engine.recording import recording
 
 Result = TypeVar("Result")
+INSTEAD = "use np.sum, np.prod, np.cumsum, broadcasting or indexing instead"
 
 
 class Arithmetic(Recordable, Generic[Result]):
@@ -26,11 +28,10 @@ class Arithmetic(Recordable, Generic[Result]):
     # NumPy's two protocols.
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if method == "accumulate" and ufunc in ACCUMULATE:
+            return ACCUMULATE[ufunc](*inputs, **kwargs)
         if method != "__call__":
-            raise TypeError(
-                f"{name_of(ufunc)}.{method} of a Tensor is not supported; "
-                "use np.sum, np.prod, np.cumsum, broadcasting or indexing instead"
-            )
+            raise TypeError(f"{name_of(ufunc)}.{method} of a Tensor is not supported; {INSTEAD}")
         return self.record(ufunc, inputs, kwargs)
 
     def __array_function__(self, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -109,6 +110,26 @@ class Arithmetic(Recordable, Generic[Result]):
     def prod(self, axis: Any = None, **kw: Any) -> Result: return self.record(np.prod, (self,), {"axis": axis, **kw})
     def var(self, axis: Any = None, **kw: Any) -> Result: return self.record(np.var, (self,), {"axis": axis, **kw})
     def std(self, axis: Any = None, **kw: Any) -> Result: return self.record(np.std, (self,), {"axis": axis, **kw})
+    def cumsum(self, axis: Any = None) -> Result: return self.record(np.cumsum, (self,), {"axis": axis})
+    def cumprod(self, axis: Any = None) -> Result: return self.record(np.cumprod, (self,), {"axis": axis})
+    def argmax(self, axis: Any = None, **kw: Any) -> Any: return self.record(np.argmax, (self,), {"axis": axis, **kw})
+    def argmin(self, axis: Any = None, **kw: Any) -> Any: return self.record(np.argmin, (self,), {"axis": axis, **kw})
+    def argsort(self, axis: Any = -1, **kw: Any) -> Any: return self.record(np.argsort, (self,), {"axis": axis, **kw})
+    def all(self, axis: Any = None, **kw: Any) -> Any: return self.record(np.all, (self,), {"axis": axis, **kw})
+    def any(self, axis: Any = None, **kw: Any) -> Any: return self.record(np.any, (self,), {"axis": axis, **kw})
+    def round(self, decimals: int = 0) -> Any: return self.record(np.round, (self,), {"decimals": decimals})
+    def clip(self, min: Any = None, max: Any = None) -> Result: return self.record(np.clip, (self, min, max), {})
+    def dot(self, b: Any) -> Result: return self.record(np.dot, (self, b), {})
+    def take(self, indices: Any, axis: Any = None) -> Result: return self.record(np.take, (self, indices, axis), {})
+    def repeat(self, repeats: Any, axis: Any = None) -> Result:
+        return self.record(np.repeat, (self, repeats), {"axis": axis})
+    def diagonal(self, *axes: int, **kw: int) -> Result: return self.record(np.diagonal, (self, *axes), kw)
+    def trace(self, *axes: int, **kw: int) -> Result: return self.record(np.trace, (self, *axes), kw)
+    def ravel(self) -> Result: return self.record(np.ravel, (self,), {})
+    def flatten(self) -> Result: return self.record(np.ravel, (self,), {})
+    def squeeze(self, axis: Any = None) -> Result: return self.record(np.squeeze, (self,), {"axis": axis})
+    def swapaxes(self, axis1: int, axis2: int) -> Result: return self.record(np.swapaxes, (self, axis1, axis2), {})
+    def copy(self) -> Result: return self.record(np.positive, (self,), {})
     def astype(self, dtype: Any) -> Result: return self.record(np.ndarray.astype, (self, dtype), {})
     # fmt: on
 

@@ -54,19 +54,6 @@ def hstack(tup: Any) -> Any:
     return concatenate(rows, 0 if np.ndim(rows[0]) == 1 else 1)
 
 
-def dot(a: Any, b: Any) -> Any:
-    """np.dot, by np.multiply for a 0-d argument, else by np.matmul.
-
-    Raises:
-        TypeError: if `b` has more than two axes, for which np.dot is not np.matmul.
-    """
-    if np.ndim(a) == 0 or np.ndim(b) == 0:
-        return np.multiply(a, b)
-    if np.ndim(b) > 2:
-        raise TypeError(f"np.dot of a Tensor with {np.ndim(b)} axes is not supported; write np.matmul or np.sum")
-    return np.matmul(a, b)
-
-
 def outer(a: Any, b: Any) -> Any:
     """np.outer, by np.multiply of a column and a row."""
     return np.multiply(np.reshape(a, (-1, 1)), np.reshape(b, (1, -1)))
@@ -76,5 +63,4 @@ enter(np.concatenate, kind="composite", kernel=concatenate)
 enter(np.stack, kind="composite", kernel=stack)
 enter(np.vstack, kind="composite", kernel=vstack)
 enter(np.hstack, kind="composite", kernel=hstack)
-enter(np.dot, kind="composite", kernel=dot)
 enter(np.outer, kind="composite", kernel=outer)

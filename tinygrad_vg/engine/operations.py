@@ -15,6 +15,7 @@ from typing import Any, Literal, NoReturn
 import numpy as np
 
 from tinygrad_vg.engine.recording import recording
+from tinygrad_vg.engine.refused import why_refused
 
 Rule = Callable[..., Any]
 Function = Callable[..., Any]
@@ -136,7 +137,10 @@ class Operation:
         """
         if self.kind in ("constant", "random", "plain"):
             _refuse(self.name, kwargs.keys() & _REASONS.keys(), ())
-            return {name: value.data if isinstance(value, Recordable) else value for name, value in kwargs.items()}
+            tensors = {name for name, value in kwargs.items() if isinstance(value, Recordable)}
+            if tensors and recording.everything:  # a run of a recorded call would have the old array
+                raise TypeError(f"{self.name} got a Tensor as {min(tensors)}=; pass it by position to have it recorded")
+            return {name: value.data if name in tensors else value for name, value in kwargs.items()}
         for option, value in kwargs.items():
             if isinstance(value, Recordable) and self.kind != "composite":
                 raise TypeError(
@@ -183,9 +187,9 @@ def defvjp(function: Function, *rules: Rule | None) -> None:
             returns ∂C/∂argument, which the engine sums to the argument's shape. None marks an argument without
             derivative.
 
-    >>> import numpy as np, tinygrad_vg as tg
-    >>> tg.defvjp(np.sinc, lambda g, y, a: g * (np.cos(np.pi * a) - y) / a)
-    >>> tg.gradcheck(np.sinc, tg.Tensor([0.3, -1.2], requires_grad=True), order=2)
+    >>> import math, numpy as np, scipy.special, tinygrad_vg as tg
+    >>> tg.defvjp(scipy.special.erf, lambda g, y, a: g * (2 / math.sqrt(math.pi)) * np.exp(-a * a))
+    >>> tg.gradcheck(scipy.special.erf, tg.Tensor([0.3, -1.2], requires_grad=True), order=2)
     True
 
     Raises:
@@ -215,7 +219,7 @@ def differentiable(*rules: Rule | None) -> Callable[[Function], Function]:
     return lambda function: operation(function, rules)
 
 
-def operation(kernel: Function, rules: Rules) -> Function:
+def operation(kernel: Function, rules: Rules, kind: Kind = "differentiable") -> Function:
     """Make an operation of a kernel and its rules; see `differentiable`.
 
     Raises:
@@ -234,8 +238,33 @@ def operation(kernel: Function, rules: Rules) -> Function:
                 return argument.record(function, args, kwargs)
         return kernel(*args, **kwargs)
 
-    enter(function, rules, kernel=kernel)
+    enter(function, rules, kind, kernel)
     return function
+
+
+def composite(*functions: Function | None) -> Callable[[Function], Function]:
+    """Enter functions of NumPy that the decorated one computes in terms of others.
+
+    None stands for a function that this version of NumPy lacks.
+    """
+
+    def entered(kernel: Function) -> Function:
+        for function in functions:
+            if function is not None:
+                enter(function, kind="composite", kernel=kernel)
+        return kernel
+
+    return entered
+
+
+def fixed(function: Function, **given: Any) -> None:
+    """Raise TypeError for a Tensor as an argument of a composite that has to be known when the call is recorded."""
+    for name, value in given.items():
+        if isinstance(value, Recordable):
+            raise TypeError(
+                f"{name_of(function)} got a Tensor as {name}, which has no derivative there and decides over the "
+                "shape; pass its .data"
+            )
 
 
 def name_of(function: Function) -> str:
@@ -255,6 +284,8 @@ def name_of(function: Function) -> str:
 def undefined(function: Function) -> NoReturn:
     """Raise TypeError: a function without an entry cannot be called on a Tensor."""
     name = name_of(function)
+    if (reason := why_refused(function, name)) is not None:
+        raise TypeError(f"{name} takes no Tensor: {reason}")
     raise TypeError(
         f"the gradient of {name} is not defined; add it with "
         f"tinygrad_vg.defvjp({name}, lambda g, y, a: ...), one rule for each positional argument, "

@@ -11,6 +11,7 @@ import numpy as np
 
 from tinygrad_vg.engine.arrays import is_basic
 from tinygrad_vg.engine.convolution import conv2d
+from tinygrad_vg.engine.fourier import irfft, rfft
 from tinygrad_vg.engine.kernels import ONE_PRODUCT, scalar, sum_of_outer, sum_of_rows, wide
 from tinygrad_vg.engine.normal import gelu, gelu_tanh, normal_cdf, normal_pdf
 from tinygrad_vg.engine.operations import differentiable
@@ -19,8 +20,8 @@ from tinygrad_vg.engine.units import elu, leaky_relu, relu, selu, sigmoid, sigmo
 
 __all__ = [
     "at", "avg_pool2d", "binary_cross_entropy_with_logits", "conv2d", "cross_entropy", "elu", "gelu", "gelu_tanh",
-    "leaky_relu", "linear", "log_softmax", "max_pool2d", "normal_cdf", "normal_pdf", "put", "relu", "scatter", "selu",
-    "sigmoid", "sigmoid_error", "sigmoid_slope", "silu", "softmax", "softmax_error", "softplus",
+    "irfft", "leaky_relu", "linear", "log_softmax", "max_pool2d", "normal_cdf", "normal_pdf", "put", "relu", "rfft",
+    "scatter", "selu", "sigmoid", "sigmoid_error", "sigmoid_slope", "silu", "softmax", "softmax_error", "softplus",
 ]  # fmt: skip
 
 

@@ -289,26 +289,3 @@ defvjp(np.roll,         lambda g, y, a, shift, axis=None: np.roll(g, np.negative
 defvjp(operator.getitem,  lambda g, y, a, index: scatter(g, index, np.shape(a)))
 defvjp(np.ndarray.astype, lambda g, y, a, dtype: g)
 # fmt: on
-
-# Functions whose value has no derivative: comparisons, indices, roundings. Called on a Tensor they return plain arrays.
-CONSTANT = (
-    np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal,
-    np.logical_and, np.logical_or, np.logical_xor, np.logical_not,
-    np.isfinite, np.isinf, np.isnan, np.isclose, np.allclose,
-    np.array_equal, np.array_equiv, np.all, np.any, np.count_nonzero,
-    np.sign, np.signbit, np.heaviside, np.floor, np.ceil, np.trunc, np.rint, np.round, np.around,
-    np.floor_divide, np.spacing,
-    np.argmax, np.argmin, np.argsort, np.argwhere, np.flatnonzero, np.searchsorted,
-)  # fmt: skip
-# Functions whose value depends on shapes and types alone, or is text, and np.nonzero, which returns a tuple.
-PLAIN = (
-    np.shape, np.ndim, np.size, np.result_type, np.can_cast, np.min_scalar_type, np.common_type,
-    np.iscomplexobj, np.isrealobj, np.shares_memory, np.may_share_memory,
-    np.zeros_like, np.ones_like, np.empty_like,
-    np.array_repr, np.array_str, np.array2string,
-    np.nonzero,
-)  # fmt: skip
-for _constant in CONSTANT:
-    enter(_constant, kind="constant")
-for _plain in PLAIN:
-    enter(_plain, kind="plain")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from tinygrad_vg.engine import composites as composites  # composites and rules fill the registry
+from tinygrad_vg.engine import functions as functions  # it fills the registry
 from tinygrad_vg.engine import rules as rules
 from tinygrad_vg.engine.arithmetic import Arithmetic
 from tinygrad_vg.engine.arrays import as_array, check_floats, refuse
