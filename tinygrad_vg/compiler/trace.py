@@ -1,8 +1,7 @@
 """The trace: one call of a step, recorded with forward, backward and update.
 
-The engine does the recording. A trace only switches it on for everything, notes the order of the nodes and the line of
-the user's code that asked for each, and keeps what the graph does not hold: the steps of the optimizers, the backwards,
-and the calls of modules, since hooks on modules are called later.
+The engine records. A trace switches recording on for everything, notes the order of the nodes and the user's lines, and
+keeps what the graph does not hold: the optimizers' steps, the backwards, and the calls of modules.
 """
 
 import os
