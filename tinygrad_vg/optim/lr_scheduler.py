@@ -8,6 +8,8 @@ from typing import Any
 from tinygrad_vg.engine.recording import recording
 from tinygrad_vg.optim.optimizer import Optimizer, plain
 
+__all__ = ["CosineAnnealingLR", "LRScheduler", "StepLR"]
+
 
 class LRScheduler:
     """Base of the schedules. A subclass defines `next_lr`.
