@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 import tinygrad_vg as tg
@@ -89,6 +89,7 @@ OPERATIONS_GETITEM = next(f for f in OPERATIONS if getattr(f, "__name__", "") ==
 
 
 @given(seed=st.integers(0, 10**6))
+@example(seed=4000)  # NumPy's array of an index by array lies in another order than its buffer
 @law
 def test_the_access_of_a_view_is_that_of_numpy(seed):
     """Root, offset and strides give the very numbers; and what NumPy copies is said to be no view."""
@@ -101,7 +102,9 @@ def test_the_access_of_a_view_is_that_of_numpy(seed):
         function, *options = VIEWS[rng.integers(len(VIEWS))](rng, value)
         value = build(function, value, *options)
         i = build.instructions[-1]
-        known[value] = np.asarray(i.operation.kernel(known[i.reads[0]], *options))
+        array = np.asarray(i.operation.kernel(known[i.reads[0]], *options))
+        is_view = np.shares_memory(array, known[i.reads[0]])
+        known[value] = array if is_view else np.array(array, order="C")  # what is no view has a buffer of its own
     found = accesses(Plan(tuple(build.instructions), (value,)), {})
     for i in build.instructions:
         root, offset, strides = found[i.out]

@@ -167,7 +167,6 @@ CASES = [
 
     *(case(ops.linear, *(numbers(*shape) for shape in shapes)) for shapes in LAYERS),
     *(case(kernels.sum_of_outer, numbers(*a), numbers(*b)) for a, b in OUTER),
-    case(kernels.sum_of_rows, ANY), case(kernels.sum_of_rows, CUBE),
     *(case(losses.divided_sum, a, n) for a, n in ((ANY, 1), (CUBE, 4), (POINT, 3))),
     *(case(losses.divided_binary_cross_entropy, z, target, n)
       for z, target, n in ((ANY, UNIT, 1), (numbers(2, 2, 3), UNIT, 2), (ANY, SMALL_INTEGERS > 1, 5))),

@@ -1,5 +1,6 @@
 """Expansion: compound operations written as simpler ones, so that passes and backends need to know only a few."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 
 from tinygrad_vg.compiler.plan import Instruction, Plan, Value
 from tinygrad_vg.engine import Operation, ops
-from tinygrad_vg.engine.kernels import ONE_PRODUCT, scalar, sum_of_outer
+from tinygrad_vg.engine.kernels import ONE_PRODUCT, sum_of_outer
 from tinygrad_vg.engine.operations import OPERATIONS
 from tinygrad_vg.nn.losses import divided_binary_cross_entropy, divided_sum
 
@@ -50,6 +51,18 @@ def expanded(plan: Plan, table: dict[Any, Expansion]) -> Plan:
                 continue
         kept.append(i)
     return plan.replaced(new, kept)
+
+
+@functools.lru_cache(64)
+def scalar(value: float, dtype: Any) -> Any:
+    """A Python number as a cached 0-d array, in the dtype that promotion gives it next to `dtype`.
+
+    NumPy converts a Python number to such an array in every call; for a small layer this takes as long as the sum
+    itself.
+    """
+    array = np.asarray(value, np.result_type(dtype, value))
+    array.flags.writeable = False
+    return array
 
 
 def _linear(build: Builder, x: Any, weight: Any, bias: Any = None) -> Any:

@@ -13,7 +13,6 @@ from tinygrad_vg.compiler.layout import Access, Group, contiguous, is_sum
 from tinygrad_vg.compiler.passes import DESCENT
 from tinygrad_vg.compiler.plan import Instruction, Value
 from tinygrad_vg.compiler.templates import expression
-from tinygrad_vg.engine.kernels import sum_of_rows
 
 KINDS = {"float32": "f32", "float64": "f64", "bool": "boolean", "int64": "i64", "int32": "i32"}
 
@@ -124,7 +123,7 @@ class Text:
     def sum(self, i: Instruction, name: str, term: str, group: Group) -> tuple[list[str], list[str], list[str]]:
         """The lines of a sum before, in and after its loops."""
         (a,) = i.reads
-        axes = -2 if i.operation.function is sum_of_rows else i.kwargs.get("axis")
+        axes = i.kwargs.get("axis")
         axes = tuple(range(a.ndim)) if axes is None else axes if isinstance(axes, tuple) else (axes,)
         summed = {axis % a.ndim for axis in axes}
         kind = KINDS[i.out.dtype.name]

@@ -10,7 +10,6 @@ import numpy as np
 from tinygrad_vg.compiler.passes import DESCENT
 from tinygrad_vg.compiler.plan import VIEWS, Instruction, Plan, Value
 from tinygrad_vg.engine.arrays import is_basic
-from tinygrad_vg.engine.kernels import sum_of_rows
 
 
 class Access(NamedTuple):
@@ -78,9 +77,8 @@ class Group:
 
 def is_sum(i: Instruction) -> bool:
     """Whether an instruction adds up elements of its argument."""
-    function = i.operation.function
-    is_plain = function is np.sum and i.kwargs.keys() <= {"axis", "keepdims"} and len(i.args) == 1
-    return bool(i.reads) and (is_plain or function is sum_of_rows)
+    is_plain = i.kwargs.keys() <= {"axis", "keepdims"} and len(i.args) == 1
+    return bool(i.reads) and i.operation.function is np.sum and is_plain
 
 
 def grouped(

@@ -13,14 +13,18 @@ import numpy as np
 from tinygrad_vg.compiler.buffers import Life, allocated, laid_out
 from tinygrad_vg.compiler.passes import is_elementwise, made_late
 from tinygrad_vg.compiler.plan import VIEWS, Instruction, Plan, Value
-from tinygrad_vg.engine.kernels import sum_of_rows
 
 
 def writes_into_buffer(i: Instruction) -> bool:
     """Whether an instruction can write into a given array."""
     function = i.operation.function
     if i.kwargs:
-        return function is np.sum and len(i.args) == 1 and i.out.ndim < 2 and i.kwargs.keys() <= {"axis"}
+        return (
+            function is np.sum
+            and len(i.args) == 1
+            and i.kwargs.keys() == {"axis"}
+            and (i.out.ndim < 2 or i.kwargs["axis"] == -2)
+        )
     if function in FORMS:
         return function is not np.sum or len(i.args) == 1
     return isinstance(function, np.ufunc) and i.operation.kernel is function and function.nout == 1
@@ -149,12 +153,10 @@ def _matmul(i: Instruction) -> tuple[Any, tuple[Any, ...]]:
 
 
 def _sum(i: Instruction) -> tuple[Any, tuple[Any, ...]]:
-    return np.add.reduce, (i.args[0], i.kwargs.get("axis"), None, i.out)
-
-
-def _sum_of_rows(i: Instruction) -> tuple[Any, tuple[Any, ...]]:
-    (a,) = i.args
-    return (np.dot if a.ndim == 2 else np.matmul), (_ones(a.shape[-2], a.dtype), a, i.out)
+    a, axis = i.args[0], i.kwargs.get("axis")
+    if axis == -2:  # as a product with ones: np.sum over a batch takes up to four times as long
+        return (np.dot if a.ndim == 2 else np.matmul), (_ones(a.shape[-2], a.dtype), a, i.out)
+    return np.add.reduce, (a, axis, None, i.out)
 
 
 @lru_cache(16)
@@ -162,7 +164,7 @@ def _ones(n: int, dtype: Any) -> Any:
     return np.ones(n, dtype)
 
 
-FORMS |= {np.matmul: _matmul, np.sum: _sum, sum_of_rows: _sum_of_rows}
+FORMS |= {np.matmul: _matmul, np.sum: _sum}
 
 
 def program(

@@ -1,23 +1,10 @@
 """Internal: faster forms of a few operations. The docstring of each says what it replaces."""
 
-import functools
 from typing import Any
 
 import numpy as np
 
 from tinygrad_vg.engine.operations import differentiable
-
-
-@functools.lru_cache(64)
-def scalar(value: float, dtype: Any) -> Any:
-    """A Python number as a cached 0-d array, in the dtype that promotion gives it next to `dtype`.
-
-    NumPy converts a Python number to such an array in every call; for a small layer this takes as long as the sum
-    itself.
-    """
-    array = np.asarray(value, np.result_type(dtype, value))
-    array.flags.writeable = False
-    return array
 
 
 def wide(dtype: Any) -> Any:
@@ -39,15 +26,3 @@ def sum_of_outer(a: Any, b: Any) -> Any:
         np.matmul(a.mT.reshape(members * m, batch), b, out=out.reshape(members * m, -1))
         return out
     return np.matmul(a.mT, b)
-
-
-@differentiable(lambda g, y, a: np.expand_dims(g, -2) + np.zeros(np.shape(a), g.dtype))
-def sum_of_rows(a: Any) -> Any:
-    """Σ a over the batch, as a product with ones: (..., B, n) → (..., n). np.sum takes up to four times as long."""
-    ones = _ones(a.shape[-2], a.dtype)
-    return ones.dot(a) if a.ndim == 2 else np.matmul(ones, a)
-
-
-@functools.lru_cache(16)
-def _ones(n: int, dtype: Any) -> Any:
-    return np.ones(n, dtype)

@@ -12,7 +12,7 @@ import numpy as np
 from tinygrad_vg.engine.arrays import is_basic
 from tinygrad_vg.engine.convolution import conv2d
 from tinygrad_vg.engine.fourier import irfft, rfft
-from tinygrad_vg.engine.kernels import ONE_PRODUCT, scalar, sum_of_outer, sum_of_rows, wide
+from tinygrad_vg.engine.kernels import ONE_PRODUCT, sum_of_outer, wide
 from tinygrad_vg.engine.normal import gelu, gelu_tanh, normal_cdf, normal_pdf
 from tinygrad_vg.engine.operations import differentiable
 from tinygrad_vg.engine.pooling import avg_pool2d, max_pool2d
@@ -73,7 +73,7 @@ def _linear_weight(g: Any, y: Any, x: Any, weight: Any, bias: Any = None) -> Any
 
 
 def _linear_bias(g: Any, y: Any, x: Any, weight: Any, bias: Any) -> Any:
-    return g if x.ndim == 1 else sum_of_rows(g)
+    return g if x.ndim == 1 else np.sum(g, axis=-2)
 
 
 @differentiable(_linear_input, _linear_weight, _linear_bias)
@@ -121,8 +121,7 @@ def sigmoid_error(z: Any, target: Any) -> Any:
     -4.248354255291589e-18
     """
     z = np.asarray(z)
-    zero = scalar(0, z.dtype)
-    p, q = np.exp(np.minimum(z, zero)), np.exp(np.minimum(-z, zero))  # p : q = σ(z) : σ(−z), and the larger is 1
+    p, q = np.exp(np.minimum(z, 0)), np.exp(np.minimum(-z, 0))  # p : q = σ(z) : σ(−z), and the larger is 1
     error = np.asarray(target * p)
     np.subtract(p, error, out=error)
     p += q
@@ -174,7 +173,7 @@ def binary_cross_entropy_with_logits(z: Any, target: Any) -> Any:
 
 def binary_cross_entropy(z: Any, target: Any) -> Any:
     """The same for arrays whose shapes were compared already."""
-    return np.maximum(z, scalar(0, z.dtype)) - z * target + np.log1p(np.exp(-np.abs(z)))
+    return np.maximum(z, 0) - z * target + np.log1p(np.exp(-np.abs(z)))
 
 
 def _softmax_error_slope(g: Any, y: Any, z: Any, target: Any) -> Any:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_vg.engine.kernels import scalar
 from tinygrad_vg.engine.operations import differentiable
 
 
@@ -25,7 +24,7 @@ def sigmoid_slope(z: Any) -> Any:
     array([2.50000000e-001, 9.85967654e-305])
     """
     e = np.exp(-np.abs(z))
-    h = np.asarray(e + scalar(1, e.dtype))
+    h = np.asarray(e + 1)
     h *= h
     return np.divide(e, h, out=h)
 
@@ -41,9 +40,9 @@ def sigmoid(z: Any) -> Any:
     """
     z = np.asarray(z)
     # e/(1 + e) with e = exp(z): small values stay exact, and from the bound on the quotient rounds to 1.
-    e = np.asarray(np.minimum(z, scalar(11.0 if z.dtype == np.float16 else 60.0, z.dtype)))
+    e = np.asarray(np.minimum(z, 11.0 if z.dtype == np.float16 else 60.0))
     np.exp(e, out=e)
-    e /= e + scalar(1, e.dtype)
+    e /= e + 1
     return e
 
 

@@ -19,7 +19,6 @@ import numpy as np
 
 from tinygrad_vg.engine import Tensor, differentiable, ops
 from tinygrad_vg.engine.arrays import as_array
-from tinygrad_vg.engine.kernels import scalar
 from tinygrad_vg.nn.module import Module
 from tinygrad_vg.nn.parameter import Buffer
 
@@ -222,7 +221,7 @@ def in_dtype_of(input: Any, weights: Any) -> Any:
 
 def by_count(g: Any, n: int) -> Any:
     """g / n. Numbers above 65,504 are no float16; their inverses are."""
-    return g / scalar(n, g.dtype) if n < 65_504 else g * (1 / n)
+    return g / n if n < 65_504 else g * (1 / n)
 
 
 @differentiable(lambda g, y, a, n: np.zeros(np.shape(a), g.dtype) + by_count(g, n), None)

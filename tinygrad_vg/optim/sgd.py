@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import numpy as np
-
 from tinygrad_vg.optim.optimizer import Optimizer, Params
 
 
@@ -51,14 +49,14 @@ class SGD(Optimizer):
             raise ValueError("nesterov=True needs momentum: pass momentum= too")
 
     def numbers(self, options: dict[str, Any], dtype: Any) -> dict[str, Any]:
-        """The options as 0-d arrays, which spare NumPy a conversion in every operation. Options of 0 are left out."""
+        """The options as Python floats, which leave float32 as it is. Options of 0 are left out."""
         lr, decay, momentum = (float(options[name]) for name in ("lr", "weight_decay", "momentum"))
         used = {"lr": lr, "kept": 1 - lr * decay}
         if decay:
             used |= {"weight_decay": decay}
         if momentum:
             used |= {"momentum": momentum}
-        return {"nesterov": options["nesterov"], **{name: np.asarray(value, dtype) for name, value in used.items()}}
+        return {"nesterov": options["nesterov"], **used}
 
     def update(self, p: Any, g: Any, state: dict[str, Any], options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """One step; see `Optimizer.update`. The state is {"velocity": v}, or {} without momentum."""
