@@ -17,7 +17,7 @@ from tinygrad_vg.compiler.places import Argument
 from tinygrad_vg.compiler.plan import Instruction, Plan, Value
 from tinygrad_vg.engine.operations import OPERATIONS
 
-law = settings(max_examples=200, deadline=None, derandomize=True, phases=[Phase.generate])
+law = settings(max_examples=200, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate])
 shapes = st.lists(st.integers(0, 5), max_size=3).map(tuple)
 dtypes = st.sampled_from([np.float32, np.float64, np.bool_, np.int8, np.longdouble])
 
