@@ -70,8 +70,10 @@ class Form:
         """Whether other arguments have this form; their arrays go into `found`."""
         if not self.is_simple or kwargs or len(args) != len(self.kinds):
             return is_alike(self.structure, (args, kwargs), found)
-        for (shape, dtype), array in zip(self.kinds, args, strict=True):
-            if type(array) is not np.ndarray or array.shape != shape or array.dtype != dtype:
+        for array, (shape, dtype) in zip(args, self.kinds, strict=False):  # of one length
+            if type(array) is not np.ndarray or array.shape != shape:
+                return False
+            if array.dtype is not dtype and array.dtype != dtype:
                 return False
         found += args
         return True
