@@ -41,7 +41,8 @@ def test_no_reason_is_left_over():
     """Each is of a function that this NumPy has, or an older one had."""
     names = {name_of(f) for f in functions_page.functions()}
     assert {name for name in REASONS if name not in names} <= {"np.in1d", "np.row_stack", "np.trapz"}
-    assert all(any(name.startswith(prefix) for name in names) for prefix in PREFIXES)
+    unused = {prefix for prefix in PREFIXES if not any(name.startswith(prefix) for name in names)}
+    assert unused <= {"np.polynomial."}  # two functions of it, which only some versions let override
 
 
 def test_the_page_lists_what_the_registry_has():
