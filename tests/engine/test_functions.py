@@ -2,6 +2,7 @@
 
 import re
 
+import mpmath
 import numpy as np
 import pytest
 
@@ -125,7 +126,6 @@ def test_a_norm_neither_underflows_nor_overflows(size):
 
 @pytest.mark.parametrize("x", [1e-8, 1e-3, 0.3, 0.749, 0.751, 2.5])
 def test_the_slope_of_sinc_is_exact(x):
-    mpmath = pytest.importorskip("mpmath")
     with mpmath.workdps(40):
         for order in (1, 2, 3):
             truth = float(mpmath.diff(mpmath.sincpi, mpmath.mpf(x), order))
