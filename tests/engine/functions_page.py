@@ -25,6 +25,7 @@ def functions():
     """All functions of NumPy that can be called on a Tensor: what is not loaded yet has to be imported first."""
     import numpy.char
     import numpy.fft
+    import numpy.polynomial
     import numpy.strings  # noqa: F401
     from numpy.testing import overrides
 

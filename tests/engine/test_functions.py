@@ -2,6 +2,7 @@
 
 import re
 
+import mpmath
 import numpy as np
 import pytest
 
@@ -41,7 +42,8 @@ def test_no_reason_is_left_over():
     """Each is of a function that this NumPy has, or an older one had."""
     names = {name_of(f) for f in functions_page.functions()}
     assert {name for name in REASONS if name not in names} <= {"np.in1d", "np.row_stack", "np.trapz"}
-    assert all(any(name.startswith(prefix) for name in names) for prefix in PREFIXES)
+    unused = {prefix for prefix in PREFIXES if not any(name.startswith(prefix) for name in names)}
+    assert unused <= {"np.polynomial."}  # two functions of it, which only some versions let override
 
 
 def test_the_page_lists_what_the_registry_has():
@@ -124,7 +126,6 @@ def test_a_norm_neither_underflows_nor_overflows(size):
 
 @pytest.mark.parametrize("x", [1e-8, 1e-3, 0.3, 0.749, 0.751, 2.5])
 def test_the_slope_of_sinc_is_exact(x):
-    mpmath = pytest.importorskip("mpmath")
     with mpmath.workdps(40):
         for order in (1, 2, 3):
             truth = float(mpmath.diff(mpmath.sincpi, mpmath.mpf(x), order))

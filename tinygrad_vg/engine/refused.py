@@ -83,6 +83,7 @@ PREFIXES = {
     "np.strings.": _TEXT,
     "np.fft.": "it computes with complex numbers, and only real floating-point numbers have gradients; write "
     "tinygrad_vg.ops.rfft and irfft, which hold real and imaginary parts side by side",
+    "np.polynomial.": "the functions of numpy.polynomial make arrays of their arguments; write np.polyval or np.einsum",
     "np.lib.recfunctions.": "it is of structured arrays, which have no gradients",
     "np.lib.scimath.": "its result may be complex; write the function of the same name in np",
 }

@@ -15,6 +15,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from tinygrad_vg.engine.composites import concatenate
 from tinygrad_vg.engine.operations import Recordable, composite, fixed
 from tinygrad_vg.engine.ops import at, scatter
+from tinygrad_vg.engine.rules import of_list
 
 
 def rearranged(function: Callable[..., Any], *arrays: Any) -> Any:
@@ -167,8 +168,13 @@ def delete(arr: Any, obj: Any, axis: int | None = None) -> Any:
 
 @composite(np.insert)
 def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
-    """np.insert, by `rearranged`."""
+    """np.insert, by `rearranged`, in the dtype of `arr`."""
     fixed(np.insert, obj=obj)
+    arr = of_list(arr)
+    if isinstance(values, Recordable):
+        values = values.record(np.ndarray.astype, (values, arr.dtype), {})
+    else:
+        values = np.asarray(values, arr.dtype)
     return rearranged(lambda numbers, inserted: np.insert(numbers, obj, inserted, axis), arr, values)
 
 
@@ -198,8 +204,8 @@ def pad(array: Any, pad_width: Any, mode: str = "constant", *, constant_values: 
         )
     zeros = np.zeros(np.shape(array), array.dtype)
     padded = np.pad(zeros, pad_width, constant_values=constant_values)
-    if not zeros.size:
-        return np.positive(padded) if array.size else np.sum(array) + padded
+    if not zeros.size:  # there is no element to take
+        return np.sum(array) + padded
     numbers = np.pad(np.arange(zeros.size).reshape(zeros.shape), pad_width, constant_values=-1)
     return np.where(numbers >= 0, at(np.ravel(array), np.maximum(numbers, 0)), padded)
 
