@@ -114,10 +114,13 @@ def figure(columns=1, rows=1, width=8.0, height=4.6, **options):
     return pyplot.subplots(rows, columns, figsize=(width, height), layout="constrained", **options)
 
 
-def write(drawn, out, name):
-    """Write a figure to out/name.png."""
+def write(drawn, out, name, *axes):
+    """Write a figure to out/name.png; `axes` get a grid and a legend first."""
     from matplotlib import pyplot
 
+    for ax in axes:
+        ax.grid(alpha=0.3)
+        ax.legend(frameon=False)
     out.mkdir(parents=True, exist_ok=True)
     drawn.savefig(out / f"{name}.png", dpi=110)
     pyplot.close(drawn)

@@ -45,11 +45,11 @@ def deep(bits):
 def zigzag(layers):
     """A network (1, 2, ..., 2, 1) that folds [0, 1] in each layer of two ReLUs: 2 relu(x) − 4 relu(x − 1/2)."""
     net = tg.nn.mlp([1, *[2] * layers, 1], tg.nn.ReLU)
-    linears = list(net)[::2]
-    fold = np.array([2.0, -4.0])
-    for i, layer in enumerate(linears):
-        layer.weight.data = np.ones((2, 1)) if i == 0 else np.array([fold] * (2 if layer is not linears[-1] else 1))
-        layer.bias.data = np.array([0.0, -0.5]) if layer is not linears[-1] else np.zeros(1)
+    net[0].weight.data = np.ones((2, 1))
+    for layer in list(net)[2::2]:
+        layer.weight.data = np.array([[2.0, -4.0]] * len(layer.weight.data))
+    for layer in list(net)[::2]:
+        layer.bias.data = np.array([0.0, -0.5])[: len(layer.weight.data)]
     return net
 
 
@@ -65,27 +65,22 @@ def main():
     counts = []
     print("parity of n bits: gates (layers) with two layers, and with pairs of pairs; all outputs are right")
     for n in BITS:
-        bits = all_inputs(n)
-        wanted = bits.sum(axis=1) % 2 == 1
+        wanted = (bits := all_inputs(n)).sum(axis=1) % 2 == 1
         (flat, few), (tree, gates, layers) = shallow(bits, wanted), deep(bits)
         assert np.array_equal(flat, wanted)
         assert np.array_equal(tree, wanted)
         counts.append((few, gates))
         print(f"    {n:2} bits: {few:5} (2), {gates:3} ({layers})")
     print("pieces on [0, 1]: of a zigzag with two ReLUs a layer; of as many ReLUs in one layer, at most")
-    found = [pieces(zigzag(layers)) for layers in LAYERS]
-    for layers, folded in zip(LAYERS, found, strict=True):
-        print(f"    {layers} layers: {folded:3}, {2 * layers + 1:2}")
+    found, one_layer = [pieces(zigzag(layers)) for layers in LAYERS], [2 * layers + 1 for layers in LAYERS]
+    print("   ", ", ".join(map(str, found)), "and", ", ".join(map(str, one_layer)))
     drawn, (left, right) = chapter.figure(2, width=9)
     left.semilogy(BITS, counts, "o-", label=["two layers", "pairs of pairs"])
     left.set(title="Gates that compute parity", xlabel="bits", ylabel="gates")
     right.semilogy(LAYERS, found, "o-", label="folded in each layer")
-    right.semilogy(LAYERS, [2 * layers + 1 for layers in LAYERS], "o-", label="as many ReLUs in one layer, at most")
+    right.semilogy(LAYERS, one_layer, "o-", label="as many ReLUs in one layer, at most")
     right.set(title="Linear pieces of networks of ReLUs", xlabel="layers of two ReLUs", ylabel="pieces on [0, 1]")
-    for ax in (left, right):
-        ax.grid(alpha=0.3)
-        ax.legend(frameon=False)
-    chapter.write(drawn, args.out, "depth_as_power")
+    chapter.write(drawn, args.out, "depth_as_power", left, right)
 
 
 if __name__ == "__main__":

@@ -73,9 +73,7 @@ def main():
     ax.semilogy(neurons, gradients(*typical(depth)), "o-", color=chapter.BLUE, label="weights and biases of N(0, 1)")
     ax.set(title="Chains of 12 neurons: one explodes, one vanishes", xlabel="neuron (1 = input side)", ylabel="|∂C/∂b|")
     ax.set_xticks(neurons)
-    ax.grid(alpha=0.3)
-    ax.legend(frameon=False)
-    chapter.write(drawn, args.out, "exploding_gradient")
+    chapter.write(drawn, args.out, "exploding_gradient", ax)
 
 
 if __name__ == "__main__":

@@ -12,15 +12,14 @@ import tinygrad_vg as tg
 X = np.linspace(0, 1, 1001)
 
 
+def identity(w1):
+    """The output on [0, 1] of the neuron with the bias 1/2 − 2/w₁ behind it."""
+    return 4 / w1 * tg.ops.sigmoid(w1 * (X - 0.5)) + 0.5 - 2 / w1
+
+
 def error(w1):
-    """The largest |error| on [0, 1] of the neuron with the bias 1/2 − 2/w₁ behind it."""
-    y = 4 / w1 * tg.ops.sigmoid(w1 * (X - 0.5)) + 0.5 - 2 / w1
-    return np.abs(y - X).max()
-
-
-def order(weights):
-    """The slope of log error against log w₁."""
-    return np.polyfit(np.log(weights), np.log([error(w1) for w1 in weights]), 1)[0]
+    """Its largest |error|."""
+    return np.abs(identity(w1) - X).max()
 
 
 def leading_term(w1):
@@ -58,28 +57,23 @@ def best_without_bias(rounds=14, points=25):
 def main():
     args = chapter.options(__doc__)
     weights = np.array([0.8, 0.4, 0.2, 0.1, 0.05, 0.025])
-    errors = [error(w1) for w1 in weights]
     print("largest error on [0, 1], and Taylor's w₁²Δ³/12 at Δ = 1/2:")
     print(*(f"    w₁ = {w1:<5} {error(w1):.3e}, {leading_term(w1):.3e}" for w1 in weights), sep="\n")
-    print(f"the error falls as w₁ to the power {order(weights):.3f} (Taylor: 2)")
+    errors = [error(w1) for w1 in weights]
+    print(f"the error falls as w₁ to the power {(power := np.polyfit(*np.log([weights, errors]), 1)[0]):.3f} (Taylor: 2)")
     least, w1, b, w2 = best_without_bias()
-    print(f"without the bias behind it: the best of all neurons, w₁ = {w1:.3f}, b = {b:.3f}, w₂ = {w2:.3f}, "
-          f"has an error of {least:.4f}")  # fmt: skip
+    print(f"without the next bias: w₁ = {w1:.3f}, b = {b:.3f}, w₂ = {w2:.3f} is best, and has an error of {least:.4f}")
     drawn, (left, right) = chapter.figure(2, width=9)
     left.loglog(weights, errors, "o-", color=chapter.BLUE, label="largest error, with the next bias")
     left.axhline(least, color=chapter.ORANGE, label="best without the next bias")
-    left.set(title=f"The error falls as $w_1^{{{order(weights):.2f}}}$", xlabel="$w_1$", ylabel="error on [0, 1]")
+    left.set(title=f"The error falls as $w_1^{{{power:.2f}}}$", xlabel="$w_1$", ylabel="error on [0, 1]")
     left.set_xticks(weights, [f"{w:g}" for w in weights])
     left.minorticks_off()
     right.plot(X, X, color="gray", lw=4, alpha=0.4, label="x")
-    y = 4 / 0.4 * tg.ops.sigmoid(0.4 * (X - 0.5)) + 0.5 - 2 / 0.4
-    right.plot(X, y, color=chapter.BLUE, label="$w_1$ = 0.4, with the next bias")
+    right.plot(X, identity(0.4), color=chapter.BLUE, label="$w_1$ = 0.4, with the next bias")
     right.plot(X, w2 * tg.ops.sigmoid(w1 * X + b), color=chapter.ORANGE, label="the best without the next bias")
     right.set(title="What the neuron makes of x", xlabel="x", ylabel="output")
-    for ax in (left, right):
-        ax.grid(alpha=0.3)
-        ax.legend(frameon=False)
-    chapter.write(drawn, args.out, "identity_neuron")
+    chapter.write(drawn, args.out, "identity_neuron", left, right)
 
 
 if __name__ == "__main__":

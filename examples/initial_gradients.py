@@ -57,7 +57,7 @@ def main():
     right.plot([], [], "kx", label="the book's network")
     for shift, depth in zip((-0.12, 0, 0.12), BOOK, strict=True):
         right.plot(np.arange(depth) + 1 + shift, chapter.author(depth)[0], "kx", ms=8, zorder=3)
-    right.set(title=f"At the start: median and 5-95 % of {decades.shape[1]} networks", xlabel="layer (1 = input side)",
+    right.set(title=f"{decades.shape[1]:,} networks: median, 5-95 %", xlabel="layer (1 = input side)",
               ylabel="log$_{10}$‖∂C/∂b‖ (decades)", xticks=range(1, 5))  # fmt: skip
     right.grid(alpha=0.3)
     right.legend(frameon=False)

@@ -1,7 +1,7 @@
 """One neuron in each layer: the factors of Eq. 122, the cascade of Eqs. 114-121, and ∂C/∂b₁ beside ∂C/∂b₃.
 
-The book's chain has no numbers: weights and biases are drawn from N(0, 1), a₀ = 0.8, and the cost is (1 − a₄)²/2. What the
-book says of typical chains is counted over 100,000 of them.
+The book's chain has no numbers: weights and biases are drawn from N(0, 1), a₀ = 0.8, and the cost is (1 − a₄)²/2. What
+the book says of typical chains is counted over 100,000 of them.
 """
 
 import chapter
@@ -58,13 +58,9 @@ def main():
     print(f"    the instrument `cascade` ends with ΔC = {cascade(cost, biases[0])[-1].value:.3g}")
     print(f"∂C/∂b₁ = {biases[0].grad:.2e}, ∂C/∂b₃ = {biases[2].grad:.2e}: ÷ {biases[2].grad / biases[0].grad:.0f}")
     numbers = typical()
-    print("Of 100,000 such chains:")
-    print(
-        f"    |w_j| < 1 in {numbers['|w| < 1']:.1%}, |w_j σ′(z_j)| < 1/4 in {numbers['|wσ′| < 1/4']:.1%} (book: usually)"
-    )
-    print(
-        f"    |∂C/∂b₃ : ∂C/∂b₁| ≥ 16 in {numbers['16 or more']:.1%} (book: usually), the median is {numbers['median']:.0f}"
-    )
+    print("Of 100,000 such chains (book: usually):")
+    print(f"    |w| < 1 in {numbers['|w| < 1']:.1%}, |w_j σ′(z_j)| < 1/4 in {numbers['|wσ′| < 1/4']:.1%}")
+    print(f"    |∂C/∂b₃ : ∂C/∂b₁| ≥ 16 in {numbers['16 or more']:.1%}, its median is {numbers['median']:.0f}")
     drawn, (left, right) = chapter.figure(2, width=9)
     tg.plots.slope_curve(tg.nn.Sigmoid, left)
     left.set_title("The slope of σ is never above 1/4")

@@ -60,13 +60,13 @@ def test_regularization(script):
 
 def test_the_epoch_of_waking(script):
     example = script("time_to_wake")
-    gaps = np.full((1000, 3), 1.0)
-    gaps[500:, 0] = 0.0
-    gaps[700:, 1] = 0.0
+    gaps = np.full((100, 3), 1.0)
+    gaps[50:, 0] = gaps[70:90, 1] = 0.3  # 10^0.3 is just below 2
     found = example.first_below(gaps)
-    length = example.EVERY / example.STEPS  # of a record, in epochs
-    assert found[:2] == pytest.approx([500 * length, 700 * length], abs=example.WINDOW * length)
+    assert found[:2] == pytest.approx([0.5, 0.7])
     assert np.isnan(found[2])
+    decades = script("initial_gradients").norms(3, 2)
+    assert example.look_of(script("chapter").ensemble(3, range(2)))() == pytest.approx(decades[-1] - decades[0], abs=1e-4)
 
 
 def test_the_exact_test_agrees_with_scipy(script):
