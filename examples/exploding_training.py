@@ -11,7 +11,7 @@ import numpy as np
 import tinygrad_vg as tg
 from tinygrad_vg.instruments import GradientRecorder
 
-DEPTH, SEEDS, STEPS = 8, 8, 5000
+DEPTH, SEEDS, STEPS = 8, 8, 2000
 KINDS = {"Nielsen's initial weights": None, "centred, weights × 5": 5.0, "centred, weights × 24": 24.0}
 
 
@@ -44,7 +44,7 @@ def training(kind, steps=STEPS, seeds=SEEDS, report=lambda share: False):
 
 
 def main():
-    args = chapter.options(__doc__, quick="300 steps of training in place of 5,000")
+    args = chapter.options(__doc__, quick="300 steps of training in place of 2,000")
     steps = 300 if args.quick else STEPS
     results = chapter.in_processes(training, KINDS, steps)
     drawn, axes = chapter.figure(2, width=9, height=4.8)

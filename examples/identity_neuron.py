@@ -18,7 +18,7 @@ def identity(w1):
 
 
 def error(w1):
-    """Its largest |error|."""
+    """The largest |error| of it."""
     return np.abs(identity(w1) - X).max()
 
 
@@ -60,7 +60,8 @@ def main():
     print("largest error on [0, 1], and Taylor's w₁²Δ³/12 at Δ = 1/2:")
     print(*(f"    w₁ = {w1:<5} {error(w1):.3e}, {leading_term(w1):.3e}" for w1 in weights), sep="\n")
     errors = [error(w1) for w1 in weights]
-    print(f"the error falls as w₁ to the power {(power := np.polyfit(*np.log([weights, errors]), 1)[0]):.3f} (Taylor: 2)")
+    power = np.polyfit(*np.log([weights, errors]), 1)[0]
+    print(f"the error falls as w₁ to the power {power:.3f} (Taylor: 2)")
     least, w1, b, w2 = best_without_bias()
     print(f"without the next bias: w₁ = {w1:.3f}, b = {b:.3f}, w₂ = {w2:.3f} is best, and has an error of {least:.4f}")
     drawn, (left, right) = chapter.figure(2, width=9)

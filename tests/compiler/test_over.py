@@ -253,9 +253,10 @@ def test_a_step_that_returns_nothing_runs_once_for_each_row(backend):
     nets = [nn.mlp([4, 6, 3], rng=0) for _ in range(2)]
     targets, cost, steps = np.eye(3)[LABELS], nn.BCEWithLogitsLoss("batchmean"), []
     for net in nets:
+        optimizer = tg.optim.SGD(net.parameters(), lr=0.5)
 
         @tg.compile(backend=backend)
-        def step(x, t, net=net, sgd=tg.optim.SGD(net.parameters(), lr=0.5)):
+        def step(x, t, net=net, sgd=optimizer):
             sgd.zero_grad()
             cost(net(x), t).backward()
             sgd.step()

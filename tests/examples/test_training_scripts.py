@@ -66,7 +66,8 @@ def test_the_epoch_of_waking(script):
     assert found[:2] == pytest.approx([0.5, 0.7])
     assert np.isnan(found[2])
     decades = script("initial_gradients").norms(3, 2)
-    assert example.look_of(script("chapter").ensemble(3, range(2)))() == pytest.approx(decades[-1] - decades[0], abs=1e-4)
+    look = example.look_of(script("chapter").ensemble(3, range(2)))
+    assert look() == pytest.approx(decades[-1] - decades[0], abs=1e-4)
 
 
 def test_the_exact_test_agrees_with_scipy(script):
