@@ -56,9 +56,9 @@ def main():
     for place, mean in zip(places, finals.mean(axis=1), strict=True):
         ax.annotate(f"{mean:.1f} %", (place, 3), ha="center", color="white", weight="bold")
     ax.set_xticks(places, CASES)
-    ax.set(title="The layer with the smallest gradient has the most to learn", ylim=(0, 100),
+    ax.set(title="The layer with the smallest gradient has the most to learn", ylim=(0, 112),
            ylabel=f"validation accuracy after {len(results['all layers learn'])} epochs, %")  # fmt: skip
-    ax.legend(frameon=False, loc="lower right")
+    ax.legend(frameon=False, loc="upper right")
     chapter.write(drawn, args.out, "frozen_layers")
 
 

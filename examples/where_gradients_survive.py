@@ -56,14 +56,14 @@ def main():
     lines = left.contourf(w, a, gain(w, a[:, None]), levels=[0, 0.25, 0.5, 1, 2, 4, 8],
                           colors=["#f4f4f4", "#dcdcdc", "#bdbdbd", "#f6c58f", "#ea9244", "#c75a10"])  # fmt: skip
     drawn.colorbar(lines, ax=left, label="|wσ′(wa)|; orange: 1 and more")
-    left.set(title="The gradient survives in the orange region only", xlabel="weight w", ylabel="a, measured from −b/w")
+    left.set(title="The gradient survives in the orange", xlabel="weight w", ylabel="a, measured from −b/w")
     w = np.linspace(4, 40, 2000)
     right.plot(w, width(w), color=chapter.BLUE)
     right.plot([best], [width(best)], "o", color=chapter.ORANGE)
     right.annotate(f"|w| = {best:.4f}\nwidth {width(best):.5f}", (best, width(best)), (8, 4),
                    textcoords="offset points")  # fmt: skip
     right.set(
-        title="How wide the interval of activations can be", xlabel="|w|", ylabel="width (Eq. 123)", ylim=(0, 0.52)
+        title="Width of the interval of activations", xlabel="|w|", ylabel="width (Eq. 123)", ylim=(0, 0.52)
     )
     right.grid(alpha=0.3)
     chapter.write(drawn, args.out, "where_gradients_survive")
