@@ -95,7 +95,7 @@ def in_processes(function, cases, *args):
     results, interrupted = run_tasks(tasks, os.cpu_count() or 1, lambda results: None)
     if interrupted:
         sys.exit(130)
-    return results
+    return {case: results[case] for case in tasks}  # in their order, and not in that of their ends
 
 
 def wilson(hits, n, z=1.96):
