@@ -62,9 +62,7 @@ def main():
     right.plot([best], [width(best)], "o", color=chapter.ORANGE)
     right.annotate(f"|w| = {best:.4f}\nwidth {width(best):.5f}", (best, width(best)), (8, 4),
                    textcoords="offset points")  # fmt: skip
-    right.set(
-        title="Width of the interval of activations", xlabel="|w|", ylabel="width (Eq. 123)", ylim=(0, 0.52)
-    )
+    right.set(title="Width of the interval of activations", xlabel="|w|", ylabel="width (Eq. 123)", ylim=(0, 0.52))
     right.grid(alpha=0.3)
     chapter.write(drawn, args.out, "where_gradients_survive")
 
