@@ -71,7 +71,7 @@ def main():
             ax.annotate(words, (depth, EPOCHS[depth]), (0, 8), textcoords="offset points", ha="center")
             ax.plot([depth], [EPOCHS[depth]], "^", ms=9, color=chapter.ORANGE)
     ax.set(title="Deeper networks wake up later; with six hidden layers not at all", xlabel="hidden layers",
-           ylabel="epoch at which last : first < 2", xticks=sorted(seeds), xlim=(min(seeds) - 0.5, max(seeds) + 0.5))  # fmt: skip
+           ylabel="epoch at which last : first < 2", xticks=sorted(seeds), xlim=(1.5, max(seeds) + 0.5))  # fmt: skip
     ax.set_ylim(top=20)
     chapter.write(drawn, args.out, "time_to_wake")
 
