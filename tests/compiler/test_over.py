@@ -246,3 +246,24 @@ def test_ctrl_c_at_each_line_of_a_step_in_numpy():
         finally:
             sys.settrace(before)
     assert number < 199
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_step_that_returns_nothing_runs_once_for_each_row(backend):
+    nets = [nn.mlp([4, 6, 3], rng=0) for _ in range(2)]
+    targets, cost, steps = np.eye(3)[LABELS], nn.BCEWithLogitsLoss("batchmean"), []
+    for net in nets:
+        optimizer = tg.optim.SGD(net.parameters(), lr=0.5)
+
+        @tg.compile(backend=backend)
+        def step(x, t, net=net, sgd=optimizer):
+            sgd.zero_grad()
+            cost(net(x), t).backward()
+            sgd.step()
+
+        steps.append(step)
+    for row in ROWS:
+        steps[0](X[row], targets[row])
+    assert steps[1].over(ROWS, X, targets) is None
+    for one, two in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
+        assert one.data.tobytes() == two.data.tobytes()

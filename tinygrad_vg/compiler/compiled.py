@@ -105,7 +105,7 @@ class Compiled:
             args = tuple([array.take(row, axis=0) for array in arrays])
             program, found = self.fitting(args, {})
             if program is not None and (rest := program.over(rows[number:], arrays)) is not None:
-                return joined(results, rest)
+                return joined(results, *rest)
             with whole_step():
                 results.append(self.traced(args, {}) if program is None else program.run(found))
         return stacked(results)

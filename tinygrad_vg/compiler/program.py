@@ -180,7 +180,10 @@ class Program:
         return put_together(self.result, lambda leaf: next(left))
 
     def over(self, batches: Any, data: list[Any]) -> Any:
-        """The results of a step for each row of indices, in native code; None if the program cannot do that."""
+        """The results of a step for each row of indices, in native code, as a tuple of one: a step may return None.
+
+        None if the program cannot do that.
+        """
         machine: Any = self.lowered.function if self.lowered is not None else None
         if self.shown is not None or not getattr(machine, "runs_at_once", False) or self.carried or self.numbers.counts:
             return None
@@ -191,7 +194,7 @@ class Program:
         for tensor in self.dropped:
             tensor.grad = None
         kinds = [is_tensor for _, is_tensor in self.returned]
-        return self.filled([made(array, is_tensor) for array, is_tensor in zip(results, kinds, strict=True)])
+        return (self.filled([made(array, is_tensor) for array, is_tensor in zip(results, kinds, strict=True)]),)
 
 
 def put_off(plan: Plan, n: int) -> tuple[Plan, list[tuple[Any, Any]]]:
