@@ -1,0 +1,87 @@
+"""The gradient over time: what vanishes at initialization and what does not, the tasks, and the picture and table."""
+
+import argparse
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tinygrad_vg as tg
+
+SCRIPT = Path(__file__).parents[2] / "examples" / "cures_over_time.py"
+
+
+@pytest.fixture
+def example(monkeypatch):
+    """The names of the example, with two short tasks, as its functions see them."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.setenv(name, "1")  # the example sets them too; so they are what they were after the test
+    names = runpy.run_path(str(SCRIPT))
+    monkeypatch.setitem(names["TASKS"], "adding 8", 8)
+    monkeypatch.setitem(names["TRAINED"], "adding 8", 2)
+    names["measure"].__globals__.update(BATCH=5, HIDDEN=16)
+    return names
+
+
+def at_start(example, task, seeds=4):
+    args = argparse.Namespace(seeds=seeds, members=1, steps=1, seed=0)
+    return {name: example["experiment"](task, name, args, lambda share: False) for name in example["NETWORKS"]}
+
+
+def test_over_100_steps_an_lstm_vanishes_too_unless_its_forget_gates_are_open(example):
+    decades = {
+        name: np.median(found["start: total"]) for name, found in at_start(example, "adding 100", seeds=3).items()
+    }
+    assert decades["RNN"] < decades["LSTM"] < -15
+    assert decades["RNN"] < decades["GRU"] < -15
+    assert -5 < decades["open LSTM"] < 2
+
+
+def test_the_parts_of_a_time_step_add_up_and_the_cell_state_gives_back_what_gates_and_weights_take(example):
+    found = at_start(example, "adding 8", seeds=3)
+    for name, result in found.items():
+        parts = {part: result[f"start: {part}"] for part in example["PARTS"] if f"start: {part}" in result}
+        np.testing.assert_allclose(7 * sum(parts.values()), result["start: total"], atol=1e-5)
+        assert set(parts) - {"cell state", "update gate"} == {part for part, v in parts.items() if np.mean(v) < 0}, name
+    assert np.all(found["open LSTM"]["start: cell state"] > found["LSTM"]["start: cell state"])
+
+
+def test_the_adding_problem_and_its_baseline(example):
+    x, target = example["sequences"]("adding 8", 20_000, np.random.default_rng(0))
+    assert (x.shape, target.shape, x.dtype, target.dtype) == ((8, 20_000, 2), (20_000, 1), np.float32, np.float32)
+    np.testing.assert_array_equal(x[:4, :, 1].sum(axis=0), 1)  # one marker in each half
+    np.testing.assert_array_equal(x[4:, :, 1].sum(axis=0), 1)
+    np.testing.assert_allclose(np.prod(x, axis=-1).sum(axis=0), target[:, 0], rtol=1e-6)
+    assert np.mean(np.square(target - 1)) == pytest.approx(example["BASELINE"], rel=0.02)
+
+
+def test_digits_are_read_row_by_row(example):
+    rng = np.random.default_rng
+    x, labels = example["sequences"]("digits", 3, rng(0), "validation")
+    images, all_labels = tg.datasets.mnist("validation")
+    chosen = rng(0).integers(0, len(images), 3)
+    np.testing.assert_array_equal(x[5], images[chosen, 5 * 28 : 6 * 28])
+    np.testing.assert_array_equal(labels, all_labels[chosen])
+
+
+def test_a_training_that_is_asked_to_end_says_how_far_it_came(example):
+    args = argparse.Namespace(seeds=2, members=2, steps=9, seed=0)
+    result = example["experiment"]("adding 8", "GRU", args, lambda share: share > 0.3)
+    assert result["steps"] == 3
+    assert result["score"].shape == (2,)
+    assert not np.array_equal(result["start: norms"], result["after: norms"])
+
+
+def test_table_sentences_and_picture(example, monkeypatch, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    monkeypatch.setitem(example["draw"].__globals__, "OUT", tmp_path)
+    results = {("adding 8", name): found for name, found in at_start(example, "adding 8").items()}
+    example["draw"](results)
+    assert (tmp_path / "over_time.png").stat().st_size > 5000
+    example["report"](results)
+    printed = capsys.readouterr().out
+    for (_, name), found in results.items():
+        assert f"{name}: from the last state to the first the gradient changes by" in printed
+        assert f"{np.median(found['start: total']):+.1f} decades on adding 8" in printed
+        assert f"after 1 steps of training; MSE {found['score'][0]:.4f}" in printed
