@@ -104,35 +104,41 @@ def experiment(task, name, args, report):
     return result | measure(net, cost, x, target, "after") | {"score": scores.mean(axis=-1), "steps": np.int64(i + 1)}
 
 
+def lines(ax, color, name, result, when):
+    """Draw ‖∂C/∂h_t‖ against t, relative to that of the last step: median, and band from 5 to 95 %."""
+    norms = result[f"{when}: norms"] - result[f"{when}: norms"][-1]
+    low, median, high = np.percentile(norms, [5, 50, 95], axis=1)
+    t = range(1, len(norms) + 1)
+    ax.fill_between(t, low, high, color=color, alpha=0.2, lw=0)
+    ax.plot(t, median, color=color, label=name)
+    ax.set(xlabel="t", ylabel="decades of ‖∂C/∂h$_t$‖ : ‖∂C/∂h$_T$‖")
+
+
+def bars(ax, color, name, result, when):
+    """Draw the parts of a time step as bars, losses downwards and gains upwards, with a mark at their sum."""
+    ends = {True: 0.0, False: 0.0}
+    for shade, part in enumerate(PARTS, 4):
+        decades = np.mean(result.get(f"{when}: {part}", 0))
+        ax.bar(name, decades, 0.7, ends[decades > 0], color=f"C{shade}", label=part)
+        ends[decades > 0] += decades
+    ax.plot(name, sum(ends.values()), "D", color="black", label="sum")
+    ax.set(ylabel="decades of each part per time step")
+
+
 def draw(results):
-    """Draw gradients against t at initialization and after training, and the parts of a time step as bars."""
+    """Draw gradients against t at initialization and after training, and the parts of a time step."""
     from matplotlib.figure import Figure
 
+    panels = [(lines, task, "start") for task in TASKS] + [(lines, task, "after") for task in TRAINED]
+    panels += [(bars, task, "after") for task in TRAINED] + [(bars, task, "start") for task in TASKS]
     figure = Figure(figsize=(16, 11), layout="constrained")
-    axes = figure.subplots(3, len(TASKS), squeeze=False)
-    for (task, name), result in results.items():
-        top, middle, bottom = axes[:, [*TASKS].index(task)]
-        number = [*NETWORKS].index(name)
-        for ax, when in (top, "start"), (middle, "after"):
-            if f"{when}: norms" in result:
-                norms = result[f"{when}: norms"] - result[f"{when}: norms"][-1]
-                low, median, high = np.percentile(norms, [5, 50, 95], axis=1)
-                t = range(1, len(norms) + 1)
-                ax.fill_between(t, low, high, color=f"C{number}", alpha=0.2, lw=0)
-                ax.plot(t, median, color=f"C{number}", label=name)
-        ends = {True: 0.0, False: 0.0}  # of the bars upwards and downwards
-        for shade, part in enumerate(PARTS, 4):
-            decades = np.mean(result.get(f"start: {part}", 0))
-            bottom.bar(number, decades, 0.7, ends[decades > 0], color=f"C{shade}", label=part)
-            ends[decades > 0] += decades
-        bottom.plot(number, sum(ends.values()), "D", color="black", label="sum")
-    for task, (top, middle, bottom) in zip(TASKS, axes.T, strict=True):
-        for ax, when in (top, "at initialization"), (middle, "after training"):
-            ax.set(title=f"{task}, {when}", xlabel="t", ylabel="decades of ‖∂C/∂h$_t$‖ : ‖∂C/∂h$_T$‖")
-        middle.set_visible(task in TRAINED)
-        bottom.set_xticks(range(len(NETWORKS)), NETWORKS)
-        bottom.set(title=f"{task}, at initialization", ylabel="decades per time step, in parts")
-    named = {label: h for ax in axes.flat for h, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    axes = [*figure.subplots(-(-len(panels) // 4), 4).flat]
+    for ax, (artist, task, when) in zip(axes, panels, strict=False):
+        ax.set_title(f"{task}, {'after training' if when == 'after' else 'at initialization'}")
+        for i, name in enumerate(NETWORKS):
+            if f"{when}: norms" in results.get((task, name), {}):
+                artist(ax, f"C{i}", name, results[task, name], when)
+    named = {label: h for ax in axes for h, label in zip(*ax.get_legend_handles_labels(), strict=True)}
     figure.legend(named.values(), named, loc="outside lower center", ncols=len(named))
     with replacing(OUT / "over_time.png") as temporary:
         figure.savefig(temporary, format="png", dpi=70)
