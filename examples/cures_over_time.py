@@ -117,7 +117,7 @@ def lines(ax, color, name, result, when):
 
 def bars(ax, color, name, result, when):
     """Draw the parts of a time step as bars, losses downwards and gains upwards, with a mark at their sum."""
-    ends = {True: 0.0, False: 0.0}
+    ends, ax.use_sticky_edges = {True: 0.0, False: 0.0}, False  # leave a margin at the bars' ends
     for shade, part in enumerate(PARTS, 4):
         decades = np.mean(result.get(f"{when}: {part}", 0))
         ax.bar(name, decades, 0.7, ends[decades > 0], color=f"C{shade}", label=part)
