@@ -81,4 +81,5 @@ def test_table_sentences_and_picture(example, monkeypatch, tmp_path, capsys):
     for (_, name), found in results.items():
         assert f"{name}: from the last state to the first the gradient changes by" in printed
         assert f"{np.median(found['start: total']):+.1f} decades on adding 8" in printed
-        assert f"after 1 steps of training; MSE {found['score'][0]:.4f}" in printed
+        error = f"MSE {found['score'][0]:.4f}, 0 of 1 below half of {found['always 1']:.3f}"
+        assert f"after 1 steps of training; {error}" in printed
