@@ -15,6 +15,7 @@ os.environ |= dict.fromkeys(["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM
 
 import argparse
 import csv
+import signal
 import sys
 from contextlib import ExitStack
 from datetime import datetime
@@ -278,9 +279,15 @@ def show(results, args):
         draw(results)
         report(results, args)
     except KeyboardInterrupt:
-        print(f"Interrupted while pictures and tables were made. All results are kept in {OUT}/.", file=sys.stderr)
-        sys.exit(130)
+        interrupted(f"Interrupted while pictures and tables were made. All results are kept in {OUT}/.")
     print(f"results.csv, history.npz, ladder and learning_speed (.png, .svg) are in {OUT}/.")
+
+
+def interrupted(message):
+    """End with the exit status of Ctrl-C, of which a further one changes nothing."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    print(message, file=sys.stderr)
+    sys.exit(130)
 
 
 def main():
@@ -306,13 +313,11 @@ def main():
         for i, (_, result) in enumerate(sorted(results.items())):
             if "accuracies" in result:
                 done[i] += f": {len(result['accuracies'])} of {args.epochs} epochs"
-        print(f"Interrupted. What was done is kept in {OUT}/: {'; '.join(done) or 'nothing yet'}.", file=sys.stderr)
-        sys.exit(130)
+        interrupted(f"Interrupted. What was done is kept in {OUT}/: {'; '.join(done) or 'nothing yet'}.")
 
 
 if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:  # before the tasks: run_tasks handles Ctrl-C itself
-        print("Interrupted before the first result.", file=sys.stderr)
-        sys.exit(130)
+        interrupted("Interrupted before the first result.")

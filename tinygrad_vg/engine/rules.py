@@ -28,7 +28,8 @@ from tinygrad_vg.engine.ops import scatter, sigmoid, sigmoid_slope
 
 def spread(g: Any, a: Any, axis: Any, keepdims: bool) -> Any:
     """Give every element that a reduction has summed the gradient of its sum, in the shape of `a`."""
-    return np.broadcast_to(g if keepdims else unreduce(g, axis), np.shape(a))
+    # Not np.broadcast_to: a number may be reduced along axis 0, and (1,) is not broadcast to ().
+    return np.zeros(np.shape(a), g.dtype) + (g if keepdims else unreduce(g, axis))
 
 
 def unreduce(g: Any, axis: Any) -> Any:
