@@ -279,11 +279,11 @@ def show(results, args):
         draw(results)
         report(results, args)
     except KeyboardInterrupt:
-        interrupted(f"Interrupted while pictures and tables were made. All results are kept in {OUT}/.")
+        end_interrupted(f"Interrupted while pictures and tables were made. All results are kept in {OUT}/.")
     print(f"results.csv, history.npz, ladder and learning_speed (.png, .svg) are in {OUT}/.")
 
 
-def interrupted(message):
+def end_interrupted(message):
     """End with the exit status of Ctrl-C, of which a further one changes nothing."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     print(message, file=sys.stderr)
@@ -313,11 +313,11 @@ def main():
         for i, (_, result) in enumerate(sorted(results.items())):
             if "accuracies" in result:
                 done[i] += f": {len(result['accuracies'])} of {args.epochs} epochs"
-        interrupted(f"Interrupted. What was done is kept in {OUT}/: {'; '.join(done) or 'nothing yet'}.")
+        end_interrupted(f"Interrupted. What was done is kept in {OUT}/: {'; '.join(done) or 'nothing yet'}.")
 
 
 if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:  # before the tasks: run_tasks handles Ctrl-C itself
-        interrupted("Interrupted before the first result.")
+        end_interrupted("Interrupted before the first result.")
