@@ -15,6 +15,7 @@ import argparse
 import csv
 import sys
 import textwrap
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -34,11 +35,17 @@ SWEEP = "larger and larger weights"
 COLORS = {-1: "#2166ac", 0: "#1a7f37", 1: "#b2182b"}  # the gradient shrinks, is kept, grows
 
 
+@cache
+def data(split, limit=None):
+    """The first images of MNIST's "train" or "validation", their labels, and these as 0 and 1 for ten neurons."""
+    images, labels = (array[:limit] for array in tg.datasets.mnist(split))
+    return images, labels, np.eye(10, dtype=np.float32)[labels]
+
+
 def trial(name, args, report):
     """Put a cure on the ledger, then train it at each rate; keep the rate that is best on training images."""
-    images, labels = tg.datasets.mnist("train")
-    new_images, new_labels = (array[: args.new_images] for array in tg.datasets.mnist("validation"))
-    targets = np.eye(10, dtype=np.float32)[labels]
+    images, labels, targets = data("train")
+    new_images, new_labels, _ = data("validation", args.new_images)
     net = nn.stack([PATIENTS[name](seed) for seed in range(args.slow_seeds if name in SLOW else args.seeds)])
     if name == CODED:
         pre_trained(net, images[:5000], args.coding_steps, BATCH)
@@ -83,10 +90,12 @@ def accuracy(net, images, labels):
 
 def sweep(args, report):
     """Decades a layer of the patient with larger and larger weights, one mean over seeds for each factor."""
-    images, labels = (array[:1000] for array in tg.datasets.mnist("train"))
-    targets, found = np.eye(10, dtype=np.float32)[labels], []
+    images, _, targets = data("train")
+    found = []
     for i, factor in enumerate(FACTORS):
-        norms = on_ledger(nn.stack([larger(factor)(seed) for seed in range(args.seeds)]), images, targets)["norms"]
+        norms = on_ledger(
+            nn.stack([larger(factor)(seed) for seed in range(args.seeds)]), images[:1000], targets[:1000]
+        )["norms"]
         found.append((norms[0] - norms[-1]).mean() / DEPTH)
         report((i + 1) / len(FACTORS))
     return np.array(found)
@@ -167,7 +176,7 @@ def tell(results, args):
             "\nDecades a layer with larger weights:", ", ".join(f"× {f:.3g} {decades(change)}" for f, change in pairs)
         )
         kept = 10 ** np.interp(0, results[SWEEP], np.log10(FACTORS))
-        print(f"The gradient vanishes below weights × {kept:.1f} and explodes above. Theory for wide layers, not fitted,"
+        print(f"The gradient vanishes below weights × {kept:.1f} and explodes above. Theory for wide layers, no fit,"
               f" says × {critical_weight_std(nn.Sigmoid, 1.0):.1f}.\n")  # fmt: skip
     if PATIENT in done:
         for name, result in done.items():

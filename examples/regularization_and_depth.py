@@ -14,6 +14,7 @@ os.environ |= dict.fromkeys(["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM
 import argparse
 import csv
 import sys
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -36,16 +37,23 @@ def network(depth, members):
     return tg.nn.stack([tg.nn.mlp(sizes, dtype=np.float32, rng=seed) for seed in range(members)])
 
 
-def trainings(depth, args, report):
-    """Train at each λ from the same initial weights and on the same batches; one compiled step serves all four."""
-    images, labels = (array[: args.images] for array in tg.datasets.mnist("train"))
-    new_images, new_labels = (array[: args.images] for array in tg.datasets.mnist("validation"))
-    targets, n = np.eye(10, dtype=np.float32)[labels], len(images)
-    net = network(depth, args.members)
-    groups = [
-        {"params": [p for name, p in net.named_parameters() if name.endswith(part)]} for part in ("weight", "bias")
-    ]
-    sgd, initial = tg.optim.SGD(groups, lr=ETA), net.state_dict()
+@cache
+def data(split, limit):
+    """The first images of MNIST's "train" or "validation", their labels, and these as 0 and 1 for ten neurons."""
+    images, labels = (array[:limit] for array in tg.datasets.mnist(split))
+    return images, labels, np.eye(10, dtype=np.float32)[labels]
+
+
+def training(depth, strength, args, report):
+    """Train with λ = strength; return (epoch, accuracy or decades, member). All λ have equal initial nets and batches.
+
+    Accuracy is on the first 1,000 validation images, and on all after the last epoch.
+    """
+    images, _, targets = data("train", args.images)
+    new_images, new_labels, _ = data("validation", args.images)
+    net, n, rng, rows = network(depth, args.members), len(images), np.random.default_rng(0), []
+    weights, biases = ([p for name, p in net.named_parameters() if name.endswith(end)] for end in ("weight", "bias"))
+    sgd = tg.optim.SGD([{"params": weights, "weight_decay": strength / n}, {"params": biases}], lr=ETA)
 
     @tg.compile
     def step(x, t):
@@ -53,19 +61,16 @@ def trainings(depth, args, report):
         COST(net(x), t).backward()
         sgd.step()
 
-    curves = {}
-    for i, strength in enumerate(LAMBDAS):
-        net.load_state_dict(initial)
-        sgd.param_groups[0]["weight_decay"] = strength / n  # of the weights
-        rng, rows = np.random.default_rng(0), []
-        for epoch in range(args.epochs):
-            for batch in rng.permutation(n)[: n // BATCH * BATCH].reshape(-1, BATCH):
-                step(images.take(batch, axis=0), targets.take(batch, axis=0))
-            rows.append(measured(net, images[:1000], targets[:1000], new_images, new_labels))
-            if report((i + (epoch + 1) / args.epochs) / len(LAMBDAS)):
-                return curves
-        curves[strength] = np.array(rows)  # (epoch, accuracy or decades, member)
-    return curves
+    for epoch in range(1, args.epochs + 1):
+        for batch in rng.permutation(n)[: n // BATCH * BATCH].reshape(-1, BATCH):
+            step(images.take(batch, axis=0), targets.take(batch, axis=0))
+        stop, known = report(epoch / args.epochs), 1000
+        if stop or epoch == args.epochs:
+            known = len(new_images)
+        rows.append(measured(net, images[:1000], targets[:1000], new_images[:known], new_labels[:known]))
+        if stop:
+            break
+    return np.array(rows)
 
 
 def measured(net, images, targets, new_images, new_labels):
@@ -82,28 +87,24 @@ def save(results):
     with replacing(OUT / "results.csv") as temporary, temporary.open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["depth", "lambda", "epoch", "seed", "validation_accuracy", "log10_norm_of_layer_1"])
-        for depth, curves in sorted(results.items()):
-            for strength, curve in curves.items():
-                for epoch, (accuracies, norms) in enumerate(curve, 1):
-                    for seed, pair in enumerate(zip(accuracies, norms, strict=True)):
-                        rows.writerow([depth, strength, epoch, seed, *pair])
+        for key, curve in sorted(results.items()):
+            for epoch, (accuracies, norms) in enumerate(curve, 1):
+                rows.writerows([*key, epoch, *row] for row in zip(range(len(norms)), accuracies, norms, strict=True))
 
 
 def table(results):
-    """Depth and λ; accuracy, mean ± sd; nets that have left chance and when; the gradient of layer 1 at the end."""
+    """Depth and λ; accuracy, mean ± sd; nets that have left chance, and when; the gradient of layer 1 at the end."""
     lines = [
-        f"{'hidden':>6} {'λ':>4}   {'validation, %':>15}   {'learned':>8} {'from epoch':>12}   log10‖∂C/∂b₁‖, last"
+        f"{'hidden':>6} {'λ':>4} {'epochs':>7} {'validation, %':>16}   {'learned':>7}  {'from epoch':>10}  log10‖∂C/∂b₁‖"
     ]
-    for depth, curves in sorted(results.items()):
-        for strength, curve in curves.items():
-            final, left = 100 * curve[-1, 0], curve[:, 0] > LEARNED
-            began = 1 + left[:, left.any(axis=0)].argmax(axis=0)
-            when = f"{began.min()} to {began.max()}" if began.size else "-"
-            spread = f" ± {final.std(ddof=1):.2f}" if len(final) > 1 else ""
-            accuracy, share = f"{final.mean():.2f}{spread}", f"{began.size} of {len(final)}"
-            lines.append(
-                f"{depth:6} {strength:4g}   {accuracy:>15}   {share:>8} {when:>12}   {curve[-1, 1].mean():8.2f}"
-            )
+    for (depth, strength), curve in sorted(results.items()):
+        final, left = 100 * curve[-1, 0], curve[:, 0] > LEARNED
+        began = 1 + left[:, left.any(axis=0)].argmax(axis=0)
+        when = f"{began.min()} to {began.max()}" if began.size else "-"
+        mean, share = f"{final.mean():.2f} ± {final.std(ddof=1):.2f}", f"{began.size} of {len(final)}"
+        lines.append(
+            f"{depth:6} {strength:4g} {len(curve):7} {mean:>16}   {share:>7}  {when:>10}   {curve[-1, 1].mean():13.2f}"
+        )
     return "\n".join(lines)
 
 
@@ -118,7 +119,8 @@ def main():
     args = parser.parse_args()
     args.images, args.epochs, args.members = (5000, 2, 2) if args.quick else (None, 30, 4)
     OUT.mkdir(parents=True, exist_ok=True)
-    results, interrupted = run_tasks({depth: (trainings, (depth, args)) for depth in DEPTHS}, args.workers, save)
+    tasks = {(depth, strength): (training, (depth, strength, args)) for strength in LAMBDAS[::-1] for depth in DEPTHS}
+    results, interrupted = run_tasks(tasks, args.workers, save)
     print(table(results), f"\nresults.csv is in {OUT}/.")
     sys.exit(130 if interrupted else 0)
 

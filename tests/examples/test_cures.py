@@ -29,9 +29,9 @@ def cures():
 @pytest.fixture(scope="module")
 def accounts(cures):
     """The accounts of every network at its start: three seeds, 100 images."""
-    images, labels = (array[:100] for array in tg.datasets.mnist("train"))
+    images, _, targets = cures.data("train")
     nets = {name: tg.nn.stack([make(seed) for seed in range(3)]) for name, make in cures.PATIENTS.items()}
-    return {name: cures.on_ledger(net, images, np.eye(10, dtype=np.float32)[labels]) for name, net in nets.items()}
+    return {name: cures.on_ledger(net, images[:100], targets[:100]) for name, net in nets.items()}
 
 
 def way(account):
@@ -99,8 +99,7 @@ def test_larger_weights_explode_above_the_critical_point(cures, accounts, monkey
 
 def test_autoencoders_make_the_weights_larger(cures):
     """They pay back a large part of what σ′ takes, and each layer's code still tells images apart."""
-    images, labels = (array[:500] for array in tg.datasets.mnist("train"))
-    targets = np.eye(10, dtype=np.float32)[labels]
+    images, _, targets = (array[:500] for array in cures.data("train"))
     net = tg.nn.stack([cures.PATIENTS[cures.CODED](0)])
     before = cures.on_ledger(net, images, targets)
     cures.pre_trained(net, images, 150, 20)
@@ -146,21 +145,21 @@ def test_interval_of_a_mean(cures):
     assert high - low == pytest.approx(2 * 1.96 * np.arange(100).std() / 10, rel=0.05)
 
 
-def test_weight_decay_of_the_second_script(tmp_path, monkeypatch):
-    """λ = 0 trains as without it, and a larger λ gives smaller weights and another accuracy or gradient."""
+def test_regularization_and_depth(tmp_path, monkeypatch):
+    """A larger λ gives another training from the same start, and a run that is stopped keeps its epochs."""
     monkeypatch.syspath_prepend(str(EXAMPLES))
     decay = importlib.import_module("regularization_and_depth")
     args = Namespace(images=500, epochs=2, members=2)
-    curves = decay.trainings(1, args, lambda share: False)
-    assert [*curves] == [0, 1, 5, 25]
+    curves = {(1, strength): decay.training(1, strength, args, lambda share: False) for strength in (0, 25)}
     assert all(curve.shape == (2, 2, 2) for curve in curves.values())
-    finals = [curve[-1, 1].tolist() for curve in curves.values()]
-    assert len({*map(tuple, finals)}) == 4
+    assert (curves[1, 0][-1, 1] != curves[1, 25][-1, 1]).all()
+    stopped = decay.training(1, 0, args, lambda share: True)
+    np.testing.assert_array_equal(stopped, curves[1, 0][:1])
     monkeypatch.chdir(tmp_path)
     decay.OUT.mkdir(parents=True)
-    decay.save({1: curves})
-    assert len((decay.OUT / "results.csv").read_text().splitlines()) == 1 + 4 * 2 * 2
-    assert f"{100 * curves[5][-1, 0].mean():.2f} ±" in decay.table({1: curves})
+    decay.save(curves)
+    assert len((decay.OUT / "results.csv").read_text().splitlines()) == 1 + 2 * 2 * 2
+    assert f"{100 * curves[1, 25][-1, 0].mean():.2f} ±" in decay.table(curves)
 
 
 @pytest.mark.parametrize("script", ["cures.py", "regularization_and_depth.py"])
