@@ -130,6 +130,7 @@ def draw(results):
     figure, axes = plt.subplots(3, 5, figsize=(13, 7.5), sharex=True, sharey=True, layout="constrained")
     for name, ax in zip(PATIENTS, axes.flat, strict=True):
         if name not in results or "accuracy" not in results[name]:
+            ax.set_axis_off()  # of a run that was stopped
             continue
         norms, reached = results[name]["norms"], results[name]["accuracy"]
         layers, change = range(1, len(norms) + 1), results[name]["verdict"].total
@@ -141,7 +142,8 @@ def draw(results):
         low, high = interval(reached)
         ax.set_title(name, fontsize="large", color=color, fontweight="bold")
         ax.text(0.96, 0.06, f"{reached.mean():.0f} %", transform=ax.transAxes, ha="right", fontsize=19, color=color)
-        ax.text(0.96, 0.24, f"{low:.0f} to {high:.0f}", transform=ax.transAxes, ha="right", color="0.4")
+        ax.text(0.96, 0.24, f"{low:.1f} to {high:.1f}", transform=ax.transAxes, ha="right", color="0.4")
+        ax.set_xticks(range(1, len(norms) + 1, 2))
         ax.grid(axis="y", alpha=0.3)
     figure.suptitle(
         "Ten hidden layers: the size of the gradient in each layer before training, and the accuracy after it\n"

@@ -95,7 +95,7 @@ def save(results):
 def table(results):
     """Depth and λ; accuracy, mean ± sd; nets that have left chance, and when; the gradient of layer 1 at the end."""
     lines = [
-        f"{'hidden':>6} {'λ':>4} {'epochs':>7} {'validation, %':>16}   {'learned':>7}  {'from epoch':>10}  log10‖∂C/∂b₁‖"
+        f"{'hidden':>6} {'λ':>4} {'epochs':>7} {'validation, %':>16}   {'learned':>7}  {'from epoch':>10} log10‖∂C/∂b₁‖"
     ]
     for (depth, strength), curve in sorted(results.items()):
         final, left = 100 * curve[-1, 0], curve[:, 0] > LEARNED
