@@ -16,6 +16,7 @@ import csv
 import sys
 import textwrap
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -196,6 +197,8 @@ def main():
     for stream in filter(None, (sys.stdout, sys.stderr)):  # None if it is closed
         stream.reconfigure(errors="replace")  # not every terminal can show σ
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])  # -OO: none
+    if missing := [name for name in ("matplotlib", "rich") if find_spec(name) is None]:
+        parser.error(f"{' and '.join(missing)} missing: pip install -e '.[examples]' brings what the examples need")
     parser.add_argument("--quick", action="store_true", help="few steps and seeds: a preview, not the experiment")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes, one thread each")
     args = parser.parse_args()
