@@ -203,7 +203,7 @@ def main():
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes, one thread each")
     args = parser.parse_args()
     args.seeds, args.slow_seeds, args.new_images = (3, 1, 1000) if args.quick else (10, 4, 5000)
-    args.steps, args.coding_steps, args.rates = (50, 50, (0.1,)) if args.quick else (1000, 300, (0.1, 0.02))
+    args.steps, args.coding_steps, args.rates = (50, 150, (0.1,)) if args.quick else (1000, 300, (0.1, 0.02))
     OUT.mkdir(parents=True, exist_ok=True)
     names = sorted(PATIENTS, key=lambda name: (name not in SLOW, "Norm" not in name))  # the longest first
     tasks = {name: (trial, (name, args)) for name in names} | {SWEEP: (sweep, (args,))}
