@@ -138,9 +138,11 @@ def test_saturated_is_where_the_slope_is_below_six_percent_of_the_largest(layer:
 
 @pytest.mark.parametrize("layer", [nn.GELU(), nn.GELU("tanh"), nn.SiLU(), nn.LeakyReLU(-0.1), nn.ELU(-1.0)], ids=repr)
 def test_where_y_does_not_tell_the_slope_nobody_says_so(layer: Any) -> None:
+    """On a curve that turns, one y belongs to two z with different slopes."""
     assert layer.saturated(np.zeros(3)) is None
-    y = layer(np.linspace(-8, 8, 4001))
-    assert len(np.flatnonzero(np.diff(np.sign(np.diff(y))))) >= 1 or layer.saturated(y) is None
+    rises = np.diff(layer(np.linspace(-8, 8, 4001))) > 0
+    assert rises.any()
+    assert not rises.all()
 
 
 def test_selu_keeps_mean_and_variance() -> None:
