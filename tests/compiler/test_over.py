@@ -12,6 +12,15 @@ from tests.compiler.backends import BACKENDS
 from tests.compiler.steps import SGDS
 from tinygrad_vg import nn
 
+
+@pytest.fixture(autouse=True)
+def python_hears_ctrl_c():
+    """A shell that starts the tests in the background has them ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 N = 40
 X = np.random.default_rng(0).normal(size=(N, 4))
 LABELS = np.random.default_rng(1).integers(0, 3, N)

@@ -12,6 +12,8 @@ import pytest
 
 import tinygrad_vg as tg
 
+pytestmark = pytest.mark.long  # seconds for each script
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 pytest.importorskip("rich")
 pytest.importorskip("matplotlib")

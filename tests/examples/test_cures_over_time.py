@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.long  # seconds for each script
+
 SCRIPT = Path(__file__).parents[2] / "examples" / "cures_over_time.py"
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.long  # seconds for each script
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 QUICK = ["initial_gradients", "learning_speed", "regularization", "time_to_wake", "significance", "frozen_layers",
          "minibatches", "exploding_training"]  # fmt: skip
