@@ -513,6 +513,7 @@ def test_our_side(title, tmp_path):
 
 
 @pytest.mark.torch
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")  # torch.compile's own
 @pytest.mark.parametrize("title", THEIRS)
 def test_pytorchs_side(title):
     THEIRS[title](pytest.importorskip("torch"))
