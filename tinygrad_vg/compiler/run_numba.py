@@ -101,7 +101,7 @@ class Machine:
         """Run once with the arrays of the inputs. The outputs are the same arrays in each run."""
         table, kept = self.table, []
         for place, array in zip(self.places, arrays, strict=True):
-            if not array.flags.c_contiguous:
+            if type(array) is not np.ndarray or not array.flags.c_contiguous:  # a NumPy scalar is no array
                 array = np.ascontiguousarray(array)
                 kept.append(array)
             table[place] = address_of(array)
