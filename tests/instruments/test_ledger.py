@@ -14,7 +14,7 @@ import pytest
 
 import tinygrad_vg as tg
 from tinygrad_vg import nn, optim
-from tinygrad_vg.instruments import Ledger, log10_norm
+from tinygrad_vg.instruments import GradientRecorder, Ledger, log10_norm
 from tinygrad_vg.instruments.accounts import cause_of
 
 SLOPES = {
@@ -67,7 +67,8 @@ def test_each_half_of_a_step_is_its_formula(activation: type[nn.Module], batch: 
         a = activation()(zs[-1])
     delta = g
     assert [row.layer for row in ledger] == [1, 2, 3]
-    assert ledger.log10_norm[-1] == pytest.approx(decades(g), abs=1e-13)
+    per_sample = 0.5 * math.log10(batch or 1)
+    assert ledger.log10_norm[-1] == pytest.approx(decades(g) + per_sample, abs=1e-13)
     for layer in (3, 2, 1):
         row = ledger.rows[layer - 1]
         u = delta @ linears[layer].weight.data
@@ -75,7 +76,7 @@ def test_each_half_of_a_step_is_its_formula(activation: type[nn.Module], batch: 
         assert row.weights == pytest.approx(decades(u) - decades(delta), abs=1e-13)
         assert row.activation == pytest.approx(decades(below) - decades(u), abs=1e-13)
         assert row.total == pytest.approx(decades(below) - decades(delta), abs=1e-13)
-        assert row.log10_norm == ledger.log10_norm[layer - 1] == pytest.approx(decades(below), abs=1e-13)
+        assert row.log10_norm == ledger.log10_norm[layer - 1] == pytest.approx(decades(below) + per_sample, abs=1e-13)
         assert [part.label for part in row.parts] == [activation.__name__]
         assert row.parts[0].decades == row.activation
         assert (row.cause, row.name) == (None, str(2 * layer - 2))
@@ -173,12 +174,31 @@ def test_float32_keeps_norms_that_its_squares_would_lose() -> None:
     assert column(single, "weights") + column(single, "activation") == pytest.approx(column(single, "total"), abs=1e-13)
 
 
+@pytest.mark.parametrize("is_ensemble", [False, True], ids=["one network", "ensemble"])
+def test_magnitudes_do_not_depend_on_the_size_of_the_batch(is_ensemble: bool) -> None:
+    """The same samples many times, with a cost that is a mean over them."""
+    nets = [tg.nn.mlp([6, 5, 4, 3], rng=seed) for seed in range(2)]
+    net = tg.nn.stack(nets) if is_ensemble else nets[0]
+    x, _ = data(nets[0])
+    found = []
+    for times in (1, 10):
+        images = np.tile(x, (times, 1))
+        with GradientRecorder(net, statistics=True) as recorder, Ledger(net, every=1) as ledger:
+            tg.nn.MSELoss("batchmean")(net(images), np.zeros((len(images), 3))).backward()
+        found.append((ledger.log10_norm, ledger.log10_bias_norm))
+        history = recorder.history
+        np.testing.assert_allclose(ledger.log10_norm, history.log10_rms[0], atol=1e-12)
+        np.testing.assert_allclose(ledger.log10_bias_norm, history.log10_norm[0], atol=1e-12)
+        np.testing.assert_allclose(ledger.history.log10_norm[0], ledger.log10_norm, atol=1e-12)
+    np.testing.assert_allclose(found[0], found[1], atol=1e-12)
+
+
 def test_a_cotangent_that_is_filled_again_changes_no_account() -> None:
     net = network([6, 5, 4, 3], nn.Sigmoid)
     x, g = data(net)
     with Ledger(net) as ledger:
         net(x).backward(g)
-    right = log10_norm(g)
+    right = log10_norm(g) + 0.5 * math.log10(len(g))
     g[:] = 0
     assert ledger.log10_norm[-1] == right
 

@@ -48,7 +48,6 @@ class Followers:
         numbers = {
             v: self.begin + len(self.shown.tensors) + i for i, v in enumerate(next(iter(self.shown.gradients), ()))
         }
-        is_kept = not any(np.may_share_memory(a, b) for a in outputs[self.begin :] for b in self.moving)
         seen: list[Any] = []
         for owner in self.owners():
             if any(owner is other for other in seen):
@@ -57,11 +56,16 @@ class Followers:
             needed = owner.needs() if isinstance(owner, Follower) and len(backwards) == 1 else None
             if needed is not None and id(owner) not in calls and not any(v in backwards[0].gradients for v in needed):
                 continue  # it looks at another network
-            if needed is None or any(v not in numbers for v in needed) or (id(owner) in calls and not is_kept):
+            is_lasting = id(owner) not in calls or self.is_kept(outputs)
+            if needed is None or any(v not in numbers for v in needed) or not is_lasting:
                 self.others = True
             else:
                 self.found.append((owner, [numbers[v] for v in needed]))
         self.count = changes.count if not self.others else -1
+
+    def is_kept(self, outputs: list[Any]) -> bool:
+        """Whether the run writes into none of the arrays that it shows."""
+        return not any(np.may_share_memory(a, b) for a in outputs[self.begin :] for b in self.moving)
 
     def owners(self) -> Iterator[Any]:
         """Who has hooks or listeners that see the step."""

@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 
 from tinygrad_vg.engine import ExtendedArray
+from tinygrad_vg.instruments.biases import summed
 from tinygrad_vg.instruments.factors import slopes_at
 from tinygrad_vg.instruments.magnitude import log10_norm
 from tinygrad_vg.instruments.signals import Chain, Unit
-from tinygrad_vg.nn import by_member, member_axis
+from tinygrad_vg.nn import by_member, feature_axis, member_axis
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +58,8 @@ class Row:
     Attributes:
         layer: l, the layer at which the gradient arrives; 1 is the layer at the input.
         name: that layer's name in the model.
-        log10_norm: log10‖δ^l‖.
+        log10_norm: log10 of the root mean square over the samples of ‖B·δ^l‖: the norm of a sample's own gradient where
+            the cost is a mean over the B samples of the batch. It does not depend on the size of the batch.
         weights: log10‖u‖ − log10‖δ^{l+1}‖, the change by (W^{l+1})ᵀ; negative if the norm shrinks.
         activation: log10‖δ^l‖ − log10‖u‖, the change by all that lies between layers l and l+1.
         total: log10‖δ^l‖ − log10‖δ^{l+1}‖.
@@ -118,11 +120,13 @@ class Account:
         label, is_activation, symbol, cap, holds_layers: as in `Part`.
         name: a layer's name in the model; None for a unit between layers.
         computed: whether the backward reached the unit.
-        log10_norm: log10 of the gradient's norm, a float or (R,); NaN if it was not computed, or holds NaN.
+        log10_norm: log10 of the gradient's norm over samples and neurons, a float or (R,); NaN if it was not computed,
+            or holds NaN.
         smallest: log10 of the smallest normal number of the gradient's type; −inf in extended range.
         forward: a layer's facts, if a gradient of the chain is 0 or not finite; else None, to save the time.
         is_weights: whether what the unit does to the gradient is a product with weights; None if it is for a layer.
         unit: as in `Row`.
+        samples: B, how many samples the batch has.
     """
 
     label: str
@@ -137,6 +141,12 @@ class Account:
     forward: Forward | None = None
     is_weights: bool | None = None
     unit: str = "layer"
+    samples: float = 1.0
+
+    @property
+    def log10_rms(self) -> Any:
+        """`log10_norm` per sample, as in `Row`: that of √B·δ."""
+        return self.log10_norm + 0.5 * math.log10(self.samples)
 
     @property
     def passes_weights(self) -> bool:
@@ -182,6 +192,7 @@ def _account(unit: Unit, chain: Chain) -> Account:
         holds_layers=unit.holds_layers,
         is_weights=unit.is_weights,
         unit=chain.unit,
+        samples=samples_of(chain),
     )
 
 
@@ -211,6 +222,23 @@ def norm_of(gradient: Any, members: tuple[int, ...], channels_first: bool = Fals
     return log10_norm(gradient, tuple(axis for axis in range(axes) if axis != kept))
 
 
+def bias_norm(unit: Unit, members: tuple[int, ...]) -> Any:
+    """log10‖∂C/∂b‖ of a layer: of its gradient summed over the samples."""
+    if unit.gradient is None:
+        return norm_of(None, members)
+    return log10_norm(summed(unit.gradient, members, unit.channels_first), axis=-1)
+
+
+def samples_of(chain: Chain) -> float:
+    """B, how many samples the gradient of the last layer has; at least 1, also where there is no gradient."""
+    last = chain.units[-1]
+    if last.gradient is None or not last.gradient.shape:
+        return 1.0
+    shape = last.gradient.shape
+    features = shape[feature_axis(len(shape), chain.members, last.channels_first)]
+    return max(1.0, math.prod(shape) / max(1, features * math.prod(chain.members)))
+
+
 def rows_of(accounts: Sequence[Account]) -> tuple[Row, ...]:
     """A row for each step; the step to layer 1 comes first."""
     ends = [i for i, account in enumerate(accounts) if account.name is not None]
@@ -229,7 +257,7 @@ def _row(accounts: Sequence[Account], layer: int, low: int, high: int) -> Row:
     return Row(
         layer=layer,
         name=accounts[low].name or "",
-        log10_norm=accounts[low].log10_norm,
+        log10_norm=accounts[low].log10_rms,
         weights=taken(norms[at], norms[at - 1]),
         activation=beside_weights(norms, low, at, high),
         total=taken(norms[high], norms[low]),

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_vg.instruments.accounts import norm_accounts, rows_of
+from tinygrad_vg.instruments.accounts import norm_accounts, rows_of, samples_of
 from tinygrad_vg.instruments.ledger_history import LedgerHistory, steps_of
 from tinygrad_vg.instruments.magnitude import array_of, decades_beside, log10_norms
 from tinygrad_vg.instruments.neurons import flags_of
@@ -53,7 +53,7 @@ class Collector:
         units = tuple((unit.name, unit.label, unit.is_weights) for unit in chain.units)
         if chain.problem or (self._count and units != self._units):
             return
-        row = {"steps": step} | self._measured(chain, outputs)
+        row = {"steps": step, "samples": samples_of(chain)} | self._measured(chain, outputs)
         if not self._count:
             self._units, self._began_untrained = units, step == 0 and not is_trained
             self._unit = chain.unit
@@ -112,7 +112,7 @@ class Collector:
         weights = [is_weights for _, _, is_weights in self._units]
         columns: dict[str, Any] = dict.fromkeys(_EMPTY, np.empty((0, 0)))
         if kept:
-            columns = steps_of(kept["norms"], ends, weights)
+            columns = steps_of(kept["norms"], kept["samples"], ends, weights)
         if self._neurons:
             for kind in ("off", "saturated"):
                 columns[kind] = tuple(kept.get(f"{kind}_{layer}") for layer in layers)

@@ -4,40 +4,21 @@ The formula of a step is in `accounts.py`; `signals.py` puts the layers in a cha
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 
 from tinygrad_vg.engine import Tensor
-from tinygrad_vg.instruments.accounts import Account, Row, accounts_of, rows_of, taken
+from tinygrad_vg.instruments.accounts import Account, Row, accounts_of, bias_norm, rows_of
+from tinygrad_vg.instruments.bounds import Split, split_of
 from tinygrad_vg.instruments.collector import Collector
 from tinygrad_vg.instruments.dying import Dying, dying_of
 from tinygrad_vg.instruments.ledger_history import LedgerHistory
 from tinygrad_vg.instruments.ledger_table import LedgerTable
 from tinygrad_vg.instruments.listener import Listener
 from tinygrad_vg.instruments.recurrence import TimeListener, recorded_steps, recurrence_of
-from tinygrad_vg.instruments.signals import Chain, Unit, recorded
+from tinygrad_vg.instruments.signals import Chain, recorded
 from tinygrad_vg.nn import Module
-
-
-@dataclass(frozen=True, eq=False)
-class Split:
-    """A row's `weights` and `activation` compared with their bounds, in decades: floats, or (R,) for an ensemble.
-
-    Attributes:
-        layer: as in the row.
-        spectral: log10‖W^{l+1}‖₂, the largest possible value of `weights`.
-        alignment: weights − spectral, ≤ 0: how far δ^{l+1} is from the direction that the weights stretch most.
-        cap: log10 max|σ′|, −0.602 for a sigmoid, summed over the activations; NaN if one of them is not known.
-        saturation: activation − cap, ≤ 0: how far the slopes are below their bound.
-    """
-
-    layer: int
-    spectral: Any
-    alignment: Any
-    cap: float
-    saturation: Any
 
 
 class Ledger:
@@ -46,9 +27,14 @@ class Ledger:
     The layers are the model's Linears and Conv2ds in the order of their calls; the model may be of any class. They are
     numbered from the input side, 1 first, and a layer called several times in one pass has a number for each call. A
     module between two layers is known by its class, an operation outside of modules by its name. A module with a way
-    around its own layers, such as Residual, counts as one part between layers. For a batch, δ^l holds the gradients of
-    all samples, and ‖δ^l‖ is the root of the sum of squares over samples and neurons. For an ensemble (`nn.stack`)
-    there is one number for each member.
+    around its own layers, such as Residual, counts as one part between layers. For an ensemble (`nn.stack`) there is
+    one number for each member.
+
+    Magnitudes are per sample. δ^l holds the gradients at the outputs of layer l for all B samples of a batch. A cost
+    that is a mean over the batch divides them by B, so that B·δ^l of a sample is the gradient of that sample's own
+    cost. ‖δ^l‖ in tables and pictures is the root mean square of ‖B·δ^l‖ over the samples; it does not depend on the
+    size of the batch. A `GradientRecorder` records ‖∂C/∂b‖, the norm of the mean of the same vectors, which is smaller
+    where samples disagree; `log10_bias_norm` gives it here too.
 
     Each backward replaces the accounts. The ledger keeps one gradient for each unit and one z for each layer, and
     computes norms when they are read. It accounts for the last pass through the model only, also in a backward through
@@ -234,8 +220,32 @@ class Ledger:
 
     @property
     def log10_norm(self) -> Any:
-        """(L,) log10‖δ^l‖ of each layer in decades, (L, R) for an ensemble; NaN where it was not computed."""
-        return np.array([account.log10_norm for account in self.accounts if account.name is not None])
+        """(L,) log10‖δ^l‖ per sample of each layer, (L, R) for an ensemble; NaN where it was not computed."""
+        return np.array([account.log10_rms for account in self.accounts if account.name is not None])
+
+    @property
+    def log10_bias_norm(self) -> Any:
+        """(L,) log10‖∂C/∂b^l‖ of each layer in decades, what a `GradientRecorder` records; (L, R) for an ensemble.
+
+        It is the norm of the sum of δ^l over the samples, also for a layer without a bias; of a layer called several
+        times, that of one call. NaN where it was not computed.
+
+        Raises:
+            RuntimeError, ValueError: as `accounts`.
+
+        >>> import numpy as np, tinygrad_vg as tg
+        >>> net = tg.nn.mlp([3, 4, 1], rng=0)
+        >>> cost = np.mean(net(np.ones((5, 3))))
+        >>> cost.backward()
+        >>> ledger = Ledger.of(net, cost)
+        >>> of_biases = [np.log10(np.linalg.norm(net[i].bias.grad)) for i in (0, 2)]
+        >>> np.allclose(ledger.log10_bias_norm, of_biases)
+        True
+        >>> np.allclose(ledger.log10_norm, of_biases)  # the five samples are the same
+        True
+        """
+        members = self.chain.members if self.accounts else ()
+        return np.array([bias_norm(unit, members) for unit in self.chain.layers])
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -262,7 +272,7 @@ class Ledger:
         >>> round(split.cap, 3), bool(split.alignment < 1e-12 and split.saturation < 0)
         (-0.602, True)
         """
-        return tuple(_split(row, high) for row, (_, _, high) in zip(self.rows, self.chain.steps(), strict=True))
+        return tuple(split_of(row, high) for row, (_, _, high) in zip(self.rows, self.chain.steps(), strict=True))
 
     def table(self, width: int = 100) -> LedgerTable:
         """The rows as a table of text, at most `width` columns wide where that is possible."""
@@ -288,22 +298,3 @@ def _check(every: Any, asks_for_more: bool, max_steps: Any) -> None:
         raise ValueError(f"every counts backwards, 1 or more, or is None, not {every!r}")
     if max_steps is not None and (not isinstance(max_steps, int) or max_steps < 1):
         raise ValueError(f"max_steps counts backwards, 1 or more, or is None, not {max_steps!r}")
-
-
-def _split(row: Row, above: Unit) -> Split:
-    weight = above.weights
-    if above.weight is None:
-        raise RuntimeError(f"layer {row.layer + 1} computes its weights: what they can give at most is not known")
-    if weight is not None and above.matrix is None:
-        raise RuntimeError(f"layer {row.layer + 1} convolves: its bound is not that of a matrix, and is not known")
-    if weight is None:
-        raise RuntimeError(
-            f"layer {row.layer + 1} has other weights than in the pass of these rows; "
-            "call split() between backward and the optimizer's step"
-        )
-    finite = np.isfinite(weight).all(axis=(-2, -1))  # NumPy raises for the norm of other matrices
-    sizes = np.linalg.norm(np.where(finite[..., None, None], weight, 0).astype(np.float64), 2, axis=(-2, -1))
-    with np.errstate(divide="ignore"):  # weights that are all 0 give −inf
-        spectral = np.where(finite, np.log10(sizes), np.nan)
-    bound = spectral if spectral.ndim else float(spectral)
-    return Split(row.layer, bound, taken(spectral, row.weights), row.cap, row.activation - row.cap)

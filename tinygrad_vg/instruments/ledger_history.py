@@ -28,7 +28,7 @@ class LedgerHistory:
         steps: (S,) the number of each recorded backward, from 0, rising.
         layers: the numbers of the layers, 1 ... L.
         names: their names in the model.
-        log10_norm: (S, L) log10‖δ^l‖.
+        log10_norm: (S, L) log10‖δ^l‖ per sample, as in a `Row`.
         weights, activation, total: (S, L−1) as in a `Row`: by how much the weights of layer l+1, and what lies between
             the two layers, shrink (< 0) or grow the gradient in the step to layer l, and both together.
         cause: (S, L−1) as in a `Row`, with "" for an ordinary step.
@@ -204,9 +204,9 @@ class LedgerHistory:
         """The last recorded step as named numbers, for any tracker of experiments; medians of an ensemble.
 
         Returns:
-            "delta/1", ...: log10‖δ^l‖; "weights/1", "activation/1", "total/1", ...: of the step to the layer; and, if
-            they are recorded, "stable_rank/1", "alignment/1", "dead/1" and "saturated/1", fractions of the last 30
-            recorded steps, NaN before there are so many. Empty before the first step.
+            "delta/1", ...: log10‖δ^l‖ per sample; "weights/1", "activation/1", "total/1", ...: of the step to the
+            layer; and, if they are recorded, "stable_rank/1", "alignment/1", "dead/1" and "saturated/1", fractions of
+            the last 30 recorded steps, NaN before there are so many. Empty before the first step.
         """
         if not len(self.steps):
             return {}
@@ -223,11 +223,12 @@ class LedgerHistory:
         }
 
 
-def steps_of(norms: Any, ends: Sequence[int], passes_weights: Sequence[bool]) -> dict[str, Any]:
+def steps_of(norms: Any, samples: Any, ends: Sequence[int], passes_weights: Sequence[bool]) -> dict[str, Any]:
     """The columns log10_norm, weights, activation and total, from the norms (S, U) of the units at each step.
 
     Args:
         norms: log10 norms of the gradients at the outputs of all units, (S, U) or (S, U, R).
+        samples: (S,) how many samples the batch of each step had.
         ends: the positions of the layers among the units.
         passes_weights: of each unit, as in an `Account`.
     """
@@ -239,4 +240,5 @@ def steps_of(norms: Any, ends: Sequence[int], passes_weights: Sequence[bool]) ->
         "total": [taken(by_unit[high], by_unit[low]) for low, _, high in steps],
     }
     stacked = {name: np.stack(column, axis=1) if column else empty for name, column in columns.items()}
-    return {"log10_norm": norms[:, [*ends]]} | stacked
+    per_sample = 0.5 * np.log10(samples).reshape(-1, *[1] * (norms.ndim - 1))
+    return {"log10_norm": norms[:, [*ends]] + per_sample} | stacked
