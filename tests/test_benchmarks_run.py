@@ -31,6 +31,7 @@ def test_a_work():
     assert COMPILED in shown(result)
 
 
+@pytest.mark.long
 def test_a_work_without_numba_says_so(monkeypatch, capsys):
     monkeypatch.setattr("tinygrad_vg.compiler.backends.find_spec", lambda name: None)
     result = works.measure(SMALL, repeats=3)

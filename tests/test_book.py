@@ -55,6 +55,7 @@ def descend(net, images, targets, epochs):
     return recorder.history.log10_norm[:, :-1]
 
 
+@pytest.mark.long
 def test_four_hidden_layers_during_descent(first_1000):
     """All layers slow down at once, by 1.5 decades and more; the first ends about 100 times slower than the last."""
     norms = descend(ensemble(4, range(2)), *first_1000, epochs=500)
@@ -62,6 +63,7 @@ def test_four_hidden_layers_during_descent(first_1000):
     assert (norms[60] < norms[0] - 1.5).all()
 
 
+@pytest.mark.long
 def test_two_hidden_layers_rebound(first_1000):
     """The speeds fall fast and rise again, and the first layer stays behind the second: means of four seeds."""
     speeds = descend(ensemble(2, range(4)), *first_1000, epochs=300).mean(axis=2)

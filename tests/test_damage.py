@@ -67,6 +67,7 @@ def equal(loaded: State, wanted: State) -> bool:
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", FORMATS)
 def test_damage_is_refused_by_name_or_changes_nothing(tmp_path: Path, kind: str) -> None:
     """As where a date stands. IDX that is not compressed has no checksums: there only cuts are always noticed."""

@@ -1,6 +1,6 @@
 """The verdict on 51 networks that others have labelled (at51.md), at the first batch and after 30 steps of Adam.
 
-`pytest tests/instruments/test_at51.py -s` prints the table of docs/verdicts.md.
+`pytest tests/instruments/test_at51.py -m long -s` prints the table of docs/verdicts.md.
 """
 
 from collections import Counter
@@ -11,6 +11,8 @@ import pytest
 from tests.instruments.at51 import NETS, batches, build, cost
 from tinygrad_vg import optim
 from tinygrad_vg.instruments import GradientRecorder, Ledger, diagnose
+
+pytestmark = pytest.mark.long
 
 SEEDS, WINDOW = range(5), 30
 KINDS = ("not finite", "vanishing, activation", "vanishing, weights", "dead or vanishing", "stable")

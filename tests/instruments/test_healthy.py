@@ -1,11 +1,12 @@
 """Networks that have learned well are not called ill.
 
-`pytest tests/instruments/test_healthy.py -s` prints the table of docs/verdicts.md.
+`pytest tests/instruments/test_healthy.py -m long -s` prints the table of docs/verdicts.md.
 """
 
 from collections import Counter
 
 import numpy as np
+import pytest
 
 import tinygrad_vg as tg
 from tinygrad_vg import nn
@@ -39,6 +40,7 @@ def trained(activation, hidden, data):
         return nets, (np.argmax(nets(new_images).data, axis=-1) == new_labels).mean(axis=-1)
 
 
+@pytest.mark.long
 def test_healthy_trained_networks():
     data = [array for split, n in (("train", 30_000), ("validation", 1000)) for array in digits(split, n)]
     states, by_decades, healthy = Counter(), Counter(), 0

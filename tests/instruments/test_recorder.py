@@ -407,6 +407,7 @@ def tell(recorder, gradients):
     walk(dict(zip(recorder.biases[::-1], gradients[::-1], strict=True)))  # from the last layer down
 
 
+@pytest.mark.long
 def test_memory_does_not_grow_with_the_length_of_a_run():
     """At 5 layers it is 8 MB at most, here in 100,000 backwards of nothing but biases, and no more in the second half.
 

@@ -1,6 +1,6 @@
 """The verdict on a bench of networks whose fate is known from theory, beside the rules that go by a threshold.
 
-`pytest tests/instruments/test_verdict.py -s` prints the scores.
+`pytest tests/instruments/test_verdict.py -m long -s` prints the scores.
 """
 
 import copy
@@ -98,6 +98,7 @@ def score(answers, truths):
     return sum(a == t for a, t in zip(answers, truths, strict=True)) / len(truths)
 
 
+@pytest.mark.long
 def test_verdicts_are_right_and_thresholds_are_not(results):
     truths = [net.truth() for net in BENCH]
     states = [d.state for d, *_ in results]
