@@ -85,7 +85,10 @@ PREFIXES = {
     "tinygrad_vg.ops.rfft and irfft, which hold real and imaginary parts side by side",
     "np.polynomial.": "the functions of numpy.polynomial make arrays of their arguments; write np.polyval or np.einsum",
     "np.lib.recfunctions.": "it is of structured arrays, which have no gradients",
-    "np.lib.scimath.": "its result may be complex; write the function of the same name in np",
+    **dict.fromkeys(
+        ("np.lib.scimath.", "np.lib._scimath_impl."),  # the second is of NumPy 2.0
+        "its result may be complex; write the function of the same name in np",
+    ),
 }
 
 
