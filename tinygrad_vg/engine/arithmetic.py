@@ -19,7 +19,8 @@ class Arithmetic(Recordable, Generic[Result]):
     """The operators, methods and protocols of a Tensor; all of them call `record`.
 
     The methods have the names and the usual arguments of those of an array; for other options call the NumPy function.
-    They raise TypeError as `record` does. There are no in-place operators, so Python reads `t += 1` as `t = t + 1`.
+    They raise TypeError as `record` does. There are no in-place operators, so Python reads `t += 1` as `t = t + 1`; a
+    Parameter has them (`nn/in_place.py`).
     """
 
     __slots__ = ()
