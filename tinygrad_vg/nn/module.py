@@ -2,11 +2,12 @@
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 
 import numpy as np
 
 from tinygrad_vg.engine import HookHandle, Tensor
+from tinygrad_vg.engine.instead import MODULE, missing
 from tinygrad_vg.engine.recording import changes, recording
 from tinygrad_vg.nn.parameter import Buffer, Parameter
 
@@ -82,6 +83,11 @@ class Module:
                 args = ()
             output.call = (self, args, output.call)
         return output
+
+    if not TYPE_CHECKING:  # for a type checker every name would be an attribute
+
+        def __getattr__(self, name: str) -> NoReturn:
+            missing(self, name, MODULE)
 
     def __setattr__(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
