@@ -9,9 +9,11 @@ import numpy as np
 from tinygrad_vg.engine import Tensor, ops
 from tinygrad_vg.engine.arrays import as_array
 from tinygrad_vg.nn.ensemble import members_of
+from tinygrad_vg.nn.flags import checked_flag
 from tinygrad_vg.nn.init import Rng, uniform_
 from tinygrad_vg.nn.module import Module
 from tinygrad_vg.nn.parameter import Parameter
+from tinygrad_vg.nn.twins import seed_of
 
 State = tuple[Any, ...]  # (h,), or (h, c) of an LSTM
 
@@ -177,8 +179,11 @@ class Cell(Recurrence):
             raise ValueError(f"a cell has at least one input and one neuron, not {input_size} and {hidden_size}")
         self.input_size = input_size
         self.hidden_size = hidden_size
+        bias = checked_flag(self, "bias", bias)
         made = self.parameters_of_step(input_size, bias, dtype, np.random.default_rng(rng))
         self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh = made
+        if self.weight_ih is not None:
+            self.weight_ih.seed = seed_of(rng)
 
     def forward(self, input: Any, hx: Any = None) -> Any:
         """The state after one step.

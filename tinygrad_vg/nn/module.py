@@ -10,6 +10,7 @@ from tinygrad_vg.engine import HookHandle, Tensor
 from tinygrad_vg.engine.instead import MODULE, missing
 from tinygrad_vg.engine.recording import changes, recording
 from tinygrad_vg.nn.parameter import Buffer, Parameter
+from tinygrad_vg.nn.twins import warn_of_twins
 
 TOO_DEEP = (
     "modules call one another too deep for Python's stack: put them beside each other, as in Sequential(*modules), "
@@ -189,7 +190,9 @@ class Module:
 
     def parameters(self) -> Iterator[Parameter]:
         """All parameters of this module and of those below it, each once."""
-        return (parameter for _, parameter in self.named_parameters())
+        found = [parameter for _, parameter in self.named_parameters()]
+        warn_of_twins(found)
+        return iter(found)
 
     def buffers(self) -> Iterator[Buffer]:
         """All buffers of this module and of those below it, each once."""

@@ -21,21 +21,25 @@ class Parameter(InPlace):
             networks at their initialization does not apply.
         input_axes: how many of the last axes of a weight count the inputs of an output: of a matrix (..., out, in) one.
         members: R of a parameter that `nn.stack` has made of R; 0 of a single network.
+        seed: the seed that its first numbers were sampled from, if it was given one of its own; else None. A copy has
+            none.
 
     >>> from tinygrad_vg import nn
     >>> nn.Parameter([0.0, 1.0])
     Parameter([0., 1.], requires_grad=True)
     """
 
-    __slots__ = ("is_trained", "members")
+    __slots__ = ("is_trained", "members", "seed")
     is_trained: bool
     input_axes: ClassVar[int] = 1
     members: int
+    seed: int | None
 
     def __init__(self, array: Any, requires_grad: bool = True, name: str | None = None) -> None:
         super().__init__(array, requires_grad, name)
         self.is_trained = False
         self.members = 0
+        self.seed = None
 
     def _become(self, value: Tensor) -> None:
         super()._become(value)
