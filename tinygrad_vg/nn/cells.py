@@ -11,6 +11,7 @@ from tinygrad_vg.engine.arrays import as_array
 from tinygrad_vg.nn.ensemble import members_of
 from tinygrad_vg.nn.flags import checked_flag
 from tinygrad_vg.nn.init import Rng, uniform_
+from tinygrad_vg.nn.layer import taken
 from tinygrad_vg.nn.module import Module
 from tinygrad_vg.nn.parameter import Parameter
 from tinygrad_vg.nn.twins import seed_of
@@ -72,8 +73,7 @@ class Recurrence(Module):
         Raises:
             ValueError: if its shape does not fit.
         """
-        if not isinstance(x, Tensor):
-            x = as_array(x)
+        x = taken(x, self.weight_dtype())
         members = members_of(self)
         fits = (x.ndim == axes + 1 and x.shape[-3:-2] == members) if members else x.ndim == axes - 1
         if (x.ndim != axes and not fits) or x.shape[-1:] != (self.input_size,):

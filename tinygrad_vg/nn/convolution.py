@@ -4,12 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_vg.engine import Tensor, ops
-from tinygrad_vg.engine.arrays import as_array
+from tinygrad_vg.engine import ops
 from tinygrad_vg.nn.ensemble import members_of
 from tinygrad_vg.nn.flags import checked_flag
 from tinygrad_vg.nn.init import Rng, scaled_normal_, standard_normal_
-from tinygrad_vg.nn.layer import Layer
+from tinygrad_vg.nn.layer import Layer, taken
 from tinygrad_vg.nn.parameter import Filters, Parameter
 from tinygrad_vg.nn.twins import seed_of
 
@@ -69,8 +68,7 @@ class Conv2d(Layer):
 
     def forward(self, x: Any) -> Any:
         """The convolved images: (B, in, H, W) → (B, out, H′, W′); in an ensemble → (R, B, out, H′, W′)."""
-        if not isinstance(x, Tensor):
-            x = as_array(x)
+        x = taken(x, self.weight._data.dtype)
         members = members_of(self)
         if x.ndim not in (4, 4 + len(members)) or x.shape[-3] != self.in_channels:
             forms = f"(B, {self.in_channels}, H, W)" + "".join(

@@ -4,12 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_vg.engine import Tensor, ops
-from tinygrad_vg.engine.arrays import as_array
+from tinygrad_vg.engine import ops
 from tinygrad_vg.nn.ensemble import members_of
 from tinygrad_vg.nn.flags import checked_flag
 from tinygrad_vg.nn.init import Rng, scaled_normal_, standard_normal_
-from tinygrad_vg.nn.layer import Layer
+from tinygrad_vg.nn.layer import Layer, taken
 from tinygrad_vg.nn.parameter import Parameter
 from tinygrad_vg.nn.twins import seed_of
 
@@ -53,8 +52,7 @@ class Linear(Layer):
 
     def forward(self, x: Any) -> Any:
         """x Wᵀ + b: (..., B, in) → (..., B, out); in an ensemble (B, in) or (R, B, in) → (R, B, out)."""
-        if not isinstance(x, Tensor):
-            x = as_array(x)
+        x = taken(x, self.weight._data.dtype)
         if x.ndim == 1 and members_of(self):
             raise ValueError("an ensemble takes a batch, not a single sample: x[None] is a batch of one sample")
         try:
