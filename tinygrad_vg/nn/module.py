@@ -9,6 +9,7 @@ import numpy as np
 from tinygrad_vg.engine import HookHandle, Tensor
 from tinygrad_vg.engine.instead import MODULE, missing
 from tinygrad_vg.engine.recording import changes, recording
+from tinygrad_vg.nn.outline import outline
 from tinygrad_vg.nn.parameter import Buffer, Parameter
 from tinygrad_vg.nn.twins import warn_of_twins
 
@@ -277,6 +278,9 @@ class Module:
         for name, value in vars(twin).items():
             vars(twin)[name] = copy.deepcopy(value, memo)
         return twin
+
+    def _repr_html_(self) -> str:
+        return outline(self)._repr_html_()
 
     def extra_repr(self) -> str:
         """The text between the brackets of the module's repr."""
