@@ -44,6 +44,11 @@ class Arithmetic(Recordable, Generic[Result]):
         def __getattr__(self, name: str) -> NoReturn:
             missing(self, name, TENSOR)  # Python calls this only where there is no such attribute
 
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        return f"<p>{type(self).__name__} {self.shape} {self.dtype}</p><pre>{escape(repr(self))}</pre>"
+
     # Properties.
 
     @property
