@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -31,6 +31,10 @@ class Recurrence(Module):
     states: ClassVar[int] = 1
     input_size: int
     hidden_size: int
+
+    if TYPE_CHECKING:
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Any: ...  # a tuple, of layers and of an LSTMCell
 
     def next_state(self, given: Any, product: Any, state: State) -> State:
         """The state after a step.

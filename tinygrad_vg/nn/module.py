@@ -61,7 +61,7 @@ class Module:
         """
         raise TypeError(f"{type(self).__name__} has no forward(): define what the module computes")
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
         try:
             output = self.forward(*args, **kwargs)
         except RecursionError as error:
@@ -84,7 +84,7 @@ class Module:
             elif args[0] is output:
                 args = ()
             output.call = (self, args, output.call)
-        return output
+        return output  # type: ignore[no-any-return]  # of most modules a Tensor; a checker takes it for one
 
     if not TYPE_CHECKING:  # for a type checker every name would be an attribute
 
