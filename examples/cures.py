@@ -24,6 +24,7 @@ from cures_networks import CODED, DEPTH, PATIENT, PATIENTS, SLOW, WHY, compiled_
 
 import tinygrad_vg as tg
 from tinygrad_vg import nn
+from tinygrad_vg.extras import install
 from tinygrad_vg.instruments import Ledger, critical_weight_std, diagnose
 from tinygrad_vg.notation import decades
 from tinygrad_vg.storage import replacing
@@ -198,7 +199,7 @@ def main():
         stream.reconfigure(errors="replace")  # not every terminal can show σ
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])  # -OO: none
     if missing := [name for name in ("matplotlib", "rich") if find_spec(name) is None]:
-        parser.error(f"{' and '.join(missing)} missing: pip install -e '.[examples]' brings what the examples need")
+        parser.error(f"{' and '.join(missing)} missing: {install('examples')} installs what the examples need")
     parser.add_argument("--quick", action="store_true", help="few steps and seeds: a preview, not the experiment")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes, one thread each")
     args = parser.parse_args()

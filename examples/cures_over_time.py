@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 import tinygrad_vg as tg
+from tinygrad_vg.extras import install
 from tinygrad_vg.instruments import Ledger
 from tinygrad_vg.storage import replacing
 from tinygrad_vg.study import run_tasks
@@ -175,7 +176,7 @@ def main():
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes (one for each core)")
     args = parser.parse_args()
     if missing := [name for name in ("matplotlib", "rich") if find_spec(name) is None]:
-        parser.error(f"{' and '.join(missing)} missing: pip install -e '.[examples]' brings what the examples need")
+        parser.error(f"{' and '.join(missing)} missing: {install('examples')} installs what the examples need")
     args.seeds, args.members, args.steps, longest = (2, 1, 5, 100) if args.quick else (20, 3, None, 200)
 
     def keep(results):

@@ -27,6 +27,7 @@ import numpy as np
 
 import tinygrad_vg as tg
 from tinygrad_vg import plots
+from tinygrad_vg.extras import install
 from tinygrad_vg.instruments import GradientRecorder, Ledger, diagnose, mean_field_of
 from tinygrad_vg.storage import replacing
 from tinygrad_vg.study import run_tasks
@@ -227,7 +228,7 @@ def parse():
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])  # -OO: none
     parser.error = lambda message: parser.exit(2, f"{parser.prog}: {message} (--help lists the options)\n")
     if missing := [name for name in ("matplotlib", "rich") if find_spec(name) is None]:
-        parser.error(f"{' and '.join(missing)} missing: pip install -e '.[examples]' brings what the examples need")
+        parser.error(f"{' and '.join(missing)} missing: {install('examples')} installs what the examples need")
     add = parser.add_argument
     add("--depths", type=positive, nargs="+", default=range(1, 7), metavar="K", help="numbers of hidden layers")
     add("--members", type=positive, default=4, help="seeds of each network, trained together (4)")

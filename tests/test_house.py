@@ -46,9 +46,12 @@ def dotted(path):
     return ".".join(names[:-1] if names[-1] == "__init__" else names)
 
 
-BELOW = {"notation", "engine", "storage", "datasets", "nn", "optim"}  # what everything else is built on
+# What everything else is built on.
+BELOW = {"extras", "tables", "notation", "engine", "storage", "datasets", "nn", "optim"}
 ABOVE = {"compiler", "instruments", "draw", "plots", "study", "examples"}
 FORBIDDEN = {
+    "extras": ABOVE | BELOW - {"extras"},
+    "tables": ABOVE | BELOW - {"tables"},
     "notation": ABOVE | BELOW - {"notation"},
     "engine": ABOVE | BELOW - {"engine"},
     "storage": ABOVE | {"nn", "optim", "datasets"},

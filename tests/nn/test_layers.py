@@ -114,8 +114,9 @@ def test_gradients_need_floats() -> None:
 def test_a_network_keeps_its_dtype_through_a_training_step(rng: np.random.Generator, dtype: type, members: int) -> None:
     def network(seed: int) -> nn.Sequential:
         parts: list[nn.Module] = []
+        weights = np.random.default_rng(seed)
         for activation in [nn.Sigmoid(), nn.Tanh(), nn.ReLU(), nn.Identity()]:
-            parts += [nn.Linear(4, 4, dtype=dtype, rng=seed), activation]
+            parts += [nn.Linear(4, 4, dtype=dtype, rng=weights), activation]
         return nn.Sequential(*parts)
 
     net = nn.stack([network(seed) for seed in range(members)]) if members else network(0)

@@ -8,6 +8,7 @@ from tinygrad_vg.compiler import run_numpy
 from tinygrad_vg.compiler.expand import COMMON, ELEMENTARY, PRODUCTS, expanded
 from tinygrad_vg.compiler.passes import in_place, simplified
 from tinygrad_vg.compiler.plan import Plan, Value
+from tinygrad_vg.extras import install
 
 BACKENDS = ("auto", "numpy", "numba")
 
@@ -46,7 +47,7 @@ def chosen(backend: str) -> str:
         return "numpy" if missing else "numba"
     if backend == "numba" and missing:
         raise ModuleNotFoundError(
-            f"backend='numba' needs {' and '.join(missing)}: pip install 'tinygrad_vg[fast]' brings them; "
+            f"backend='numba' needs {' and '.join(missing)}: {install('fast')} installs them; "
             "backend='numpy' needs nothing"
         )
     return backend

@@ -66,8 +66,8 @@ class Trace:
         nodes: the recorded calls with the user's line of each, the oldest first.
         sources: where an array came from that no call has made, by the id of the array.
         events: the module calls (module, arguments, output) and backwards, in their order.
-        moved: the new array of each parameter that an optimizer has moved, and of each buffer that a module has set, as
-            a Tensor.
+        moved: the new array of each parameter that an optimizer or `p -= ...` has moved, and of each buffer that a
+            module has set, as a Tensor.
         states: the new entries of the states of optimizers, as Tensors or numbers.
         leaves: the tensors that the step uses and no call has made, each with its array before the step.
         grads: the `.grad` of each leaf before the step first used it.
@@ -197,11 +197,11 @@ class Trace:
         self.modules[module] = None
         self.events.append((module, args, output))
 
-    def assigned(self, buffer: Buffer, value: Tensor) -> None:
-        """A module has given a buffer a new array; what it computes of the buffer from now on is of this one."""
-        self.leaf(buffer, buffer._data)
-        self.moved[buffer] = value
-        buffer._data = value._data
+    def assigned(self, held: Parameter | Buffer, value: Tensor) -> None:
+        """A buffer or parameter was given a new array; what is computed of it from now on is of this one."""
+        self.leaf(held, held._data)
+        self.moved[held] = value
+        held._data = value._data
 
     def give_arrays(self, gradients: Iterable[Tensor]) -> None:
         """Note that these gradients, of `tg.grad`, are arrays outside of a trace."""
@@ -315,7 +315,7 @@ def guarded_data(trace: Trace) -> Iterator[None]:
 
     def write(tensor: Tensor, array: Any) -> None:
         if is_users():
-            trace.refuse("`.data = ...`", "let an optimizer move a parameter, write buffer.assign(value), or return it")
+            trace.refuse("`.data = ...`", "write `with tg.no_grad(): p += ...`, or buffer.assign(value), or return it")
         plain.fset(tensor, array)
 
     def noted(tensor: Tensor, *args: Any, **kwargs: Any) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import graphviz
 from graphviz.backend import dot_command
 
-from tinygrad_vg.draw.dot import SECONDS, LayoutError, find_engine, run
+from tinygrad_vg.draw.dot import REMEDIES, SECONDS, LayoutError, find_engine, run
 
 
 class Picture(graphviz.Digraph):  # type: ignore[misc]  # graphviz has no types
@@ -26,6 +26,17 @@ class Picture(graphviz.Digraph):  # type: ignore[misc]  # graphviz has no types
     >>> picture.source.split()
     ['digraph', '{', 'a', '->', 'b', '}']
     """
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None, **options: Any) -> dict[str, Any]:
+        """What a notebook shows: the picture, or in words why there is none."""
+        if _program() is None:
+            return {"text/plain": f"{self!r}, not drawn, for there is no program that lays graphs out: {REMEDIES}"}
+        shown: dict[str, Any] = super()._repr_mimebundle_(include, exclude, **options)
+        return shown
+
+    def _repr_image_svg_xml(self) -> str:
+        # Quiet: `dot` without a font for σ or ∂ warns of each, and draws them all the same.
+        return str(self.pipe("svg", encoding="utf-8", quiet=True))
 
     def pipe(self, format: str | None = None, timeout: float = SECONDS, **options: Any) -> bytes | str:
         """The picture in a format such as "svg": bytes, or with `encoding=` a string; see `Digraph.pipe`.

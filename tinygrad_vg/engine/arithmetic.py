@@ -2,11 +2,12 @@
 
 import operator
 from collections.abc import Iterator
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 import numpy as np
 
 from tinygrad_vg.engine.calculus import ACCUMULATE
+from tinygrad_vg.engine.instead import TENSOR, missing
 from tinygrad_vg.engine.operations import Recordable, name_of
 from tinygrad_vg.engine.ops import at
 from tinygrad_vg.engine.recording import recording
@@ -19,7 +20,8 @@ class Arithmetic(Recordable, Generic[Result]):
     """The operators, methods and protocols of a Tensor; all of them call `record`.
 
     The methods have the names and the usual arguments of those of an array; for other options call the NumPy function.
-    They raise TypeError as `record` does. There are no in-place operators, so Python reads `t += 1` as `t = t + 1`.
+    They raise TypeError as `record` does. There are no in-place operators, so Python reads `t += 1` as `t = t + 1`; a
+    Parameter has them (`nn/in_place.py`).
     """
 
     __slots__ = ()
@@ -36,6 +38,16 @@ class Arithmetic(Recordable, Generic[Result]):
 
     def __array_function__(self, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return self.record(function, args, kwargs)
+
+    if not TYPE_CHECKING:  # for a type checker every name would be an attribute
+
+        def __getattr__(self, name: str) -> NoReturn:
+            missing(self, name, TENSOR)  # Python calls this only where there is no such attribute
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        return f"<p>{type(self).__name__} {self.shape} {self.dtype}</p><pre>{escape(repr(self))}</pre>"
 
     # Properties.
 

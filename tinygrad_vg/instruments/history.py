@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from tinygrad_vg.instruments.history_table import table_of
 from tinygrad_vg.instruments.spikes import Spike, spikes_in
 from tinygrad_vg.storage import load, replacing, save
 
@@ -18,7 +19,7 @@ from tinygrad_vg.storage import load, replacing, save
 _QUANTITIES = ("log10_norm", "log10_weight_norm", "log10_rms", "coherence", "saturation", "log10_update")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class History:
     """The numbers that a recorder has recorded, for each backward and layer, and for each member of an ensemble.
 
@@ -66,6 +67,12 @@ class History:
     values: tuple[Any, ...] | None = None
     first_nonfinite: int | None = None
     log10_weight_norm: Any = None
+
+    def __repr__(self) -> str:
+        return str(table_of(self))
+
+    def _repr_html_(self) -> str:
+        return table_of(self)._repr_html_()
 
     def __getitem__(self, index: Any) -> "History":
         index = index if isinstance(index, tuple) else (index,)

@@ -284,6 +284,13 @@ class Ledger:
     def __str__(self) -> str:
         return str(self.table())
 
+    def __repr__(self) -> str:
+        try:
+            words = self.table().summary
+        except (ValueError, RuntimeError) as error:  # an account that cannot be made; to look at it is no mistake
+            words = str(error)
+        return f"<Ledger of {len(self.names)} layers: {words}>"
+
     def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
         return self.table(min(100, options.max_width)).texts()
 

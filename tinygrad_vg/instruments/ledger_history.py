@@ -54,6 +54,11 @@ class LedgerHistory:
     (array([0, 2, 4]), (3, 2))
     """
 
+    def __repr__(self) -> str:
+        steps, layers, *members = np.shape(self.log10_norm)
+        networks = "".join(f", {n} networks" for n in members)
+        return f"<LedgerHistory of {steps:,} backwards, {layers} {self.unit}s{networks}>"
+
     steps: Any
     layers: tuple[int, ...]
     names: tuple[str, ...]

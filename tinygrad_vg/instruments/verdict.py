@@ -123,6 +123,14 @@ class Diagnosis:
             return True
         return self.at_start and self.severity == "severe"
 
+    def __repr__(self) -> str:
+        return f"<Diagnosis: {self}>"
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        return f"<p>{escape(str(self))}</p>"
+
     def __str__(self) -> str:
         if self.state in BROKEN_STATES and self.state != "underflow":
             texts = [_broken(self)]

@@ -19,6 +19,7 @@ from tinygrad_vg.nn.pooling import AvgPool2d, Flatten, MaxPool2d
 from tinygrad_vg.nn.rectifiers import ELU, GELU, SELU, LeakyReLU, SiLU
 from tinygrad_vg.nn.recurrent import GRU, LSTM, RNN
 from tinygrad_vg.nn.softmax import LogSoftmax, Softmax
+from tinygrad_vg.nn.summary import summary
 from tinygrad_vg.nn.time_steps import TimeStep, time_steps
 
 __all__ = [
@@ -27,5 +28,5 @@ __all__ = [
     "L1Loss", "LSTMCell", "Layer", "LayerNorm", "LeakyReLU", "Linear", "LogSoftmax", "MSELoss", "MaxPool2d", "Module",
     "ModuleList", "NLLLoss", "Parameter", "RNNCell", "ReLU", "Recurrence", "Residual", "Sequential", "SiLU", "Sigmoid",
     "Softmax", "Softplus", "Tanh", "TimeStep", "beside_batch", "by_member", "feature_axis", "init", "member_axis",
-    "members_of", "mlp", "stack", "time_steps", "unstack", "utils",
+    "members_of", "mlp", "stack", "summary", "time_steps", "unstack", "utils",
 ]  # fmt: skip

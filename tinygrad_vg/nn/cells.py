@@ -2,16 +2,19 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
 from tinygrad_vg.engine import Tensor, ops
 from tinygrad_vg.engine.arrays import as_array
 from tinygrad_vg.nn.ensemble import members_of
+from tinygrad_vg.nn.flags import checked_flag
 from tinygrad_vg.nn.init import Rng, uniform_
+from tinygrad_vg.nn.layer import taken
 from tinygrad_vg.nn.module import Module
 from tinygrad_vg.nn.parameter import Parameter
+from tinygrad_vg.nn.twins import seed_of
 
 State = tuple[Any, ...]  # (h,), or (h, c) of an LSTM
 
@@ -28,6 +31,10 @@ class Recurrence(Module):
     states: ClassVar[int] = 1
     input_size: int
     hidden_size: int
+
+    if TYPE_CHECKING:
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Any: ...  # a tuple, of layers and of an LSTMCell
 
     def next_state(self, given: Any, product: Any, state: State) -> State:
         """The state after a step.
@@ -70,8 +77,7 @@ class Recurrence(Module):
         Raises:
             ValueError: if its shape does not fit.
         """
-        if not isinstance(x, Tensor):
-            x = as_array(x)
+        x = taken(x, self.weight_dtype())
         members = members_of(self)
         fits = (x.ndim == axes + 1 and x.shape[-3:-2] == members) if members else x.ndim == axes - 1
         if (x.ndim != axes and not fits) or x.shape[-1:] != (self.input_size,):
@@ -177,8 +183,11 @@ class Cell(Recurrence):
             raise ValueError(f"a cell has at least one input and one neuron, not {input_size} and {hidden_size}")
         self.input_size = input_size
         self.hidden_size = hidden_size
+        bias = checked_flag(self, "bias", bias)
         made = self.parameters_of_step(input_size, bias, dtype, np.random.default_rng(rng))
         self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh = made
+        if self.weight_ih is not None:
+            self.weight_ih.seed = seed_of(rng)
 
     def forward(self, input: Any, hx: Any = None) -> Any:
         """The state after one step.

@@ -11,6 +11,8 @@ from tinygrad_vg.nn.activations import Sigmoid
 from tinygrad_vg.nn.init import Rng
 from tinygrad_vg.nn.linear import Linear
 from tinygrad_vg.nn.module import Module
+from tinygrad_vg.nn.parameter import Parameter
+from tinygrad_vg.nn.twins import warn_of_twins
 
 
 class Sequential(Module):
@@ -33,6 +35,7 @@ class Sequential(Module):
             if not isinstance(module, Module):
                 raise TypeError(f"Sequential takes modules; argument {i} is {module!r}")
             setattr(self, str(i), module)
+        warn_of_twins(p for module in dict.fromkeys(modules) for p in vars(module).values() if isinstance(p, Parameter))
 
     def __iter__(self) -> Iterator[Module]:
         return (module for module in vars(self).values() if isinstance(module, Module))

@@ -4,12 +4,13 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_vg.engine import Tensor, ops
-from tinygrad_vg.engine.arrays import as_array
+from tinygrad_vg.engine import ops
 from tinygrad_vg.nn.ensemble import members_of
+from tinygrad_vg.nn.flags import checked_flag
 from tinygrad_vg.nn.init import Rng, scaled_normal_, standard_normal_
-from tinygrad_vg.nn.layer import Layer
+from tinygrad_vg.nn.layer import Layer, taken
 from tinygrad_vg.nn.parameter import Filters, Parameter
+from tinygrad_vg.nn.twins import seed_of
 
 
 class Conv2d(Layer):
@@ -54,19 +55,20 @@ class Conv2d(Layer):
     ) -> None:
         if min(in_channels, out_channels) < 1:
             raise ValueError(f"a layer has at least one channel, not {in_channels} and {out_channels}")
+        bias = checked_flag(self, "bias", bias)
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.kernel_size = pair("kernel_size", kernel_size, 1)
         self.stride = pair("stride", stride, 1)
         self.padding = pair("padding", padding, 0)
-        rng = np.random.default_rng(rng)  # one generator: weight and bias must not be sampled from the same seed
-        self.weight = scaled_normal_(Filters(np.empty((out_channels, in_channels, *self.kernel_size), dtype)), rng=rng)
-        self.bias = standard_normal_(Parameter(np.empty(out_channels, dtype)), rng=rng) if bias else None
+        one = np.random.default_rng(rng)  # one generator: weight and bias must not be sampled from the same seed
+        self.weight = scaled_normal_(Filters(np.empty((out_channels, in_channels, *self.kernel_size), dtype)), rng=one)
+        self.weight.seed = seed_of(rng)
+        self.bias = standard_normal_(Parameter(np.empty(out_channels, dtype)), rng=one) if bias else None
 
     def forward(self, x: Any) -> Any:
         """The convolved images: (B, in, H, W) → (B, out, H′, W′); in an ensemble → (R, B, out, H′, W′)."""
-        if not isinstance(x, Tensor):
-            x = as_array(x)
+        x = taken(x, self.weight._data.dtype)
         members = members_of(self)
         if x.ndim not in (4, 4 + len(members)) or x.shape[-3] != self.in_channels:
             forms = f"(B, {self.in_channels}, H, W)" + "".join(

@@ -17,16 +17,18 @@ import numpy as np
 
 from tinygrad_vg.engine import Tensor
 from tinygrad_vg.nn.parameter import Parameter
+from tinygrad_vg.nn.twins import seed_of
 
 Rng: TypeAlias = Union["np.random.Generator", int, None]  # a string: np.random is loaded on first use, and large
 T = TypeVar("T", bound=Tensor)
 
 
-def _filled(tensor: T, array: Any) -> T:
-    """The tensor with this array, in its own dtype; a parameter is untrained again."""
+def _filled(tensor: T, array: Any, rng: Rng = None) -> T:
+    """The tensor with this array, in its own dtype; a parameter is untrained again, and knows its seed."""
     tensor.data = array.astype(tensor.dtype, copy=False)
     if isinstance(tensor, Parameter):
         tensor.is_trained = False
+        tensor.seed = seed_of(rng)
     return tensor
 
 
@@ -61,7 +63,7 @@ def normal_(tensor: T, mean: float = 0.0, std: float = 1.0, rng: Rng = None) -> 
     >>> weight.data.std().round(2)
     np.float64(0.1)
     """
-    return _filled(tensor, np.random.default_rng(rng).normal(mean, std, tensor.shape))
+    return _filled(tensor, np.random.default_rng(rng).normal(mean, std, tensor.shape), rng)
 
 
 def uniform_(tensor: T, low: float = 0.0, high: float = 1.0, rng: Rng = None) -> T:
@@ -73,7 +75,7 @@ def uniform_(tensor: T, low: float = 0.0, high: float = 1.0, rng: Rng = None) ->
     >>> bool(abs(weight.data).max() <= 1.0)
     True
     """
-    return _filled(tensor, np.random.default_rng(rng).uniform(low, high, tensor.shape))
+    return _filled(tensor, np.random.default_rng(rng).uniform(low, high, tensor.shape), rng)
 
 
 def standard_normal_(tensor: T, rng: Rng = None) -> T:
@@ -181,7 +183,7 @@ def orthogonal_(tensor: T, gain: float = 1.0, rng: Rng = None) -> T:
     q, r = np.linalg.qr(tall)
     # The signs of the columns depend on the algorithm; the signs of R's diagonal make the distribution uniform.
     q = q * np.sign(np.diagonal(r, axis1=-2, axis2=-1))[..., None, :]
-    return _filled(tensor, gain * (q if fan_out >= fan_in else q.swapaxes(-1, -2)).reshape(tensor.shape))
+    return _filled(tensor, gain * (q if fan_out >= fan_in else q.swapaxes(-1, -2)).reshape(tensor.shape), rng)
 
 
 def fans(tensor: Tensor) -> tuple[int, int]:

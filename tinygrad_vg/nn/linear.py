@@ -4,12 +4,13 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_vg.engine import Tensor, ops
-from tinygrad_vg.engine.arrays import as_array
+from tinygrad_vg.engine import ops
 from tinygrad_vg.nn.ensemble import members_of
+from tinygrad_vg.nn.flags import checked_flag
 from tinygrad_vg.nn.init import Rng, scaled_normal_, standard_normal_
-from tinygrad_vg.nn.layer import Layer
+from tinygrad_vg.nn.layer import Layer, taken
 from tinygrad_vg.nn.parameter import Parameter
+from tinygrad_vg.nn.twins import seed_of
 
 
 class Linear(Layer):
@@ -25,6 +26,7 @@ class Linear(Layer):
         rng: a `np.random.Generator` to sample from, or a random seed.
 
     Raises:
+        TypeError: if `bias` is neither True nor False.
         ValueError: if there is no input or no neuron; in a call, if the last axis of x has another length.
 
     >>> import numpy as np
@@ -40,16 +42,17 @@ class Linear(Layer):
     ) -> None:
         if min(in_features, out_features) < 1:
             raise ValueError(f"a layer has at least one input and one neuron, not {in_features} and {out_features}")
+        bias = checked_flag(self, "bias", bias)
         self.in_features = in_features
         self.out_features = out_features
-        rng = np.random.default_rng(rng)  # one generator: weight and bias must not be sampled from the same seed
-        self.weight = scaled_normal_(Parameter(np.empty((out_features, in_features), dtype)), rng=rng)
-        self.bias = standard_normal_(Parameter(np.empty(out_features, dtype)), rng=rng) if bias else None
+        one = np.random.default_rng(rng)  # one generator: weight and bias must not be sampled from the same seed
+        self.weight = scaled_normal_(Parameter(np.empty((out_features, in_features), dtype)), rng=one)
+        self.weight.seed = seed_of(rng)
+        self.bias = standard_normal_(Parameter(np.empty(out_features, dtype)), rng=one) if bias else None
 
     def forward(self, x: Any) -> Any:
         """x Wᵀ + b: (..., B, in) → (..., B, out); in an ensemble (B, in) or (R, B, in) → (R, B, out)."""
-        if not isinstance(x, Tensor):
-            x = as_array(x)
+        x = taken(x, self.weight._data.dtype)
         if x.ndim == 1 and members_of(self):
             raise ValueError("an ensemble takes a batch, not a single sample: x[None] is a batch of one sample")
         try:

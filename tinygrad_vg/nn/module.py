@@ -2,13 +2,16 @@
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 
 import numpy as np
 
 from tinygrad_vg.engine import HookHandle, Tensor
+from tinygrad_vg.engine.instead import MODULE, missing
 from tinygrad_vg.engine.recording import changes, recording
+from tinygrad_vg.nn.outline import outline
 from tinygrad_vg.nn.parameter import Buffer, Parameter
+from tinygrad_vg.nn.twins import warn_of_twins
 
 TOO_DEEP = (
     "modules call one another too deep for Python's stack: put them beside each other, as in Sequential(*modules), "
@@ -58,7 +61,7 @@ class Module:
         """
         raise TypeError(f"{type(self).__name__} has no forward(): define what the module computes")
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
         try:
             output = self.forward(*args, **kwargs)
         except RecursionError as error:
@@ -81,7 +84,12 @@ class Module:
             elif args[0] is output:
                 args = ()
             output.call = (self, args, output.call)
-        return output
+        return output  # type: ignore[no-any-return]  # of most modules a Tensor; a checker takes it for one
+
+    if not TYPE_CHECKING:  # for a type checker every name would be an attribute
+
+        def __getattr__(self, name: str) -> NoReturn:
+            missing(self, name, MODULE)
 
     def __setattr__(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
@@ -183,7 +191,9 @@ class Module:
 
     def parameters(self) -> Iterator[Parameter]:
         """All parameters of this module and of those below it, each once."""
-        return (parameter for _, parameter in self.named_parameters())
+        found = [parameter for _, parameter in self.named_parameters()]
+        warn_of_twins(found)
+        return iter(found)
 
     def buffers(self) -> Iterator[Buffer]:
         """All buffers of this module and of those below it, each once."""
@@ -268,6 +278,9 @@ class Module:
         for name, value in vars(twin).items():
             vars(twin)[name] = copy.deepcopy(value, memo)
         return twin
+
+    def _repr_html_(self) -> str:
+        return outline(self)._repr_html_()
 
     def extra_repr(self) -> str:
         """The text between the brackets of the module's repr."""

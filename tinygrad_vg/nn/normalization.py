@@ -8,6 +8,7 @@ import numpy as np
 from tinygrad_vg.engine import Tensor, no_grad
 from tinygrad_vg.engine.arrays import as_array
 from tinygrad_vg.nn.ensemble import beside_batch
+from tinygrad_vg.nn.flags import checked_flag
 from tinygrad_vg.nn.module import Module
 from tinygrad_vg.nn.parameter import Buffer, Parameter
 
@@ -109,6 +110,8 @@ class BatchNorm1d(Module):
     ) -> None:
         if num_features < 1:
             raise ValueError(f"a layer has at least one feature, not {num_features}")
+        affine = checked_flag(self, "affine", affine)
+        track_running_stats = checked_flag(self, "track_running_stats", track_running_stats)
         self.num_features = num_features
         self.eps = eps
         self.momentum = momentum

@@ -4,34 +4,47 @@ from typing import Any, ClassVar
 
 from tinygrad_vg.engine import Tensor
 from tinygrad_vg.engine.recording import recording
+from tinygrad_vg.nn.in_place import InPlace
 
 
-class Parameter(Tensor):
+class Parameter(InPlace):
     """A Tensor that belongs to a module and is trained: it requires gradients.
+
+    Inside `tg.no_grad()`, `p -= lr * p.grad` moves it by hand, and so do the other operators of this kind; elsewhere
+    they raise RuntimeError.
 
     Two parameters that share an array at first do not stay equal: a step gives each of them a new array. To tie
     weights, use one Parameter at both places.
 
     Attributes:
-        is_trained: whether an optimizer has moved it, or it was loaded from a state. If so, the theory of networks at
-            their initialization does not apply.
+        is_trained: whether an optimizer or `p -= ...` has moved it, or it was loaded from a state. If so, the theory of
+            networks at their initialization does not apply.
         input_axes: how many of the last axes of a weight count the inputs of an output: of a matrix (..., out, in) one.
         members: R of a parameter that `nn.stack` has made of R; 0 of a single network.
+        seed: the seed that its first numbers were sampled from, if it was given one of its own; else None. A copy has
+            none.
 
     >>> from tinygrad_vg import nn
     >>> nn.Parameter([0.0, 1.0])
     Parameter([0., 1.], requires_grad=True)
     """
 
-    __slots__ = ("is_trained", "members")
+    __slots__ = ("is_trained", "members", "seed")
     is_trained: bool
     input_axes: ClassVar[int] = 1
     members: int
+    seed: int | None
 
     def __init__(self, array: Any, requires_grad: bool = True, name: str | None = None) -> None:
         super().__init__(array, requires_grad, name)
         self.is_trained = False
         self.members = 0
+        self.seed = None
+
+    def _become(self, value: Tensor) -> None:
+        super()._become(value)
+        if recording.trace is None:  # else a run says so, when it has moved it
+            self.is_trained = True
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (*super().__reduce__(), (None, {"is_trained": self.is_trained, "members": self.members}))
@@ -50,11 +63,11 @@ class Filters(Parameter):
     input_axes = 3
 
 
-class Buffer(Tensor):
+class Buffer(InPlace):
     """A Tensor that belongs to a module and is saved, loaded and stacked with it, but not trained: a running mean.
 
-    Its array may have any dtype. A module updates it by `assign`, or by `buffer.data = ...`, which no compiled step
-    takes.
+    Its array may have any dtype. A module updates it by `assign`, by `buffer += ...`, or by `buffer.data = ...`, which
+    no compiled step takes.
 
     >>> from tinygrad_vg import nn
     >>> nn.Buffer([0.0, 1.0])
@@ -83,11 +96,7 @@ class Buffer(Tensor):
         """
         if value.shape != self.shape:
             raise ValueError(f"a buffer of shape {self.shape} is not set to a value of shape {value.shape}")
-        value = value if value.dtype == self.dtype else value.astype(self.dtype)
-        if recording.trace is not None:
-            recording.trace.assigned(self, value)
-        else:
-            self.data = value.data
+        self._become(value if value.dtype == self.dtype else value.astype(self.dtype))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.data, self.name)

@@ -5,8 +5,10 @@ from typing import Any, Literal
 import numpy as np
 
 from tinygrad_vg.nn.cells import Elman, Gated, LongShortTerm, Recurrence, checked_nonlinearity
+from tinygrad_vg.nn.flags import checked_flag
 from tinygrad_vg.nn.init import Rng
 from tinygrad_vg.nn.parameter import Parameter
+from tinygrad_vg.nn.twins import seed_of
 
 NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
@@ -34,11 +36,13 @@ class RecurrentLayer(Recurrence):
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.num_layers = num_layers
-        self.bias = bias
-        self.batch_first = batch_first
-        rng = np.random.default_rng(rng)
+        self.bias = checked_flag(self, "bias", bias)
+        self.batch_first = checked_flag(self, "batch_first", batch_first)
+        one = np.random.default_rng(rng)
         for k in range(num_layers):
-            made = self.parameters_of_step(hidden_size if k else input_size, bias, dtype, rng)
+            made = self.parameters_of_step(hidden_size if k else input_size, bias, dtype, one)
+            if made[0] is not None and not k:
+                made[0].seed = seed_of(rng)
             for name, parameter in zip(NAMES, made, strict=True):
                 if parameter is not None:
                     setattr(self, f"{name}_l{k}", parameter)

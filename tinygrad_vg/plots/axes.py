@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_vg.extras import install
 from tinygrad_vg.notation import BROKEN, Floats
 
 if TYPE_CHECKING:
@@ -25,9 +26,7 @@ def new_axes() -> "Axes":
     try:
         from matplotlib import pyplot
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "pictures need Matplotlib: install it with pip install 'tinygrad_vg[examples]'"
-        ) from error
+        raise ModuleNotFoundError(f"pictures need Matplotlib: {install('examples')} installs it") from error
     return pyplot.subplots(figsize=(7, 4.5), layout="constrained")[1]
 
 

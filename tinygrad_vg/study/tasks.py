@@ -12,6 +12,8 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
+from tinygrad_vg.extras import install
+
 Report = Callable[[float], bool]
 """The argument `report` of a task: it takes the share of work that is done, 0 to 1, and returns whether to end."""
 Task = tuple[Callable[..., Any], tuple[Any, ...]]
@@ -159,7 +161,7 @@ def _progress() -> Any:
         from rich.markup import escape
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeElapsedColumn, TimeRemainingColumn
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("progress bars need Rich: pip install 'tinygrad_vg[examples]'") from error
+        raise ModuleNotFoundError(f"progress bars need Rich: {install('examples')} installs it") from error
     columns = BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn()
     return Progress("{task.description}", *columns), escape
 
