@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from graphviz import Digraph
 
 _SMALL = 11.0  # the size of all letters but those in the neurons
-_LEFT, _NODE, _BAR, _GAP = 34.0, 26.0, 26.0, 6.0  # the axis' room, the width of a neuron and of a bar, between boxes
+_LEFT, _NODE, _BAR, _GAP = 34.0, 26.0, 26.0, 8.0  # the axis' room, the width of a neuron and of a bar, between boxes
 _Z, _NEURONS, _FACTORS, _AXIS, _RESULT, _HEIGHT = 7.0, 31.0, 50.0, 112.0, 274.0, 300.0  # y from the top of a strip
 _LINE, _LENGTH = 14.0, 118.0  # the height of a line, and the length of the axis
 _SUPERSCRIPTS = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")

@@ -23,6 +23,7 @@ class Plane:
 
     Attributes:
         picture: the `graphviz.Digraph`. `layout="nop2"` in its source makes every program keep the positions.
+        left, right, bottom: how far the boxes reach.
 
     >>> plane = Plane()
     >>> plane.box("a", (0.0, 0.0), (40.0, 20.0), ["a"])
@@ -32,6 +33,7 @@ class Plane:
 
     def __init__(self) -> None:
         self.picture = style.canvas("LR", layout="nop2", inputscale="72", outputorder="edgesfirst")
+        self.left = self.right = self.bottom = 0.0
         style.node(self.picture, _ORIGIN, "", shape="point", style="invis", width="0", pos="0,0")
 
     def box(
@@ -48,6 +50,9 @@ class Plane:
     ) -> None:
         """A rounded box, or another `shape=`, with lines of text."""
         label = "\\n".join(style.text(line) for line in lines) or " "
+        self.left = min(self.left, middle[0] - size[0] / 2)
+        self.right = max(self.right, middle[0] + size[0] / 2)
+        self.bottom = max(self.bottom, middle[1] + size[1] / 2)
         style.node(
             self.picture, f'"{key}"', label, shape=attributes.pop("shape", "box"),
             style=attributes.pop("style", "rounded,filled"), fillcolor=fill, color=frame, fixedsize="true",
@@ -55,10 +60,10 @@ class Plane:
             **attributes,
         )  # fmt: skip
 
-    def words(self, key: str, middle: Point, string: str, size: float = 12.0) -> None:
+    def words(self, key: str, middle: Point, string: str, size: float = 12.0, fill: str = style.WHITE) -> None:
         """A line of text on a background of its own that hides the lines below."""
         across = style.width_of(string, size)
-        self.box(key, middle, (across, size), [string], style="filled", fill=style.WHITE, penwidth="0",
+        self.box(key, middle, (across, size), [string], style="filled", fill=fill, penwidth="0",
                  fontsize=f"{size:g}")  # fmt: skip
 
     def note(self, key: str, corner: Point, string: str, size: float = 12.0) -> None:

@@ -143,13 +143,14 @@ def width_of(string: str, size: float = 12.0, bold: bool = False) -> float:
     return sum(parts) * size * (_BOLD if bold else 1.0)
 
 
-def cell(string: str, size: float = 12.0, bold: bool = False, colour: str = "") -> str:
+def cell(string: str, size: float = 12.0, bold: bool = False, colour: str = "", width: float = 0.0) -> str:
     """A cell of a label with one line of text in its middle, wide enough for the line in every font.
 
     The cell has a background that shows nothing. By this background `svg.finished` finds the middle of the cell.
     """
     words = f"<b>{text(string)}</b>" if bold else text(string)
-    inner = f'<td width="{round(width_of(string, size, bold)) + 6}" bgcolor="transparent">{words}</td>'
+    width = max(width, width_of(string, size, bold) + 6)
+    inner = f'<td width="{round(width)}" bgcolor="transparent">{words}</td>'
     if not colour:
         return inner
     table = '<table border="0" cellborder="0" cellspacing="0" cellpadding="0">'
@@ -188,7 +189,7 @@ def has_gradient(leaves: Iterable[Tensor]) -> bool:
 def legend(picture: "Digraph", *notes: str) -> None:
     """Add a legend below the picture: the scale of colours, and the notes."""
     scale = "".join(
-        cell(label, 11.0, colour=fill(gain))
+        cell(label, 11.0, colour=fill(gain), width=94)
         for gain, label in ((-1.0, "×0.1 shrinks"), (-0.5, "×0.3"), (0.0, "×1 keeps"), (0.5, "×3"), (1.0, "×10 grows"))
     )
     rows = [
