@@ -19,7 +19,6 @@ _SMALL = 11.0  # the size of all letters but those in the neurons
 _LEFT, _NODE, _BAR, _GAP = 34.0, 26.0, 26.0, 8.0  # the axis' room, the width of a neuron and of a bar, between boxes
 _Z, _NEURONS, _FACTORS, _AXIS, _RESULT, _HEIGHT = 7.0, 31.0, 50.0, 112.0, 274.0, 300.0  # y from the top of a strip
 _LINE, _LENGTH = 14.0, 118.0  # the height of a line, and the length of the axis
-_SUPERSCRIPTS = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 
 
 def chain(cost: Tensor | Sequence[Tensor], bias: Tensor | Sequence[Tensor]) -> "Digraph":
@@ -40,7 +39,7 @@ def chain(cost: Tensor | Sequence[Tensor], bias: Tensor | Sequence[Tensor]) -> "
         bias: the tensor at which the path begins. Its layer is number 1. One for each cost.
 
     Returns:
-        A `graphviz.Digraph`, about 600 × 300 points for four neurons: Jupyter shows it, `draw.save` writes it to a file.
+        A `graphviz.Digraph`, about 600 × 320 points for four neurons: Jupyter shows it, `draw.save` writes it.
 
     Raises:
         TypeError: if a cost or a bias is not a Tensor.
@@ -56,7 +55,9 @@ def chain(cost: Tensor | Sequence[Tensor], bias: Tensor | Sequence[Tensor]) -> "
     """
     costs, biases = ([given] if isinstance(given, Tensor) else _several(given) for given in (cost, bias))
     if len(costs) != len(biases):
-        raise ValueError(f"draw.chain takes one bias for each cost, and here are {len(costs)} costs, {len(biases)} biases")
+        raise ValueError(
+            f"draw.chain takes one bias for each cost, and here are {len(costs)} costs, {len(biases)} bias(es)"
+        )
     products = [product_of(*pair) for pair in zip(costs, biases, strict=True)]
     lines = [line for one in products for step in one.steps for line in step.lines]
     column = max(76.0, _GAP + max(style.width_of(line, _SMALL) for line in lines))
@@ -64,7 +65,7 @@ def chain(cost: Tensor | Sequence[Tensor], bias: Tensor | Sequence[Tensor]) -> "
     for i, product in enumerate(products):
         _Strip(plane, i, column, axis, product).draw()
     notes = "Bars: the product of the factors so far, on a log axis. Blue: below 1. Red: above 1."
-    plane.note("notes", (_LEFT, len(products) * _HEIGHT - _LINE / 2), notes, _SMALL)
+    plane.words("notes", ((plane.left + plane.right) / 2, len(products) * _HEIGHT), notes, _SMALL)
     return plane.picture
 
 
@@ -144,9 +145,10 @@ class _Strip:
         """Draw an edge, and under it what it multiplies the gradient by."""
         gain = step.number.log10
         tip = style.tooltip(f"{'; '.join(map(str, step.factors))}; {style.decades(gain)} decades")
-        (start, y), (end, _) = self._at(i, _NEURONS), self._at(i + 1, _NEURONS)
-        ends = (start + _NODE / 2, y), (end - _NODE / 2, y)
-        self.plane.arrow(self._key(f"node {i}"), self._key(f"node {i + 1}"), *ends, tooltip=tip, **style.line(gain))
+        (left, y), (right, _) = self._at(i, _NEURONS), self._at(i + 1, _NEURONS)
+        start, end = (left + _NODE / 2, y), (right - _NODE / 2, y)
+        tail, head = self._key(f"node {i}"), self._key(f"node {i + 1}")
+        self.plane.arrow(tail, head, start, end, tooltip=tip, **style.line(gain))
         height = 3 * _LINE + 4
         self.plane.box(self._key(f"factors {i}"), self._at(i + 0.5, _FACTORS + height / 2),
                        (self.column - 3.0, height), step.lines, fill=style.fill(gain), tooltip=tip,
@@ -158,7 +160,7 @@ class _Strip:
         for decade in self.axis.ticks:
             y = self._at(0, _AXIS + _LINE + self.axis.y(decade))[1]
             self.plane.line([(ends[0], y), (ends[1], y)], color=style.FAINT if decade else style.INK)
-            words = f"10{decade}".translate(_SUPERSCRIPTS).replace("¹⁰", "10", 1) if decade else "1"
+            words = f"{10.0**decade:g}" if abs(decade) <= 3 else f"1e{decade}"
             self.plane.words(self._key(f"tick {decade}"), (ends[0] - _LEFT / 2, y), words, _SMALL)
 
     def _draw_bars(self) -> None:
@@ -194,8 +196,8 @@ class _Strip:
             f"product of the {count} factors: {self.product.running[-1]}, measured ∂C/∂b₁: {self.product.measured}, "
             f"{self.product.agreement}"
         )
-        left, y = self._at(0, _RESULT)
+        middle = (self.plane.left + self.plane.right) / 2, self._at(0, _RESULT)[1]
         width = style.width_of(words, _SMALL) + _GAP
-        self.plane.box(self._key("result"), (left - _NODE / 2 + width / 2, y), (width, _LINE + 4), [words],
+        self.plane.box(self._key("result"), middle, (width, _LINE + 4), [words],
                        fill=style.HIGHLIGHT, frame=style.HIGHLIGHT_FRAME, fontsize=f"{_SMALL:g}",
                        tooltip="Eq. 122: the two are the same")  # fmt: skip

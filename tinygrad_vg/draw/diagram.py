@@ -198,9 +198,7 @@ class Diagram:
         width, height = max(style.width_of(line, _SMALL) for line in lines) + 6, len(lines) * _LINE
         dx, dy = (0, -1 if slot else 1) if self._is_upright else (1, 0)
         length = (height if self._is_upright else width) + 30
-        start, end = (
-            (x + dx * distance, y + dy * distance) for distance in (_END / 2, _END / 2 + length)
-        )
+        start, end = ((x + dx * distance, y + dy * distance) for distance in (_END / 2, _END / 2 + length))
         self._plane.arrow("cost", "whole", start, end, color=style.FRAME, style="dashed", tooltip=words)
         self._plane.box("whole", (end[0] + dx * _END / 2, end[1] + dy * _END / 2), (_END, _END), ["C"],
                         frame=style.FRAME, tooltip=words)  # fmt: skip

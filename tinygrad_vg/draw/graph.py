@@ -49,13 +49,12 @@ def graph(
 
     The factors are computed by the rules of the recorded operations, applied to 1. If both ends of an edge are single
     numbers, the factor is a derivative, and the factors along the path from a leaf to the cost multiply to the leaf's
-    gradient (Eq. 122 of Nielsen's chapter 5). The edge of a σ after a weight also has the two together: "with w₂: −0.347"
-    is w₂ σ′(z₂), and w₂ alone stands on the edge before. `draw.chain` shows each pair once. Otherwise
-    the factor is a matrix, and the edge has its gain: the ratio of the norms of the gradient at its two ends. Gains are
-    computed in extended range, so that no gradient underflows. As long as no leaf has a `.grad`, all of them are "–".
-    Colours and widths mark the path from the cost down; an edge to a leaf beside the path, such as a weight, has only
-    its number. Drawing changes no `.grad` and calls no hook. It does not recurse; 5,000 operations take less than a
-    second.
+    gradient (Eq. 122 of Nielsen's chapter 5). The edge of a σ after a weight also has the two together: "with w₂: 0.3"
+    is w₂ σ′(z₂), and w₂ alone stands on the edge before. `draw.chain` shows each pair once. Otherwise the factor is a
+    matrix, and the edge has its gain: the ratio of the norms of the gradient at its two ends. Gains are computed in
+    extended range, so that no gradient underflows. As long as no leaf has a `.grad`, all of them are "–". Colours and
+    widths mark the path from the cost down; an edge to a leaf beside the path, such as a weight, has only its number.
+    Drawing changes no `.grad` and calls no hook. It does not recurse; 5,000 operations take less than a second.
 
     Args:
         cost: a Tensor with its graph, of one element unless `gradient` is given.

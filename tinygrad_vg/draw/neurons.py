@@ -100,7 +100,8 @@ def _check(cost: Any, first: Any, sample: Any) -> None:
 
 def _notes(path: Path, sample: int, batch: int, mean: bool) -> list[str]:
     cost = "Cₓ" if batch > 1 else "C"
-    notes = ["Yellow: the path with the largest product of factors (Eq. 122),", f"one of the many whose sum is ∂{cost}/∂b₁."]
+    notes = ["Yellow: the path with the largest product of factors (Eq. 122),"]
+    notes.append(f"one of the many whose sum is ∂{cost}/∂b₁.")
     if not math.isfinite(path.end[1]) or not all(path.slopes) or not all(path.weights):
         notes = ["No path stands out: all products are 0, or not finite."]
     notes.append(f"Bars: |∂{cost}/∂b| of each neuron, on one linear scale.")

@@ -48,7 +48,7 @@ class Plane:
         tooltip: str = " ",
         **attributes: str,
     ) -> None:
-        """A rounded box, or another `shape=`, with lines of text."""
+        """A rounded box, or another `shape=`, with lines of text in its middle."""
         label = "\\n".join(style.text(line) for line in lines) or " "
         self.left = min(self.left, middle[0] - size[0] / 2)
         self.right = max(self.right, middle[0] + size[0] / 2)
@@ -65,14 +65,6 @@ class Plane:
         across = style.width_of(string, size)
         self.box(key, middle, (across, size), [string], style="filled", fill=fill, penwidth="0",
                  fontsize=f"{size:g}")  # fmt: skip
-
-    def note(self, key: str, corner: Point, string: str, size: float = 12.0) -> None:
-        """A line of text that begins at its left top corner."""
-        across = style.width_of(string, size)
-        middle = corner[0] + across / 2, corner[1] + size / 2
-        style.node(self.picture, f'"{key}"', f"{style.text(string)}\\l", shape="box", style="", penwidth="0",
-                   margin="0", fixedsize="true", width=f"{across / _INCH:.4f}", height=f"{size / _INCH:.4f}",
-                   pos=_at(middle), fontsize=f"{size:g}", tooltip=" ")  # fmt: skip
 
     def bar(self, key: str, middle: Point, size: Point, fill: str, frame: str = "", tooltip: str = " ") -> None:
         """A rectangle of one colour, with a frame if that has a colour of its own."""

@@ -19,7 +19,7 @@ _LETTERS = 11.0
 _SIDE, _TITLE, _ABOVE, _BELOW = 13.0, 9.0, 34.0, 18.0  # the room beside, above and below the curve; y of its title
 _REACH = 6.0  # z from −6 to 6, or further if a neuron has its z there
 _POINTS = 97  # an odd number, so that 0 is one of them
-_APART = 10.0  # dots nearer than this have one label
+_APART = 7.0  # dots nearer than this have one label
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,13 @@ def draw_slopes(plane: Plane, key: str, corner: Point, steps: Sequence[Step]) ->
     for z in (-reach, 0.0, reach):
         words, x = style.with_minus(f"{z:g}"), scale.at(z, 0.0)[0]
         plane.words(f"{key} at {z:g}", (x, corner[1] + _SIZE[1] - _BELOW / 2), words, _LETTERS)
-    _draw_dots(plane, key, {layer: scale.at(*point) for layer, point in seen.items()})
+    _draw_dots(plane, key, {layer: scale.at(*point) for layer, point in seen.items()}, middle[0])
 
 
-def _draw_dots(plane: Plane, key: str, dots: Mapping[int, Point]) -> None:
-    """Draw a dot for each neuron, and its number above it; neighbours that are too near have one label."""
+def _draw_dots(plane: Plane, key: str, dots: Mapping[int, Point], middle: float) -> None:
+    """Draw a dot for each neuron, and its number beside it, away from the middle, or above it; neighbours that are too
+    near have one label.
+    """
     groups: list[list[int]] = []
     for layer in sorted(dots, key=lambda layer: dots[layer][0]):
         if not groups or dots[layer][0] - dots[groups[-1][-1]][0] >= _APART:
@@ -85,7 +87,9 @@ def _draw_dots(plane: Plane, key: str, dots: Mapping[int, Point]) -> None:
                   fill=style.HIGHLIGHT_FRAME, frame=style.INK, penwidth="0.5", tooltip=f"layer {layer}")  # fmt: skip
     for group in groups:
         x = sum(dots[layer][0] for layer in group) / len(group)
-        y = min(dots[layer][1] for layer in group) - 10.0
+        y = min(dots[layer][1] for layer in group)
         group.sort()
-        words = " ".join(map(str, group)) if len(group) <= 6 else f"{group[0]} … {group[-1]}"
-        plane.words(f"{key} label {group[0]}", (x, y), words, _LETTERS)
+        words = " ".join(map(str, group)) if len(group) <= 3 else f"{group[0]} … {group[-1]}"
+        beside = math.copysign(style.width_of(words, _LETTERS) / 2 + _APART, x - middle)
+        place = (x + beside, y) if abs(x - middle) > _APART else (x, y - 10.0)
+        plane.words(f"{key} label {group[0]}", place, words, _LETTERS)

@@ -37,11 +37,12 @@ VERDICTS = {
 _SHRINKS, _KEEPS, _GROWS = "#5aa9e6", WHITE, "#f4795b"  # fills, under dark text
 _LINE_SHRINKS, _LINE_KEEPS, _LINE_GROWS = "#2f7fc4", FRAME, "#d8492c"  # lines, on any page
 
-# The widths of letters in DejaVu Sans, as parts of the font's size. All other letters have at most 0.69.
+# The widths of letters in DejaVu Sans, as parts of the font's size. Others have at most 0.69 in ASCII, and 1.1 beyond.
 _WIDTHS = {
     **dict.fromkeys("'′ijlIJ ,.·:;/|\\", 0.37), **dict.fromkeys("ftr()[]!-₀₁₂₃₄₅₆₇₈₉⁰¹²³⁴⁵⁶⁷⁸⁹⁻‖–*", 0.53),
     **dict.fromkeys("ABCDGHKNOQRUVXYZwΔ&", 0.82), **dict.fromkeys("#+<=>^~−×→≤±∞M", 0.87),
     **dict.fromkeys("0123456789", 0.64), **dict.fromkeys("%mW@…", 1.0),
+    **dict.fromkeys("σ∂δₓ", 0.69),
 }  # fmt: skip
 _BOLD = 1.14  # how much wider bold letters are
 
@@ -138,8 +139,7 @@ def _diverging(gain: float, low: str, middle: str, high: str) -> str:
 
 def width_of(string: str, size: float = 12.0, bold: bool = False) -> float:
     """The largest width that a line of text may have, in points: that in DejaVu Sans, of letters of this size."""
-    # Letters beyond the blocks of European languages, such as 漢, may be as wide as the font is high.
-    parts = (_WIDTHS.get(letter, 0.69 if ord(letter) < 0x2E80 else 1.3) for letter in string)
+    parts = (_WIDTHS.get(letter, 0.69 if letter.isascii() else 1.1) for letter in string)
     return sum(parts) * size * (_BOLD if bold else 1.0)
 
 

@@ -1,6 +1,7 @@
 """What is mended in an SVG of a layout program: tooltips that browsers show, and text in the middle of its cell."""
 
 import xml.etree.ElementTree as ElementTree
+from itertools import pairwise
 
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 _NOTHING = (None, "none", "transparent")
@@ -51,7 +52,7 @@ def _centre(group: ElementTree.Element) -> None:
     """Centre each text that follows the polygon of its cell (`style.cell`), and remove the polygon, which shows
     nothing.
     """
-    for cell, text in list(zip(group, group[1:], strict=False)):
+    for cell, text in list(pairwise(group)):
         is_cell = cell.tag == f"{{{_SVG}}}polygon" and all(cell.get(name) in _NOTHING for name in ("fill", "stroke"))
         if is_cell and text.tag == f"{{{_SVG}}}text":
             x = [float(point.split(",")[0]) for point in cell.get("points", "").split()]

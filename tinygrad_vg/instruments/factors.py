@@ -221,9 +221,10 @@ def _path(cost: Tensor, bias: Tensor) -> Iterator[Link]:
         above = [activations[tensor]] if tensor in activations else users[tensor]
         if len(above) > 1 or above[0].size != 1 or tensor.size != 1:
             if any(Activation.of(output) for output in _all_above(tensor, users)):
+                wide = next((each for each in (tensor, *above) if each.size != 1), None)
                 raise ValueError(
                     "Eq. 122 needs one path of single numbers from the bias to the cost; here it "
-                    f"{'forks' if tensor.size == 1 else f'is {tensor.shape} wide'} at {tensor.label}: "
+                    f"{f'forks at {tensor.label}' if wide is None else f'is {wide.shape} wide at {wide.label}'}: "
                     "use instruments.Ledger for wide layers"
                 )
             return
