@@ -14,7 +14,7 @@ from tinygrad_vg.draw.plane import Plane, Point
 from tinygrad_vg.draw.product import Step
 from tinygrad_vg.instruments.factors import slopes_at
 
-_SIZE: Point = (112.0, 96.0)
+_WIDTH, _HEIGHT = 112.0, 96.0  # of the frame; it is wider if its title is
 _LETTERS = 11.0
 _SIDE, _TITLE, _ABOVE, _BELOW = 13.0, 9.0, 34.0, 18.0  # the room beside, above and below the curve; y of its title
 _REACH = 6.0  # z from −6 to 6, or further if a neuron has its z there
@@ -27,13 +27,14 @@ class _Scale:
     """Where a slope is drawn in the frame."""
 
     corner: Point
+    width: float
     reach: float
     low: float
     high: float
 
     def at(self, z: float, slope: float) -> Point:
-        x = _SIDE + (z + self.reach) / (2 * self.reach) * (_SIZE[0] - 2 * _SIDE)
-        y = _ABOVE + (self.high - slope) / (self.high - self.low) * (_SIZE[1] - _ABOVE - _BELOW)
+        x = _SIDE + (z + self.reach) / (2 * self.reach) * (self.width - 2 * _SIDE)
+        y = _ABOVE + (self.high - slope) / (self.high - self.low) * (_HEIGHT - _ABOVE - _BELOW)
         return self.corner[0] + x, self.corner[1] + y
 
 
@@ -58,24 +59,27 @@ def draw_slopes(plane: Plane, key: str, corner: Point, steps: Sequence[Step]) ->
     grid = np.linspace(-reach, reach, _POINTS)
     curves = {step.activation.symbol: slopes_at(step.activation, grid) for step in bent}
     high = max([float(np.max(curve)) for curve in curves.values()]) or 1.0
-    scale = _Scale(corner, reach, min([0.0, *(float(np.min(curve)) for curve in curves.values())]), high)
-    middle = corner[0] + _SIZE[0] / 2, corner[1] + _SIZE[1] / 2
     names = ", ".join(f"{symbol}′(z)" for symbol in curves)
-    plane.box(key, middle, _SIZE, [], style="rounded", tooltip=style.tooltip(f"{names}, and a dot at each z"))
-    plane.words(f"{key} title", (middle[0], corner[1] + _TITLE), f"{names} ≤ {style.three_digits(high)}", _LETTERS)
+    title = f"{names} ≤ {style.three_digits(high)}"
+    width = max(_WIDTH, style.width_of(title, _LETTERS) + _SIDE)
+    scale = _Scale(corner, width, reach, min([0.0, *(float(np.min(curve)) for curve in curves.values())]), high)
+    middle = corner[0] + width / 2, corner[1] + _HEIGHT / 2
+    tip = style.tooltip(f"{names}, and a dot at each z")
+    plane.box(key, middle, (width, _HEIGHT), [], style="rounded", tooltip=tip)
+    plane.words(f"{key} title", (middle[0], corner[1] + _TITLE), title, _LETTERS)
     plane.line([scale.at(-reach, 0.0), scale.at(reach, 0.0)], color=style.FRAME)
     for curve in curves.values():
         plane.line([scale.at(*point) for point in zip(grid.tolist(), curve.tolist(), strict=True)],
                    color=style.BAR, penwidth="1.5")  # fmt: skip
     for z in (-reach, 0.0, reach):
         words, x = style.with_minus(f"{z:g}"), scale.at(z, 0.0)[0]
-        plane.words(f"{key} at {z:g}", (x, corner[1] + _SIZE[1] - _BELOW / 2), words, _LETTERS)
-    _draw_dots(plane, key, {layer: scale.at(*point) for layer, point in seen.items()}, middle[0])
+        plane.words(f"{key} at {z:g}", (x, corner[1] + _HEIGHT - _BELOW / 2), words, _LETTERS)
+    _draw_dots(plane, key, {layer: scale.at(*point) for layer, point in seen.items()}, middle[0], width)
 
 
-def _draw_dots(plane: Plane, key: str, dots: Mapping[int, Point], middle: float) -> None:
-    """Draw a dot for each neuron, and its number beside it, away from the middle, or above it; neighbours that are too
-    near have one label.
+def _draw_dots(plane: Plane, key: str, dots: Mapping[int, Point], middle: float, width: float) -> None:
+    """Draw a dot for each neuron, and its number beside it, away from the middle, or above it if there is no room
+    beside. Neighbours that are too near have one label.
     """
     groups: list[list[int]] = []
     for layer in sorted(dots, key=lambda layer: dots[layer][0]):
@@ -89,7 +93,9 @@ def _draw_dots(plane: Plane, key: str, dots: Mapping[int, Point], middle: float)
         x = sum(dots[layer][0] for layer in group) / len(group)
         y = min(dots[layer][1] for layer in group)
         group.sort()
-        words = " ".join(map(str, group)) if len(group) <= 3 else f"{group[0]} … {group[-1]}"
-        beside = math.copysign(style.width_of(words, _LETTERS) / 2 + _APART, x - middle)
-        place = (x + beside, y) if abs(x - middle) > _APART else (x, y - 10.0)
+        is_range = len(group) > 3 and group[-1] - group[0] == len(group) - 1
+        words = f"{group[0]}–{group[-1]}" if is_range else " ".join(map(str, group))
+        half = style.width_of(words, _LETTERS) / 2
+        fits = _APART < abs(x - middle) < width / 2 - 2 * half - _APART
+        place = (x + math.copysign(half + _APART, x - middle), y) if fits else (x, y - 10.0)
         plane.words(f"{key} label {group[0]}", place, words, _LETTERS)
