@@ -1,9 +1,11 @@
 """Gradient graphs: pictures of networks with the factors of the chain rule on their edges.
 
-    chain       Nielsen's chain of four neurons, and the factors of Eq. 122 of his chapter 5;
-    exploding   the same chain with w = 100 and biases that make every z 0: each w σ′(z) is 25;
+    strip       Eq. 122 of Nielsen's chapter 5 on his chain of four neurons: pairs, products, and the curve of σ′;
+    pair        this chain, and below it one with w = 100 and biases that make every z 0, on one scale;
+    chain       the first of them by operation: the factor of the chain rule on every edge;
+    exploding   the second of them by operation: each w σ′(z) is 25;
     layers      [784, 30, 30, 30, 30, 10] on 1,000 digits: the decades lost in each step, by σ′ and by weights;
-    path        the strongest path through this network, neuron by neuron;
+    path        the strongest path through this network for one digit, neuron by neuron;
     neurons     [784, 30, 30, 10]: six neurons of each layer with their bars of ∂C/∂b, and the strongest path.
 
 The pictures are written to runs/gradient_graph/ as SVG; --out names another folder, --format another format.
@@ -27,7 +29,7 @@ def parameter(value, name):
 
 
 def chain(weights, biases, x):
-    """One neuron in each layer, z_j = w_j a_{j−1} + b_j and a_j = σ(z_j), with the cost (1 − a₄)²/2."""
+    """One neuron in each layer, z_j = w_j a_{j−1} + b_j and a_j = σ(z_j): the cost (1 − a₄)²/2, and b₁."""
     w = [parameter(value, f"w{j}") for j, value in enumerate(weights, 1)]
     b = [parameter(value, f"b{j}") for j, value in enumerate(biases, 1)]
     a = x
@@ -36,7 +38,7 @@ def chain(weights, biases, x):
     cost = (1.0 - a) ** 2 / 2
     cost.backward()
     print(*chain_factors(cost, b[0]), f"product: ∂C/∂b₁ = {b[0].grad:.3g}", sep="\n  ")
-    return draw.graph(cost)
+    return cost, b[0]
 
 
 def exploding_biases(weights, x):
@@ -54,8 +56,12 @@ def cost_on_digits(net, n):
 
 def pictures():
     rng = np.random.default_rng(1)
-    yield "chain", chain(rng.normal(size=4), rng.normal(size=4), 0.8)
-    yield "exploding", chain([100.0] * 4, exploding_biases([100.0] * 4, 0.8), 0.8)
+    vanishing, b1 = chain(rng.normal(size=4), rng.normal(size=4), 0.8)
+    exploding, large_b1 = chain([100.0] * 4, exploding_biases([100.0] * 4, 0.8), 0.8)
+    yield "strip", draw.chain(vanishing, b1)
+    yield "pair", draw.chain([vanishing, exploding], [b1, large_b1])
+    yield "chain", draw.graph(vanishing)
+    yield "exploding", draw.graph(exploding)
     net = tg.nn.mlp([784, 30, 30, 30, 30, 10], rng=0)
     cost = cost_on_digits(net, 1000)
     print(diagnose(Ledger.of(net, cost)))

@@ -1,5 +1,6 @@
 """Reads pictures back: what a graphviz.Digraph says, and what stands in the SVG that was made of it."""
 
+import html
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -70,7 +71,10 @@ def printed(words: str) -> Fraction:
 
 
 def lines_of(label: str) -> tuple[list[str], str]:
-    """The lines of an HTML-like label and its background; Graphviz leaves one of two backslashes."""
+    """The lines of a label, and the background of one that is HTML-like; Graphviz leaves one of two backslashes."""
+    if not label.startswith("<"):
+        lines = (html.unescape(line) for line in re.split(r"\\n|\\l", label))
+        return [line for line in lines if line.strip()], ""
     table = ElementTree.fromstring(label[1:-1])
     cells = ("".join(cell.itertext()) for cell in table.iter("td") if cell.find(".//td") is None)
     return [cell.replace("\\\\", "\\") for cell in cells if cell], table.get("bgcolor", "")
@@ -91,7 +95,7 @@ def read(digraph: Any) -> Picture:
         tail, head = tail.strip('"'), head and head.strip('"')
         nodes.setdefault(tail, None)
         if head is None:
-            nodes[tail] = Node(lines, colour, attributes)
+            nodes[tail] = Node(lines, colour or attributes.get("fillcolor", ""), attributes)
         else:
             nodes.setdefault(head, None)
             edges.append(Edge(tail, head, (out, into), lines, colour, attributes))
@@ -106,7 +110,7 @@ def read_svg(path: Path) -> tuple[dict[int, list[str]], dict[int, list[str]], li
     root = ElementTree.parse(path).getroot()
     for group in root.iter(f"{SVG}g"):
         if found := re.fullmatch(r"(node|edge)(\d+)", group.get("id", "")):
-            texts = [text.text or "" for text in group.iter(f"{SVG}text")]
+            texts = [text.text for text in group.iter(f"{SVG}text") if text.text and text.text.strip()]
             (nodes if found[1] == "node" else edges)[int(found[2])] = texts
     return nodes, edges, [title.text or "" for title in root.iter(f"{SVG}title")]
 
@@ -114,5 +118,6 @@ def read_svg(path: Path) -> tuple[dict[int, list[str]], dict[int, list[str]], li
 def assert_svg_says_the_same(path: Path, picture: Picture) -> None:
     """An SVG shows each node's and each edge's lines, all of them and nothing else."""
     nodes, edges, _ = read_svg(path)
-    assert nodes == {i: node.lines for i, node in enumerate(picture.nodes.values(), 1)}
+    shown = {i: node for i, node in enumerate(picture.nodes.values(), 1) if node.attributes.get("style") != "invis"}
+    assert nodes == {i: node.lines for i, node in shown.items()}
     assert edges == {i: edge.lines for i, edge in enumerate(picture.edges, 1)}

@@ -20,7 +20,7 @@ def steps(picture: Picture) -> list[tuple[int, float, float, float]]:
     found = []
     for edge in picture.edges:
         if edge.lines and "decades" in edge.lines[0]:
-            count, total = re.fullmatch(r"(?:×(\d+): )?(\S+) decades", edge.lines[0]).groups()
+            count, total = re.fullmatch(r"(?:×(\d+): )?(\S+) decades of ‖δ‖", edge.lines[0]).groups()
             *between, weights = (share.rsplit(" ", 1)[1] for share in edge.lines[1].split(", "))
             numbers = [float(x.replace("−", "-")) for x in (total, weights, *between)]
             found.append((int(count or 1), numbers[0], sum(numbers[2:]), numbers[1]))
@@ -185,5 +185,5 @@ def test_a_dead_layer_takes_everything():
     net = fate("dead")
     cost, ledger = trained_once(net)
     lines = [edge.lines[0] for edge in read(draw.layers(net, cost, expand=True)).edges if edge.lines]
-    assert "−∞ decades" in lines
+    assert "−∞ decades of ‖δ‖" in lines
     assert ledger.log10_norm[0] == -math.inf

@@ -22,7 +22,7 @@ def test_an_ensemble_s_figures_are_medians():
     for row in ledger:
         between = "tanh′" if row.layer == 1 else "σ′"
         assert labels[f"layer {row.layer}"] == [
-            f"{style.decades(np.median(row.total))} decades",
+            f"{style.decades(np.median(row.total))} decades of ‖δ‖",
             f"{between} {style.decades(np.median(row.activation))}, W {style.decades(np.median(row.weights))}",
         ]
         size = f"log₁₀‖δ‖ = {style.magnitude(np.median(row.log10_norm))}"
@@ -60,12 +60,12 @@ def test_a_residual_block_has_its_way_around():
         assert (block, end, []) in ways
         assert (tail, end, ["×1"]) in ways
     assert [picture.nodes[end].lines[1] for end in sums] == [
-        f"{style.decades(part.decades)} decades" for part in reversed(row.parts)
+        f"{style.decades(part.decades)} decades of ‖δ‖" for part in reversed(row.parts)
     ]
     (step,) = (edge for edge in picture.edges if edge.head == "layer 2")
     assert step.tail == sums[1]
     assert step.lines == [
-        f"{style.decades(row.total)} decades",
+        f"{style.decades(row.total)} decades of ‖δ‖",
         f"Residual {style.decades(row.activation)}, W {style.decades(row.weights)}",
     ]
 
@@ -77,7 +77,7 @@ def test_many_blocks_alike_are_one(engine, tmp_path):
     picture = read(digraph)
     (end,) = (node for node in picture.nodes.values() if node.lines[0] == "x + block")
     gain = sum(part.decades for part in ledger.rows[0].parts)
-    assert end.lines[1] == f"×30: {style.decades(gain)} decades"
+    assert end.lines[1] == f"×30: {style.decades(gain)} decades of ‖δ‖"
     assert len(picture.nodes) == 6
     draw.save(digraph, tmp_path / "residual.svg")
     assert_svg_says_the_same(tmp_path / "residual.svg", picture)

@@ -4,7 +4,6 @@ import math
 import re
 from itertools import product
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 
 import tinygrad_vg as tg
 from tests.draw.nets import network, residual, trained_once
-from tests.draw.reading import Edge, Picture, assert_svg_says_the_same, printed, read
+from tests.draw.reading import Node, Picture, assert_svg_says_the_same, printed, read
 from tinygrad_vg import draw, nn
 from tinygrad_vg.draw import style
 
@@ -66,13 +65,19 @@ class Case:
             words += [f"{name}′(z{SUBSCRIPTS[i]})"] if name else []
             found.append(f"{' '.join(words) or '∂z₁/∂b₁'} = {style.three_digits(factor)}")
         top = f"{'a' if self.names[-1] else 'z'}{SUBSCRIPTS[len(path)]}"
-        return [*found, f"∂C/∂{top} = {style.three_digits(self.end[sample, path[-1]])}"]
+        cost = "Cₓ" if len(self.end) > 1 else "C"
+        return [*found, f"∂{cost}/∂{top} = {style.three_digits(self.end[sample, path[-1]])}"]
 
 
-def path_of(picture: Picture) -> tuple[list[Edge], tuple[int, ...]]:
-    """The edges with figures, and the neurons that they lead through."""
-    edges = [edge for edge in picture.edges if edge.lines]
-    return edges, tuple(int(edge.ports[1].split(":")[1]) for edge in edges[:-1])
+def path_of(picture: Picture) -> tuple[list[str], tuple[int, ...]]:
+    """What stands on the edges of the path, and the neurons that it leads through."""
+    labels = [" ".join(node.lines) for key, node in picture.nodes.items() if key.startswith("factor ")]
+    on_path = [key for key, node in picture.nodes.items() if re.fullmatch(r"\d+\.\d+", key) and is_marked(node)]
+    return labels, tuple(int(key.split(".")[1]) - 1 for key in on_path)
+
+
+def is_marked(node: Node) -> bool:
+    return node.colour == style.HIGHLIGHT
 
 
 cases = st.builds(
@@ -90,15 +95,15 @@ cases = st.builds(
 def test_no_other_path_is_stronger(case, data):
     sample = data.draw(st.integers(0, len(case.end) - 1))
     picture = read(draw.neurons(case.net, case.cost, sample=sample))
-    edges, path = path_of(picture)
+    labels, path = path_of(picture)
     strongest = max(abs(math.prod(case.factors(other, sample))) for other in case.paths())
     assert len(path) == len(case.linears)
     found = math.prod(case.factors(path, sample))
     assert abs(found) >= strongest * (1 - 1e-12)
-    assert [edge.lines for edge in edges] == [[label] for label in case.labels(path, sample)] or found == 0
-    shown = math.prod(printed(edge.lines[0]) for edge in edges)
-    assert float(shown) == pytest.approx(found, rel=1.005 ** len(edges) - 1)
-    assert float(printed(picture.nodes["C"].lines[1])) == pytest.approx(found, rel=0.005001)
+    assert labels == case.labels(path, sample) or found == 0
+    shown = math.prod(map(printed, labels))
+    assert float(shown) == pytest.approx(found, rel=1.005 ** len(labels) - 1)
+    assert float(printed(picture.nodes["result"].lines[0])) == pytest.approx(found, rel=0.005001)
 
 
 @given(cases)
@@ -114,22 +119,21 @@ def test_all_paths_of_all_samples_together_are_the_gradient(case):
 # What is shown of a layer.
 
 
-def cells(picture: Picture, layer: int) -> dict[int, tuple[list[str], int, str]]:
-    """Of each neuron shown its lines, the length of its bar and its background."""
-    table = ElementTree.fromstring(picture.nodes[f"layer {layer}"].attributes["label"][1:-1])
+def cells(picture: Picture, layer: int) -> dict[int, tuple[list[str], float, bool]]:
+    """Of each neuron shown its lines, the length of its bar in points, and whether it is on the path."""
     found = {}
-    for cell in table.iter("td"):
-        if (port := cell.get("port")) is not None:
-            lines = ["".join(inner.itertext()) for inner in cell.iter("td") if inner.get("width") == "70"]
-            bars = [int(bar.get("width")) for bar in cell.iter("td") if bar.get("bgcolor") == "#2f7fc4"]
-            found[int(port)] = (lines, sum(bars), cell.get("bgcolor"))
+    for key, node in picture.nodes.items():
+        if match := re.fullmatch(rf"{layer}\.(\d+)", key):
+            bar = picture.nodes.get(f"{key} bar")
+            length = 72 * float(bar.attributes["width"]) if bar else 0.0
+            found[int(match[1]) - 1] = (node.lines, length, is_marked(node))
     return found
 
 
 @pytest.mark.parametrize("first", [0, 1, 6, 30, 99])
 def test_bars_are_as_long_as_the_gradients_are_large(first):
     net = network([20, 30, 30, 10], nn.Sigmoid)
-    cost, _ = trained_once(net)
+    cost, _ = trained_once(net, batch=1)
     picture = read(draw.neurons(net, cost, first=first))
     _, path = path_of(picture)
     sizes = [np.abs(linear.bias.grad) for linear in net[::2]]
@@ -137,18 +141,52 @@ def test_bars_are_as_long_as_the_gradients_are_large(first):
     for layer, (size, on_path) in enumerate(zip(sizes, path, strict=True), 1):
         found = cells(picture, layer)
         assert set(found) == {*range(min(first, len(size))), on_path}
-        for i, (lines, bar, colour) in found.items():
+        for i, (lines, bar, is_on_path) in found.items():
             assert lines == [f"neuron {i + 1}", style.three_digits(size[i])]
-            assert bar == round(60 * size[i] / longest)
-            assert (colour == "#fff8e1") == (i == on_path)
-        rest = len(size) - len(found)
-        counted = [line for line in picture.nodes[f"layer {layer}"].lines if line.startswith("+")]
-        assert counted == ([f"+{rest}"] if rest else [])
+            assert bar == pytest.approx(58 * size[i] / longest, abs=0.51)
+            assert is_on_path == (i == on_path)
+        rest = [node.lines for key, node in picture.nodes.items() if key == f"layer {layer} rest"]
+        assert rest == ([[f"+{len(size) - len(found)}"]] if len(size) > len(found) else [])
         assert f"{len(size)} neurons" in picture.nodes[f"layer {layer}"].attributes["tooltip"]
-    lines = [edge for edge in picture.edges if not edge.lines]
+    lines = [edge for edge in picture.edges if edge.attributes["color"] == style.FAINT]
     counts = [len(cells(picture, layer)) for layer in (1, 2, 3)]
     assert len(lines) == counts[0] * counts[1] - 1 + counts[1] * counts[2] - 1  # all pairs but those of the path
     assert {edge.attributes["arrowhead"] for edge in lines} <= {"none"}
+
+
+# One sample, whose cost the batch may take the mean of.
+
+
+@pytest.mark.parametrize("sample", [0, 4])
+@pytest.mark.parametrize("first", [0, 3])
+def test_all_numbers_are_those_of_the_sample_alone(sample, first):
+    net = network([6, 5, 4, 3], nn.Sigmoid)
+    x, target = np.random.default_rng(2).normal(size=(5, 6)), np.eye(3)[[0, 1, 2, 0, 1]]
+    costs = {"mean of 5 samples": nn.BCEWithLogitsLoss("batchmean"), "cost of 5 samples": nn.BCEWithLogitsLoss("sum")}
+    alone = nn.BCEWithLogitsLoss("sum")(net(x[[sample]]), target[[sample]])
+    alone.backward()
+    own = read(draw.neurons(net, alone, first=first))
+    for words, loss in costs.items():
+        picture = read(draw.neurons(net, loss(net(x), target), first=first, sample=sample))
+        whole = next(edge for edge in picture.edges if edge.head == "whole")
+        assert whole.attributes["style"] == "dashed"
+        assert whole.attributes["color"] == style.line(0.0)["color"]
+        assert "penwidth" not in whole.attributes
+        assert picture.nodes["mean"].lines == [words]
+        for key, node in own.nodes.items():
+            assert [line.replace("Cₓ", "C") for line in picture.nodes[key].lines] == node.lines
+        lines = [[edge.attributes.get("penwidth") for edge in x.edges if edge.head != "whole"] for x in (own, picture)]
+        assert lines[0] == lines[1]
+
+
+def test_columns_do_not_stagger():
+    net = network([9] + [8] * 5 + [4], nn.Sigmoid)
+    cost, _ = trained_once(net, batch=3)
+    for rankdir, axis in (("LR", 1), ("TB", 0)):
+        picture = read(draw.neurons(net, cost, first=4, rankdir=rankdir))
+        places = {key: node.attributes["pos"].split(",") for key, node in picture.nodes.items()}
+        for i in range(1, 5):
+            assert len({places[f"{layer}.{i}"][axis] for layer in range(1, 7)}) == 1
 
 
 @pytest.mark.parametrize("rankdir", ["TB", "BT", "LR", "RL"])
@@ -165,10 +203,10 @@ def test_before_a_backward_all_figures_are_dashes():
     cost = np.sum(net(np.ones((2, 4))))
     before = draw.neurons(net, cost, first=2)
     picture = read(before)
-    assert [picture.nodes[f"layer {i}"].lines for i in (1, 2)] == [
-        ["layer 1", "neuron 1", "–", "neuron 2", "–", "+3"], ["layer 2", "neuron 1", "–", "neuron 2", "–", "+1"],
-    ]  # fmt: skip
-    assert [edge.lines for edge in picture.edges if edge.lines] == [["–"], ["–"]]
+    shown = [node.lines for key, node in picture.nodes.items() if re.match(r"\d|layer \d .", key)]
+    neurons = ["neuron 1", "–"], ["neuron 2", "–"]
+    assert shown == [["layer 1"], ["+3"], *neurons, ["layer 2"], ["+1"], *neurons]
+    assert path_of(picture) == (["–", "–"], ())
     assert not [bar for layer in (1, 2) for _, bar, _ in cells(picture, layer).values() if bar]
     assert "product" not in before.source
     cost.backward()
@@ -183,22 +221,29 @@ def test_100_layers_in_float32_have_a_product_and_bars_of_their_own():
     cost.backward()
     assert not np.any(net[0].bias.grad)  # below the floats
     picture = read(draw.neurons(net, cost))
-    edges, path = path_of(picture)
-    whole = sum(math.log10(abs(edge.factor)) for edge in edges)
-    mantissa, exponent = re.fullmatch(r"product of this path = -?([\d.]+)e-(\d+)", picture.nodes["C"].lines[1]).groups()
-    assert math.log10(float(mantissa)) - int(exponent) == pytest.approx(whole, abs=0.0022 * len(edges))
+    labels, path = path_of(picture)
+    whole = sum(math.log10(abs(printed(label))) for label in labels)
+    words = picture.nodes["result"].lines[0]
+    mantissa, exponent = re.fullmatch(r"product of this path = -?([\d.]+)e-(\d+)", words).groups()
+    assert math.log10(float(mantissa)) - int(exponent) == pytest.approx(whole, abs=0.0022 * len(labels))
     assert whole < -60
     (lines, _, _) = cells(picture, 1)[path[0]]
     assert 0 < float(lines[1]) < 1e-45
 
 
-def test_a_layer_without_bias_has_no_figures():
-    net = nn.Sequential(nn.Linear(3, 2, bias=False, rng=0), nn.Sigmoid(), nn.Linear(2, 1, rng=1))
-    net[2].bias.requires_grad = False
-    cost = np.sum(net(np.ones((2, 3))))
-    cost.backward()
-    picture = read(draw.neurons(net, cost))
-    assert [line for i in (1, 2) for lines, _, _ in cells(picture, i).values() for line in lines[1:]] == ["–", "–"]
+def test_a_layer_without_bias_has_the_same_figures():
+    """∂C/∂b of a neuron is ∂C/∂z, which needs no bias."""
+    nets = [nn.Sequential(nn.Linear(3, 2, bias=b, rng=0), nn.Sigmoid(), nn.Linear(2, 1, rng=1)) for b in (True, False)]
+    nn.init.normal_(nets[0][0].bias, std=0.0, rng=0)
+    nets[1][0].weight.data = nets[0][0].weight.data
+    nets[1][2].bias.data = nets[0][2].bias.data
+    nets[1][2].weight.data = nets[0][2].weight.data
+    pictures = []
+    for net in nets:
+        cost = np.sum(net(np.ones((2, 3))))
+        cost.backward()
+        pictures.append(read(draw.neurons(net, cost)))
+    assert pictures[0] == pictures[1]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e200])
@@ -209,7 +254,7 @@ def test_a_broken_network_is_drawn(value):
         cost = np.sum(net(np.random.default_rng(0).normal(size=(5, 3))))
         cost.backward(extended_range=True)
     for sample in range(5):
-        assert read(draw.neurons(net, cost, sample=sample, first=4)).nodes["C"].lines[1].startswith("product of this")
+        assert read(draw.neurons(net, cost, sample=sample, first=4)).nodes["result"].lines[0].startswith("product")
 
 
 def test_what_cannot_be_drawn():
@@ -253,18 +298,18 @@ def test_what_cannot_be_drawn():
             draw.neurons(other, cost)
 
 
-def test_the_last_node_tells_what_the_path_is_a_part_of():
+def test_the_result_tells_what_the_path_is_a_part_of():
     """∂C/∂b₁ of the path's first neuron, of the sample drawn."""
     net = network([4, 5, 3], nn.Sigmoid)
     cost, _ = trained_once(net, batch=3)
-    pictures = [read(draw.neurons(net, cost, sample=sample)) for sample in range(3)]
-    for picture in pictures:
-        words, whole = picture.nodes["C"].lines[1:]
+    for sample in range(3):
+        words, whole = read(draw.neurons(net, cost, sample=sample)).nodes["result"].lines
         assert words.startswith("product of this path = ")
-        assert whole.startswith("all paths: ∂C/∂b₁ = ")
+        assert whole.startswith("all paths: ∂Cₓ/∂b₁ of neuron ")
     single = np.sum(net(np.ones(4)))
     net.zero_grad()
     single.backward()
     picture = read(draw.neurons(net, single))
-    (first,) = (int(re.search(r"neuron (\d+)", line)[1]) - 1 for line in picture.nodes["b"].lines)
-    assert picture.nodes["C"].lines[2] == f"all paths: ∂C/∂b₁ = {style.three_digits(net[0].bias.grad[first])}"
+    _, (first, _) = path_of(picture)
+    size = style.three_digits(net[0].bias.grad[first])
+    assert picture.nodes["result"].lines[1] == f"all paths: ∂C/∂b₁ of neuron {first + 1} = {size}"

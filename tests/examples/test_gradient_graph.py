@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
+NAMES = ["chain", "exploding", "layers", "neurons", "pair", "path", "strip"]
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -22,7 +23,7 @@ def test_the_documents_show_what_the_example_draws(tmp_path, monkeypatch, capsys
     monkeypatch.setattr(sys, "argv", ["gradient_graph.py", "--out", str(tmp_path)])
     runpy.run_path(str(ROOT / "examples" / "gradient_graph.py"), run_name="__main__")
     drawn = sorted(path.name for path in tmp_path.iterdir())
-    assert drawn == ["chain.svg", "exploding.svg", "layers.svg", "neurons.svg", "path.svg"]
+    assert drawn == [f"{name}.svg" for name in NAMES]
     for name in drawn:
         assert texts(tmp_path / name) == texts(ROOT / "docs" / name), f"{name}: write it anew with --out docs"
     said = capsys.readouterr().out
@@ -39,5 +40,15 @@ def test_terminals_that_know_no_greek(tmp_path):
 
 
 def test_every_pair_of_the_exploding_chain_is_25():
-    pairs = [text for text in texts(ROOT / "docs" / "exploding.svg") if re.match("w. σ′", text)]
-    assert pairs == ["w₂ σ′(z₂) = 25", "w₃ σ′(z₃) = 25", "w₄ σ′(z₄) = 25"]
+    pairs = [text for text in texts(ROOT / "docs" / "exploding.svg") if text.startswith("with w")]
+    assert pairs == ["with w₂: 25", "with w₃: 25", "with w₄: 25"]
+    strips = texts(ROOT / "docs" / "pair.svg")
+    assert strips.count("100 × 0.25") == strips.count("= 25") == 3
+
+
+def test_each_weight_stands_once_in_the_strip():
+    words = " ".join(texts(ROOT / "docs" / "strip.svg"))
+    assert [len(re.findall(f"w{j}", words)) for j in "₁₂₃₄"] == [0, 1, 1, 1]
+    product, measured = re.search(r"product of the 8 factors: (\S+), measured ∂C/∂b₁: (\S+),", words).groups()
+    assert product == measured
+    assert abs(float(product)) < 0.25**3

@@ -27,7 +27,7 @@ class _Edge:
     factor: float | None  # the derivative, if both ends are single numbers
     gain: float  # log10 of |factor|, or of the ratio of the gradient's norms
     symbol: str = ""  # the factor as the book writes it
-    pair: tuple[str, float] | None = None  # w_j σ′(z_j) with its value, and log10 of its magnitude
+    pair: tuple[str, float] | None = None  # the factor times w_j, in words, and log10 of its magnitude
     silent: bool = False  # the gradient at the output is 0, so there is no ratio of norms
     is_branch: bool = False  # the argument is a leaf beside the path, such as a weight
 
@@ -49,12 +49,12 @@ def graph(
 
     The factors are computed by the rules of the recorded operations, applied to 1. If both ends of an edge are single
     numbers, the factor is a derivative, and the factors along the path from a leaf to the cost multiply to the leaf's
-    gradient (Eq. 122 of Nielsen's chapter 5); the edge of a σ after a weight also has the pair w_j σ′(z_j). Otherwise
-    the factor is a matrix, and the edge has its gain: the ratio of the norms of the gradient at its two ends. Gains are
-    computed in extended range, so that no gradient underflows. As long as no leaf has a `.grad`, all of them are "–".
-    Colours and widths mark the path from the cost down; an edge to a leaf beside the path, such as a weight, has only
-    its number. Drawing changes no `.grad` and calls no hook. It does not recurse; 5,000 operations take less than a
-    second.
+    gradient (Eq. 122 of Nielsen's chapter 5). The edge of a σ after a weight also has the two together: "with w₂: 0.3"
+    is w₂ σ′(z₂), and w₂ alone stands on the edge before. `draw.chain` shows each pair once. Otherwise the factor is a
+    matrix, and the edge has its gain: the ratio of the norms of the gradient at its two ends. Gains are computed in
+    extended range, so that no gradient underflows. As long as no leaf has a `.grad`, all of them are "–". Colours and
+    widths mark the path from the cost down; an edge to a leaf beside the path, such as a weight, has only its number.
+    Drawing changes no `.grad` and calls no hook. It does not recurse; 5,000 operations take less than a second.
 
     Args:
         cost: a Tensor with its graph, of one element unless `gradient` is given.
@@ -74,7 +74,7 @@ def graph(
     >>> b1, w2 = tg.Tensor(0.5, requires_grad=True, name="b1"), tg.Tensor(-2.0, requires_grad=True, name="w2")
     >>> cost = tg.ops.sigmoid(w2 * tg.ops.sigmoid(b1))
     >>> cost.backward()
-    >>> "w₂ σ′(z₂) = -0.347" in tg.draw.graph(cost).source
+    >>> "with w₂: -0.347" in tg.draw.graph(cost).source
     True
     """
     if not isinstance(cost, Tensor):
@@ -145,7 +145,7 @@ def _name_pairs(edges: dict[Tensor, list[_Edge]]) -> None:
         first.symbol = f"{activation.symbol}′({subscripted('z', layer)})"
         if (weight := _weight_below(first.source, edges)) and weight.factor is not None:
             weight.symbol = subscripted("w", layer)
-            words = f"{weight.symbol} {first.symbol} = {style.three_digits(weight.factor * first.factor)}"
+            words = f"with {weight.symbol}: {style.three_digits(weight.factor * first.factor)}"
             first.pair = words, weight.gain + first.gain
 
 
@@ -250,6 +250,8 @@ def _notes(computed: bool, edges: Sequence[_Edge]) -> list[str]:
     notes = ["Arrows: the way of the data. On an edge: what multiplies the gradient on its way back."]
     if any(edge.factor is None for edge in edges):
         notes.append("gain: how the norm of the gradient changes where the factor is a matrix.")
+    if any(edge.pair for edge in edges):
+        notes.append("with w: this factor times the w of the edge before; that w is not a second factor.")
     if any(edge.is_branch for edge in edges):
         notes.append("Edges to leaves beside the way, such as weights, have no colour.")
     return notes

@@ -10,7 +10,7 @@ import numpy as np
 
 from tinygrad_vg.draw import style
 from tinygrad_vg.engine import Tensor
-from tinygrad_vg.instruments.accounts import Part, Row
+from tinygrad_vg.instruments.accounts import MEASURE, Part, Row
 from tinygrad_vg.instruments.diagnose import diagnose
 from tinygrad_vg.instruments.factors import slopes_at
 from tinygrad_vg.instruments.ledger import Ledger
@@ -232,7 +232,7 @@ def _edge(group: Sequence[_Layer]) -> dict[str, str]:
         # The parts of a row are in the order in which the gradient passes them, the reverse of the units' order.
         shares[name] = shares.get(name, 0.0) + sum(median(row.parts[::-1][i].decades) for row in rows)
     split = ", ".join(f"{name} {style.decades(share)}" for name, share in {**shares, "W": weights}.items())
-    lines = [f"{count}{style.decades(total)} decades", split]
+    lines = [f"{count}{style.decades(total)} decades of ‖δ‖", split]
     tip = style.tooltip(f"the gradient's way back through {len(rows)} step(s): {'; '.join(lines)}")
     return {
         "label": style.box(lines, style.fill(total / len(rows)), bold=0),
@@ -253,7 +253,7 @@ def _residuals(picture: "Digraph", key: str, layer: _Layer, fold: bool) -> str:
             block, end = f"{key} block {i}.{j}", f"{key} sum {i}.{j}"
             gains = [median(part.decades) for _, part in some if part is not None]
             count = f"×{len(some)}: " if len(some) > 1 else ""
-            size = f"{style.decades(sum(gains))} decades" if gains else style.NOT_COMPUTED
+            size = f"{style.decades(sum(gains))} decades of ‖δ‖" if gains else style.NOT_COMPUTED
             colour = style.fill(sum(gains) / len(gains)) if gains else style.PAPER
             picture.node(block, style.box([inside]), tooltip=style.tooltip(f"x + {inside}"))
             # After the last layer there is no step, so there are no decades.
@@ -287,7 +287,8 @@ def _summary(module: Module) -> str:
 
 def _notes(chain: Sequence[_Layer], computed: bool, diagnosis: Diagnosis | None) -> list[str]:
     notes = str(diagnosis).split("; ") if diagnosis else []
-    notes.append("Edges: decades (log₁₀) that the gradient gains or loses on its way back,")
+    notes.append(MEASURE)
+    notes.append("Edges: decades (log₁₀) that ‖δ‖ gains or loses in one step back,")
     notes.append("split into what lies between the layers (σ′) and the weights (W).")
     notes.append("Their colour: the decades of a step; of layers drawn as one, the mean of their steps.")
     states = [state for state in style.VERDICTS if any(layer.state == state for layer in chain)]

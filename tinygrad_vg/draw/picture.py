@@ -3,9 +3,11 @@
 The first picture drawn imports this module.
 """
 
+import contextlib
 import os
 import shutil
 import sys
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import graphviz
 from graphviz.backend import dot_command
 
 from tinygrad_vg.draw.dot import REMEDIES, SECONDS, LayoutError, find_engine, run
+from tinygrad_vg.draw.svg import finished
 
 
 class Picture(graphviz.Digraph):  # type: ignore[misc]  # graphviz has no types
@@ -64,6 +67,9 @@ class Picture(graphviz.Digraph):  # type: ignore[misc]  # graphviz has no types
             raise graphviz.CalledProcessError(error.status, command, b"", error.words) from error
         if words and not options.get("quiet"):
             sys.stderr.write(words.decode(errors="replace"))
+        if command[2] == "-Tsvg":
+            with contextlib.suppress(ElementTree.ParseError):  # what is no XML stays as the program has written it
+                drawn = finished(drawn)
         return drawn.decode(encoding) if encoding else drawn
 
     def render(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinygrad_vg.draw.dot import REMEDIES, SECONDS, find_engine, run
+from tinygrad_vg.draw.svg import finished
 from tinygrad_vg.storage import replacing
 
 if TYPE_CHECKING:
@@ -18,14 +19,14 @@ _FRAMES = {
     "pdf": (b"%PDF-", b"%%EOF"),
 }  # the start and the end of a complete one
 _NODE = re.compile(r'\s*(?!(?:graph|node|edge)\b)("(?:[^"\\]|\\.)*"|[^\s"=\[{}]+)\s*(?:\[|$)')  # in a line of DOT
-_SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 
 
 def save(digraph: "Digraph", path: str | os.PathLike[str], max_nodes: int = 1000, timeout: float = SECONDS) -> None:
     """Write a picture to `path`, in the format of its suffix: .svg, .png, .pdf or .dot.
 
     The system's `dot` lays the graph out, or `graphviz-pure` if there is no `dot`; graphviz-pure writes no PDF. In an
-    SVG the tooltips are `<title>` elements, which every browser shows. The file is complete or does not appear.
+    SVG the tooltips are `<title>` elements, which every browser shows, and text is in the middle of its cell in every
+    font. The file is complete or does not appear.
 
     Args:
         digraph: a picture of one of the functions of `draw`, or any `graphviz.Digraph`.
@@ -79,23 +80,6 @@ def _rendered(digraph: "Digraph", kind: str, max_nodes: int, timeout: float) -> 
     if not (picture.startswith(start) and end in picture[-1024:]):
         raise RuntimeError(f"{engine} could not draw this graph: what it wrote is not a complete {kind.upper()}")
     try:
-        return _with_titles(picture) if kind == "svg" else picture
+        return finished(picture) if kind == "svg" else picture
     except ElementTree.ParseError as error:
         raise RuntimeError(f"{engine} could not draw this graph: its SVG is broken, {error}") from error
-
-
-def _with_titles(svg: bytes) -> bytes:
-    """Move the tooltips into `<title>` elements, which browsers show. Graphviz writes them as titles of empty links."""
-    ElementTree.register_namespace("", _SVG)
-    ElementTree.register_namespace("xlink", _XLINK)
-    root = ElementTree.fromstring(svg)
-    for group in list(root.iter(f"{{{_SVG}}}g")):
-        title = group.find(f"{{{_SVG}}}title")
-        for i, child in reversed(list(enumerate(group))):
-            link = child.find(f"{{{_SVG}}}a")
-            if link is not None and f"{{{_XLINK}}}href" not in link.attrib:
-                group[i : i + 1] = list(link)
-                if title is not None:
-                    title.text = link.get(f"{{{_XLINK}}}title", title.text)
-    with_titles: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
-    return with_titles

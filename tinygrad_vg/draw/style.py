@@ -1,7 +1,8 @@
 """Functions that all pictures share: numbers, colours, labels and the legend.
 
-Text is always in boxes with a background of their own, so that a picture is legible on light and dark pages. The colour
-of a factor shows its magnitude: blue below 1, white at 1, red above 1, with full colour at one decade from 1.
+Every picture has a white background, so that it is legible on light and dark pages. The colour of a factor shows its
+magnitude: blue below 1, white at 1, red above 1, with full colour at one decade from 1. Boxes are wide enough for their
+text in DejaVu Sans, the widest of the usual fonts: the reader's font need not be that of the layout program.
 
 This module is internal to `draw`.
 """
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 FONT = "Helvetica"  # all layout programs know the widths of its letters, and every machine has a similar font
 INK, PAPER, FRAME, WHITE = "#1f2328", "#f6f8fa", "#8c959f", "#ffffff"
-FAINT = FRAME + "66"  # the lines between neurons
+FAINT = "#d1d9e0"  # lines that carry no number, as those between neurons
 DATA = "#eaeef2"  # the background of data that require no gradient
 HIGHLIGHT, HIGHLIGHT_FRAME = "#fff8e1", "#bf8700"  # leaves, and the strongest path
 BAR = "#2f7fc4"
@@ -35,6 +36,15 @@ VERDICTS = {
 
 _SHRINKS, _KEEPS, _GROWS = "#5aa9e6", WHITE, "#f4795b"  # fills, under dark text
 _LINE_SHRINKS, _LINE_KEEPS, _LINE_GROWS = "#2f7fc4", FRAME, "#d8492c"  # lines, on any page
+
+# The widths of letters in DejaVu Sans, as parts of the font's size. Others have at most 0.69 in ASCII, and 1.1 beyond.
+_WIDTHS = {
+    **dict.fromkeys("'′ijlIJ ,.·:;/|\\", 0.37), **dict.fromkeys("ftr()[]!-₀₁₂₃₄₅₆₇₈₉⁰¹²³⁴⁵⁶⁷⁸⁹⁻‖–*", 0.53),
+    **dict.fromkeys("ABCDGHKNOQRUVXYZwΔ&", 0.82), **dict.fromkeys("#+<=>^~−×→≤±∞M", 0.87),
+    **dict.fromkeys("0123456789", 0.64), **dict.fromkeys("%mW@…", 1.0),
+    **dict.fromkeys("σ∂δₓ", 0.69),
+}  # fmt: skip
+_BOLD = 1.14  # how much wider bold letters are
 
 _DIRECTIONS = ("TB", "BT", "LR", "RL")
 
@@ -53,7 +63,7 @@ def canvas(rankdir: str, **attributes: str) -> "Digraph":
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("pictures of graphs need the package graphviz: pip install graphviz") from error
     return Picture(
-        graph_attr={"rankdir": rankdir, "bgcolor": "transparent", "fontname": FONT, "ranksep": "0.25", "nodesep": "0.2",
+        graph_attr={"rankdir": rankdir, "bgcolor": WHITE, "fontname": FONT, "ranksep": "0.25", "nodesep": "0.2",
                     "pad": "0.1", "tooltip": " ", **attributes},
         node_attr={"shape": "plain", "fontname": FONT, "fontsize": "12", "fontcolor": INK},
         edge_attr={"fontname": FONT, "fontsize": "12", "fontcolor": INK, "arrowsize": "0.7", "color": _LINE_KEEPS},
@@ -127,19 +137,34 @@ def _diverging(gain: float, low: str, middle: str, high: str) -> str:
     return "#" + "".join(f"{part:02x}" for part in parts)
 
 
+def width_of(string: str, size: float = 12.0, bold: bool = False) -> float:
+    """The largest width that a line of text may have, in points: that in DejaVu Sans, of letters of this size."""
+    parts = (_WIDTHS.get(letter, 0.69 if letter.isascii() else 1.1) for letter in string)
+    return sum(parts) * size * (_BOLD if bold else 1.0)
+
+
+def cell(string: str, size: float = 12.0, bold: bool = False, colour: str = "", width: float = 0.0) -> str:
+    """A cell of a label with one line of text in its middle, wide enough for the line in every font.
+
+    The cell has a background that shows nothing. By this background `svg.finished` finds the middle of the cell.
+    """
+    words = f"<b>{text(string)}</b>" if bold else text(string)
+    width = max(width, width_of(string, size, bold) + 6)
+    inner = f'<td width="{round(width)}" bgcolor="transparent">{words}</td>'
+    if not colour:
+        return inner
+    table = '<table border="0" cellborder="0" cellspacing="0" cellpadding="0">'
+    return f'<td bgcolor="{colour}">{table}<tr>{inner}</tr></table></td>'
+
+
 def box(
     lines: Sequence[str], background: str = PAPER, frame: str = FRAME, bold: int | None = None, under_bold: str = ""
 ) -> str:
     """A label of several lines in a rounded box, for a node or an edge.
 
-    The line number `bold` is set bold, on the background `under_bold` if that is given. Each line has room for a wider
-    font than that of the layout program, for the browser may use another font.
+    The line number `bold` is set bold, on the background `under_bold` if that is given.
     """
-    rows = []
-    for i, line in enumerate(lines):
-        letters, width = (f"<b>{text(line)}</b>", 8.0) if i == bold else (text(line), 6.6)
-        colour = f' bgcolor="{under_bold}"' if under_bold and i == bold else ""
-        rows.append(f'<tr><td width="{round(width * len(line)) + 8}"{colour}>{letters}</td></tr>')
+    rows = [f"<tr>{cell(x, bold=i == bold, colour=under_bold if i == bold else '')}</tr>" for i, x in enumerate(lines)]
     return table(rows, background, frame, spacing=2 if under_bold else 0)  # room between a cell and the round corners
 
 
@@ -164,12 +189,15 @@ def has_gradient(leaves: Iterable[Tensor]) -> bool:
 def legend(picture: "Digraph", *notes: str) -> None:
     """Add a legend below the picture: the scale of colours, and the notes."""
     scale = "".join(
-        f'<td bgcolor="{fill(gain)}" width="80">{label}</td>'
+        cell(label, 11.0, colour=fill(gain), width=94)
         for gain, label in ((-1.0, "×0.1 shrinks"), (-0.5, "×0.3"), (0.0, "×1 keeps"), (0.5, "×3"), (1.0, "×10 grows"))
     )
     rows = [
         f"<tr>{scale}</tr>",
-        *(f'<tr><td colspan="5" align="left" width="{6 * len(note)}">{text(note)}</td></tr>' for note in notes),
+        *(
+            f'<tr><td colspan="5" align="left" width="{round(width_of(note, 11.0))}">{text(note)}</td></tr>'
+            for note in notes
+        ),
     ]
     picture.attr(label=table(rows, spacing=2), labelloc="b", fontsize="11", fontcolor=INK)
 

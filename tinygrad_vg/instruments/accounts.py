@@ -26,6 +26,9 @@ from tinygrad_vg.instruments.magnitude import log10_norm
 from tinygrad_vg.instruments.signals import Chain, Unit
 from tinygrad_vg.nn import by_member, feature_axis, member_axis
 
+# What the norms of the accounts are, for a picture's caption.
+MEASURE = "‖δ‖: the root of the sum of squares of ∂C/∂z over a layer's neurons and over the samples."
+
 
 @dataclass(frozen=True, eq=False)
 class Part:

@@ -54,7 +54,7 @@ class Change:
 
 
 @dataclass(frozen=True)
-class _Link:
+class Link:
     """One operation on the way from a bias to the cost, or one activation made of several."""
 
     source: Tensor
@@ -76,7 +76,25 @@ class _Link:
 
     @property
     def value(self) -> float:
+        """∂output/∂source."""
         return float(slope(self.output, self.source).item())
+
+    @property
+    def name(self) -> str:
+        """The name of the output in the book: "a₁" or "z₁"."""
+        return subscripted("a" if self.activation is not None else "z", self.layer)
+
+    @property
+    def factor(self) -> Factor | None:
+        """The factor of Eq. 122 that the link is; None for one that passes the gradient on unchanged, as a sum does."""
+        value = self.value
+        if self.activation is not None:
+            return Factor(f"{self.activation.symbol}′({subscripted('z', self.layer)})", value)
+        if self.is_weight:
+            return Factor(subscripted("w", self.layer), value)
+        if value == 1.0:
+            return None
+        return Factor(self.output.node.operation.name if self.output.node else "", value)  # a difference: −1
 
 
 def slope(output: Tensor, source: Tensor) -> Any:
@@ -131,18 +149,10 @@ def chain_factors(cost: Tensor, bias: Tensor) -> list[Factor]:
     σ′(z₂) = 0.242
     ∂C/∂a₂ = -1.18
     """
-    links = _chain(cost, bias)
-    factors = []
-    for link in links:
-        value = link.value
-        if link.activation is not None:
-            factors.append(Factor(f"{link.activation.symbol}′({subscripted('z', link.layer)})", value))
-        elif link.is_weight:
-            factors.append(Factor(subscripted("w", link.layer), value))
-        elif value != 1.0:  # a sum passes the gradient on unchanged; a difference changes its sign
-            factors.append(Factor(link.output.node.operation.name if link.output.node else "", value))
-    top, name = (links[-1].output, _name(links[-1])) if links else (bias, "b₁")
-    return [*factors, Factor(f"∂C/∂{name}", np.asarray(cotangents(cost, of=[top])[top]).item())]
+    links = links_of(cost, bias)
+    top, name = (links[-1].output, links[-1].name) if links else (bias, "b₁")
+    end = Factor(f"∂C/∂{name}", np.asarray(cotangents(cost, of=[top])[top]).item())
+    return [*(factor for link in links if (factor := link.factor)), end]
 
 
 def cascade(cost: Tensor, bias: Tensor) -> list[Change]:
@@ -161,21 +171,24 @@ def cascade(cost: Tensor, bias: Tensor) -> list[Change]:
     >>> [(change.label, change.value) for change in cascade(8 * tg.ops.sigmoid(0.0 + b), b)]
     [('Δb₁', 1.0), ('Δz₁', 1.0), ('Δa₁', 0.25), ('ΔC', 2.0)]
     """
-    ends = {_name(link): link.output for link in _chain(cost, bias)}  # the last sum of a layer is z
+    ends = {link.name: link.output for link in links_of(cost, bias)}  # the last sum of a layer is z
     moved = jvp([*ends.values(), cost], bias, np.ones(bias.shape, bias.dtype))
     changes = [Change(f"Δ{name}", float(value.item())) for name, value in zip([*ends, "C"], moved, strict=True)]
     return [Change("Δb₁", 1.0), *changes]
 
 
-def _name(link: _Link) -> str:
-    """The name of a link's output in the book: "a₁" or "z₁"."""
-    return subscripted("a" if link.activation is not None else "z", link.layer)
-
-
-def _chain(cost: Tensor, bias: Tensor) -> list[_Link]:
+def links_of(cost: Tensor, bias: Tensor) -> list[Link]:
     """The links from the bias to the last activation, or to the last layer's z if there is no activation.
 
     The operations after these links are a part of the cost, which need not be a chain.
+
+    Raises:
+        ValueError: as `chain_factors` does.
+
+    >>> import tinygrad_vg as tg
+    >>> b = tg.Tensor(0.0, requires_grad=True)
+    >>> [link.name for link in links_of(8 * tg.ops.sigmoid(0.0 + b), b)]
+    ['z₁', 'a₁']
     """
     links = list(_path(cost, bias))
     last = max((i for i, link in enumerate(links) if link.activation is not None), default=None)
@@ -184,7 +197,7 @@ def _chain(cost: Tensor, bias: Tensor) -> list[_Link]:
     return links[: last + 1]
 
 
-def _path(cost: Tensor, bias: Tensor) -> Iterator[_Link]:
+def _path(cost: Tensor, bias: Tensor) -> Iterator[Link]:
     """The links from the bias towards the cost, as far as a single way leads through tensors of one element.
 
     If the way forks after the last activation, the links end there.
@@ -208,16 +221,17 @@ def _path(cost: Tensor, bias: Tensor) -> Iterator[_Link]:
         above = [activations[tensor]] if tensor in activations else users[tensor]
         if len(above) > 1 or above[0].size != 1 or tensor.size != 1:
             if any(Activation.of(output) for output in _all_above(tensor, users)):
+                wide = next((each for each in (tensor, *above) if each.size != 1), None)
                 raise ValueError(
-                    "chain_factors needs one path of single numbers from the bias to the cost; here it "
-                    f"{'forks' if tensor.size == 1 else f'is {tensor.shape} wide'} at {tensor.label}: "
+                    "Eq. 122 needs one path of single numbers from the bias to the cost; here it "
+                    f"{f'forks at {tensor.label}' if wide is None else f'is {wide.shape} wide at {wide.label}'}: "
                     "use instruments.Ledger for wide layers"
                 )
             return
-        link = _Link(tensor, above[0], Activation.of(above[0]), layer)
+        link = Link(tensor, above[0], Activation.of(above[0]), layer)
         if link.is_weight:
             layer += 1
-            link = _Link(tensor, above[0], None, layer)
+            link = Link(tensor, above[0], None, layer)
         yield link
         tensor = above[0]
 

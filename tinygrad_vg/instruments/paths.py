@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -34,6 +34,15 @@ class Path:
     weights: list[float]
     end: tuple[float, float]
     whole: tuple[float, float]
+
+    def scaled(self, factor: float) -> "Path":
+        """The same path for a cost that is `factor` times as large.
+
+        >>> Path([0], [""], [1.0], [], (1.0, -3.0), (-1.0, -3.0)).scaled(1000).whole
+        (-1.0, 0.0)
+        """
+        (end, size), (whole, large), decades = self.end, self.whole, math.log10(factor)
+        return replace(self, end=(end, size + decades), whole=(whole, large + decades))
 
 
 def strongest_path(chain: Chain, totals: Mapping[Tensor, ExtendedArray], sample: int = 0) -> Path:
