@@ -5,4 +5,4 @@ import tempfile
 
 os.environ.setdefault("TINYGRAD_VG_CACHE", tempfile.mkdtemp())
 
-import tinygrad_vg  # noqa: E402, F401  # else pytest, told to run one module's examples, loads this module a second time
+import tinygrad_vg  # noqa: F401  # else pytest, told to run one module's examples, loads this module a second time
