@@ -5,4 +5,5 @@ import tempfile
 
 os.environ.setdefault("TINYGRAD_VG_CACHE", tempfile.mkdtemp())
 
-import tinygrad_vg  # noqa: F401  # else pytest, told to run one module's examples, loads this module a second time
+# Else pytest loads a module whose examples it runs a second time, and a function of the module's name is hidden by it.
+from tinygrad_vg import compiler, datasets, draw, instruments, plots, study  # noqa: F401
