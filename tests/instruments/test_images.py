@@ -170,7 +170,7 @@ def test_what_is_not_known_of_a_convolution_is_refused() -> None:
     net = network(0)
     with Ledger(net) as ledger:
         cost(net).backward()
-        with pytest.raises(RuntimeError, match="layer 2 convolves: its bound is not that of a matrix"):
+        with pytest.raises(RuntimeError, match="layer 2 is a convolution, whose bound is not that of a matrix"):
             ledger.split()
     plain = nn.Sequential(nn.Conv2d(1, 4, 14, rng=0), nn.Flatten(), nn.Tanh(), nn.Linear(4, 2, rng=0))
     for attempt in (lambda: mean_field_of(net, X), lambda: what_if(plain[:1], X, activation=nn.Tanh)):
@@ -180,7 +180,7 @@ def test_what_is_not_known_of_a_convolution_is_refused() -> None:
         mean_field_of(plain, X)
     with pytest.raises(ValueError, match="Conv2d has channels of images"):
         tg.draw.neurons(net, cost(net))
-    with pytest.raises(ValueError, match=re.escape("takes images of a size that is not known: call it first")):
+    with pytest.raises(ValueError, match=re.escape("takes images, whose size is not known before a call")):
         tg.draw.layers(net, Ledger(net))
     with pytest.raises(NotImplementedError, match="defines no width"):
         nn.Layer().width  # noqa: B018

@@ -198,17 +198,17 @@ def test_arguments_out_of_range_are_refused():
     for options in ({"every": 0}, {"every": 1.5}, {"every": 1, "max_steps": 0}, {"neurons": True}, {"spectra": True}):
         with pytest.raises(ValueError, match=r"every|max_steps"):
             Ledger(net, **options)
-    with pytest.raises(RuntimeError, match="keeps the last backward only"):
+    with pytest.raises(RuntimeError, match="keeps only the last backward"):
         Ledger(net).history  # noqa: B018
     history = train(net, 5, every=1, neurons=True).history
     for options in ({"window": 1}, {"window": 2.5}, {"share": 0}, {"share": 1.1}):
         with pytest.raises(ValueError, match=r"window has 2|share is above"):
             history.dead_fraction(**options)
-    with pytest.raises(ValueError, match="less than a window of 30"):
+    with pytest.raises(ValueError, match="fewer than the window of 30"):
         history.dead_neurons(1)
-    with pytest.raises(ValueError, match="no activation behind layer 4"):
+    with pytest.raises(ValueError, match="no activation after layer 4"):
         history.saturated_neurons(4, 2)
-    with pytest.raises(ValueError, match="no layer 5, but 1 to 4"):
+    with pytest.raises(ValueError, match="no layer 5; the layers are 1 to 4"):
         history.dead_neurons(5)
     with pytest.raises(RuntimeError, match="no neurons were recorded"):
         train(net, 1, every=1).history.dead_fraction()

@@ -134,7 +134,7 @@ def test_nan_and_inf_are_recorded_as_such():
 
 
 def test_a_network_without_layers_and_a_wrong_every_are_refused():
-    with pytest.raises(ValueError, match="Sigmoid has no layer with a bias, or Linear"):
+    with pytest.raises(ValueError, match="Sigmoid has no Linear, Conv2d or layer with a bias"):
         GradientRecorder(tg.nn.Sigmoid())
     for every in (0, -1, 1.5):
         with pytest.raises(ValueError, match="every counts backwards"):
@@ -144,7 +144,7 @@ def test_a_network_without_layers_and_a_wrong_every_are_refused():
         (dict(on_nonfinite="stop"), '"record" or "raise"'),
         (dict(layers=[4]), r"there is no layer 4; .*: 1 \('0'\), 2 \('2'\), 3 \('4'\)"),
         (dict(layers="3"), "there is no layer '3'"),
-        (dict(layers=()), "chooses no layer"),
+        (dict(layers=()), "selects no layer"),
     ]:
         with pytest.raises(ValueError, match=message):
             GradientRecorder(network(0), **wrong)

@@ -156,12 +156,12 @@ class WayAroundAtTheEnd(Layers):
 
 
 REFUSED = [
-    (SideBySide(), "'top' takes goes around 'right'"),
-    (WayAround(), "'right' takes goes around 'left'"),
-    (TwoTowers(), "'top' takes goes around 'right'"),
-    (BranchAtTheEnd(), "the model puts out goes around 'top'"),
-    (WayAroundAtTheEnd(), "the model puts out goes around 'top'"),
-    (nn.Residual(nn.Sequential(a, tanh, b)), "the model puts out goes around 'module.2'"),
+    (SideBySide(), "to the input of 'top' goes around 'right'"),
+    (WayAround(), "to the input of 'right' goes around 'left'"),
+    (TwoTowers(), "to the input of 'top' goes around 'right'"),
+    (BranchAtTheEnd(), "to the output of the model goes around 'top'"),
+    (WayAroundAtTheEnd(), "to the output of the model goes around 'top'"),
+    (nn.Residual(nn.Sequential(a, tanh, b)), "to the output of the model goes around 'module.2'"),
     (nn.Sequential(*blocks(a), *blocks(b)), "each is in a module with a way around"),
 ]
 

@@ -250,5 +250,5 @@ def test_a_recurrence_by_two_linears_side_by_side_names_the_layer() -> None:
     h = np.zeros((2, 3))
     for x in np.ones((2, 2, 3)):
         h = np.tanh(net[0](h) + net[1](x))
-    with pytest.raises(ValueError, match=r"or from a branch: '.' is called a second time, and not on what"):
+    with pytest.raises(ValueError, match=r"or from a branch: '.' is called again, and its input does not come"):
         Ledger.of(net, np.sum(h))

@@ -350,7 +350,7 @@ def test_what_has_no_rows_is_refused() -> None:
     two = nn.Sequential(nn.RNN(IN, H), nn.RNN(H, H))
     with pytest.raises(ValueError, match=r"2 recurrent modules, '0', '1'"):
         Ledger(two)
-    with pytest.raises(ValueError, match="neurons and spectra are of layers"):
+    with pytest.raises(ValueError, match="neurons and spectra belong to layers"):
         Ledger(nn.RNN(IN, H), every=1, neurons=True)
     net = Model()
     with tg.no_grad():

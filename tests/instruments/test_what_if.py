@@ -130,5 +130,5 @@ def test_what_cannot_be_asked():
         what_if(net, np.ones((2, 10)))
     with pytest.raises(ValueError, match="2 or more, not 1"):
         what_if(net, np.ones((2, 10)), depth=1)
-    with pytest.raises(ValueError, match="one activation between each two"):
+    with pytest.raises(ValueError, match="one activation between two neighbours"):
         what_if(nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3)), np.ones((2, 3)), depth=3)

@@ -39,6 +39,8 @@ class Compiled:
     ([[2.0, 2.0], [2.0, 2.0]], 1)
     >>> [instruction.operation.name for instruction in scaled.plan.instructions]
     ['np.exp', 'np.multiply']
+    >>> scaled.source.splitlines()[0]
+    'def run(look, i0):'
     """
 
     def __init__(self, function: Callable[..., Any], backend: str) -> None:
@@ -53,11 +55,11 @@ class Compiled:
         found: list[Any] = []
         program = self.programs[0] if self.programs else None
         if program is None or program.lowered is None or program.why_not(args, kwargs, found) is not None:
-            program, found = self.fitting(args, kwargs)
+            program, found = self._fitting(args, kwargs)
         return self.traced(args, kwargs) if program is None else program.run(found)
 
-    def fitting(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Program | None, list[Any]]:
-        """The program that is right for these arguments, and the arrays in them; None if there is none."""
+    def _fitting(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Program | None, list[Any]]:
+        """The program for these arguments, or None, and the arrays in the arguments."""
         for number, program in enumerate(self.programs):
             found: list[Any] = []
             why = program.why_not(args, kwargs, found)
@@ -72,19 +74,21 @@ class Compiled:
         return None, []
 
     def over(self, batches: Any, *data: Any) -> Any:
-        """Run the step for each row of an array of indices, `step(*(array[row] for array in data))`, as one call.
+        """Run the step for each row of an array of indices, `step(*(array[row] for array in data))`, in one call.
+
+        Ctrl-C ends the call between two steps; the parameters are then those after the last complete step.
 
         Args:
-            batches: whole numbers (steps, batch), or (steps,) for steps of one sample without an axis for it.
-            data: arrays of one length. They stay where they are; each step takes its rows of each of them.
+            batches: whole numbers (steps, batch), or (steps,) for steps of one sample without a batch axis.
+            data: arrays of the same length. Each step takes its rows of each array; the arrays are not copied.
 
         Returns:
             What the step returns, each array with a first axis that counts the steps.
 
         Raises:
-            TypeError, ValueError, IndexError: if the indices do not fit the data.
-
-        Ctrl-C ends it between two steps; the parameters are then those of the last step.
+            TypeError: if the indices are not whole numbers, or there are no data.
+            ValueError: if the data differ in length.
+            IndexError: if an index is out of range.
 
         >>> import numpy as np, tinygrad_vg as tg
         >>> w = tg.nn.Parameter(np.zeros(2))
@@ -103,7 +107,7 @@ class Compiled:
         results: list[Any] = []
         for number, row in enumerate(rows):
             args = tuple([array.take(row, axis=0) for array in arrays])
-            program, found = self.fitting(args, {})
+            program, found = self._fitting(args, {})
             if program is not None and (rest := program.over(rows[number:], arrays)) is not None:
                 return joined(results, *rest)
             with whole_step():
@@ -111,7 +115,13 @@ class Compiled:
         return stacked(results)
 
     def traced(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run the function itself, and make a program of what it does."""
+        """Run the function itself, and make a program of what it does.
+
+        >>> import numpy as np, tinygrad_vg as tg
+        >>> tripled = tg.compile(lambda x: 3.0 * x, backend="numpy")
+        >>> tripled.traced((np.ones(2),), {}), len(tripled.programs)
+        (array([3., 3.]), 1)
+        """
         trace, form = Trace(), Form(args, kwargs)
         for program in self.programs:
             trace.expect(program.guards.leaves)
@@ -124,7 +134,7 @@ class Compiled:
             shown = Shown(trace) if is_looked_at(trace) else None
             wanted = [value for _, value in outcome.outputs] + (shown.ready + shown.asked if shown else [])
             plan = simplified(plan_of(trace, wanted))
-            self.add(Program(plan, outcome, form, Guards(trace), trace, shown))
+            self._add(Program(plan, outcome, form, Guards(trace), trace, shown))
             if shown is not None:
                 show_trace(trace, shown)
         except SharedArrayError as error:
@@ -137,13 +147,13 @@ class Compiled:
             raise
         return carried_out(outcome)
 
-    def add(self, program: Program) -> None:
-        """Keep a further program; the one that has been unused for the longest time may be dropped."""
+    def _add(self, program: Program) -> None:
+        """Keep another program, and drop the one unused for the longest time if there are too many."""
         if len(self.programs) == MOST and not self.is_told:
             self.is_told = True
             warnings.warn(
-                f"{getattr(self.function, '__name__', 'the step')} has {MOST} programs already, and each further one "
-                f"takes the place of another; what was new: {'; '.join(self.reasons)}",
+                f"{getattr(self.function, '__name__', 'the step')} has {MOST} programs already, and each new one "
+                f"replaces another; these were the reasons for new programs: {'; '.join(self.reasons)}",
                 RuntimeWarning,
                 stacklevel=4,
             )
@@ -151,9 +161,9 @@ class Compiled:
 
     @property
     def plan(self) -> Plan | None:
-        """The plan of the program used last; None before the first call. It prints as a table.
+        """The plan of the program used last; None before the first call. `print` shows it as a table.
 
-        From the second call on it is the plan as it runs, with the place of each array.
+        From the second call on it is the plan that runs, with the place of each array.
         """
         if not self.programs:
             return None
@@ -162,12 +172,12 @@ class Compiled:
 
     @property
     def source(self) -> str | None:
-        """The text of the function used last; None before the second call, which makes it."""
+        """The source code of the function that ran last; None before the second call, which generates it."""
         lowered = self.programs[0].lowered if self.programs else None
         return lowered.source if lowered is not None else None
 
     def __get__(self, owner: Any, kind: Any = None) -> Any:
-        """As a method."""
+        """A compiled function in a class is a method, as a plain function is."""
         return self if owner is None else functools.partial(self, owner)
 
 
@@ -194,7 +204,7 @@ def argument(trace: Trace, number: int, value: Any, names: list[str]) -> Tensor:
 
 
 def show_trace(trace: Trace, shown: Shown) -> None:
-    """Show to hooks what a trace has computed; they find the parameters as they were before the step."""
+    """Call the hooks with what a trace has computed. They see the parameters as they were before the step."""
     new = {parameter: parameter._data for parameter in trace.moved}
     for parameter in new:
         parameter._data = trace.leaves[parameter]
@@ -207,7 +217,7 @@ def show_trace(trace: Trace, shown: Shown) -> None:
 
 
 def carried_out(outcome: Outcome) -> Any:
-    """Apply what a trace has computed to parameters, gradients and states, and return its result."""
+    """Set parameters, gradients and states to what a trace has computed, and return its result."""
     returned = []
     for place, value in outcome.outputs:
         array = np.array(value._data if isinstance(value, Tensor) else value)
@@ -231,16 +241,16 @@ def compile(function: Callable[..., Any] | None = None, *, backend: str = "auto"
     """Record a training step, or any function of tensors, once, and then run it as one function; a decorator.
 
     The first call with arguments of a form (shapes, dtypes, other values) runs the function itself and records what it
-    does: forward, `backward()`, `optimizer.step()`. Later calls run the recorded plan on other arrays. Changes in
-    between are noticed: of attributes of modules, hooks, `requires_grad`, options, and of the numbers, arrays and
-    modules that the function's own code takes from outside. A call for which no program is right makes a further
-    program, up to 8.
+    does: forward, `backward()`, `optimizer.step()`. Later calls run the recorded plan on other arrays. Each call checks
+    whether the plan still holds: it compares attributes of modules, hooks, `requires_grad`, options, and the numbers,
+    arrays and modules that the function's own code uses from outside. If no plan holds, the call records another one;
+    up to 8 are kept.
 
     Args:
-        function: takes arrays and Tensors, also in tuples, lists and dicts; all other arguments are compared with those
-            of the first call. It returns Tensors, arrays, a structure of them, or nothing.
-        backend: "numpy" runs a list of NumPy calls, "numba" a generated function in machine code, which the extra
-            `fast` brings; "auto" is "numba" where it is installed.
+        function: takes arrays and Tensors, also in tuples, lists and dicts. Arguments of other types are compared with
+            those of the first call. It returns Tensors, arrays, a structure of them, or nothing.
+        backend: "numpy" runs a list of NumPy calls; "numba" runs a generated function as machine code and needs the
+            extra `fast`; "auto" is "numba" if it is installed, else "numpy".
 
     Returns:
         The function with attributes `plan`, `source`, `programs` and a method `over`; see `Compiled`.
@@ -248,13 +258,12 @@ def compile(function: Callable[..., Any] | None = None, *, backend: str = "auto"
     Raises:
         ValueError: for another backend.
         ModuleNotFoundError: if Numba or SciPy is missing; the message names the extra.
-        TraceError: in a call, if the function does something that a plan cannot repeat: it gives Python a number of an
-            array, sets `.data`, draws random numbers by NumPy, or a hook returns a replacement. Parameters, gradients
+        TraceError: in a call, if the function does something that a plan cannot repeat: it turns a tensor into a Python
+            number, sets `.data`, draws random numbers by NumPy, or a hook returns a replacement. Parameters, gradients
             and optimizers are then unchanged.
 
-    The results of a call have no graph. A gradient that an optimizer has used is not kept if the step itself sets it to
-    None before the backward: `.grad` is None after the step. The step writes into the arrays of the parameters that it
-    moves.
+    The results of a call have no graph. If the step sets a `.grad` to None before the backward and an optimizer uses
+    it, `.grad` is None after the step. The step writes into the arrays of the parameters that it updates.
 
     >>> import numpy as np, tinygrad_vg as tg
     >>> net = tg.nn.mlp([4, 5, 3], rng=0)

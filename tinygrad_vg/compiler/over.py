@@ -1,4 +1,4 @@
-"""Many steps in one call: their indices, and their results."""
+"""`Compiled.over`, many steps in one call: the indices and the results."""
 
 import signal
 import threading
@@ -13,18 +13,18 @@ from tinygrad_vg.engine import Tensor
 
 
 def rows_of(batches: Any, data: tuple[Any, ...]) -> tuple[Any, list[Any]]:
-    """The indices, none of them negative, and the data as arrays.
+    """The indices, with none below 0, and the data as arrays.
 
     Raises:
         TypeError: if the indices are not whole numbers, or there are no data.
         ValueError: if the data differ in length.
-        IndexError: if an index is out of their range.
+        IndexError: if an index is out of range.
     """
     batches, arrays = np.asarray(batches), [np.asarray(d._data if isinstance(d, Tensor) else d) for d in data]
     if batches.dtype.kind not in "iu" or batches.ndim < 1:
         raise TypeError(f"over() takes an array of indices, one row for each step, not {batches.dtype} {batches.shape}")
     if not arrays or any(array.ndim == 0 for array in arrays):
-        raise TypeError("over() takes the data behind the indices: compiled.over(batches, images, labels)")
+        raise TypeError("over() takes the data after the indices: compiled.over(batches, images, labels)")
     lengths = {len(array) for array in arrays}
     if len(lengths) > 1:
         raise ValueError(f"the data have different lengths: {sorted(lengths)}")
@@ -51,7 +51,7 @@ def _leaf(value: Any) -> Any:
 
 
 def joined(first: list[Any], rest: Any) -> Any:
-    """The results of the first steps, put in front of those of the others, which are stacked already."""
+    """The results of all steps, from a list of the first ones and the stacked results of the rest."""
     if not first:
         return rest
     both: list[list[Any]] = []
@@ -66,7 +66,7 @@ def joined(first: list[Any], rest: Any) -> Any:
 
 @contextmanager
 def whole_step() -> Iterator[None]:
-    """Inside this context Ctrl-C waits for the end."""
+    """Inside this context Ctrl-C has its effect only at the end."""
     handler = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or handler is not signal.default_int_handler:
         yield

@@ -19,9 +19,30 @@ INSTEAD = "use np.sum, np.prod, np.cumsum, broadcasting or indexing instead"
 class Arithmetic(Recordable, Generic[Result]):
     """The operators, methods and protocols of a Tensor; all of them call `record`.
 
-    The methods have the names and the usual arguments of those of an array; for other options call the NumPy function.
-    They raise TypeError as `record` does. There are no in-place operators, so Python reads `t += 1` as `t = t + 1`; a
+    The methods have the names and the usual arguments of an array's; for other options call the NumPy function. They
+    raise TypeError as `record` does. There are no in-place operators, so Python reads `t += 1` as `t = t + 1`; a
     Parameter has them (`nn/in_place.py`).
+
+    >>> import tinygrad_vg as tg
+    >>> t = tg.Tensor([[4.0, 1.0], [2.0, 3.0]], requires_grad=True)
+    >>> t.shape, t.ndim, t.size, t.dtype
+    ((2, 2), 2, 4, dtype('float64'))
+    >>> print(t.all(), t.any(), t.argmax(), t.argmin())
+    True True 0 1
+    >>> [number.item() for number in (t.sum(), t.prod(), t.max(), t.min(), t.mean(), t.var(), t.std(), t.trace())]
+    [10.0, 24.0, 4.0, 1.0, 2.5, 1.25, 1.118033988749895, 7.0]
+    >>> [row.data.tolist() for row in (t.ravel(), t.flatten(), t.reshape(4))]
+    [[4.0, 1.0, 2.0, 3.0], [4.0, 1.0, 2.0, 3.0], [4.0, 1.0, 2.0, 3.0]]
+    >>> t.cumsum().data.tolist(), t.cumprod().data.tolist(), t.diagonal().data.tolist()
+    ([4.0, 5.0, 7.0, 10.0], [4.0, 4.0, 8.0, 24.0], [4.0, 3.0])
+    >>> [same.data.tolist() for same in (t.T, t.mT, t.transpose(1, 0), t.swapaxes(0, 1))] == 4 * [[[4, 2], [1, 3]]]
+    True
+    >>> t.take([1, 0], axis=0), t.repeat(2, axis=1).shape, t[None].squeeze(0).shape, t.argsort(axis=1).tolist()
+    (Tensor([[2., 3.], [4., 1.]], requires_grad=True), (2, 4), (2, 2), [[1, 0], [0, 1]])
+    >>> t.dot(t).data.tolist(), t.clip(2, 3).data.tolist(), (t / 3).round(1).tolist()
+    ([[18.0, 7.0], [14.0, 11.0]], [[3.0, 2.0], [2.0, 3.0]], [[1.3, 0.3], [0.7, 1.0]])
+    >>> t.copy().requires_grad, t.astype(np.float32).dtype
+    (True, dtype('float32'))
     """
 
     __slots__ = ()

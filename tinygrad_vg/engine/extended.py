@@ -28,6 +28,8 @@ class ExtendedArray:
     >>> (x * 1e-200 * 1e-200 * 1e-200).backward(extended_range=True)
     >>> float(x.grad), round(tg.instruments.log10_norm(x.grad), 9)
     (0.0, -600.0)
+    >>> x.grad.shape, x.grad.dtype
+    ((), dtype('float64'))
     """
 
     __slots__ = ("mantissa", "exponent")
@@ -60,9 +62,7 @@ class ExtendedArray:
     def __add__(self, term: Any) -> "ExtendedArray":
         """The sum, at the larger of the two exponents. The digits lost from the other term lie below the sum's own."""
         other: ExtendedArray = term if isinstance(term, ExtendedArray) else ExtendedArray(term)
-        if (
-            self.exponent != other.exponent
-        ):  # a term of zeros has any exponent: it must not push the other below its own
+        if self.exponent != other.exponent:  # zeros may have a large exponent, which must not cost the other its digits
             if not other.mantissa.any():
                 return self
             if not self.mantissa.any():
@@ -75,7 +75,11 @@ class ExtendedArray:
     __array_ufunc__ = None  # makes `array + extended` call __radd__; NumPy would round first
 
     def through(self, rule: Callable[..., Any], y: Any, *args: Any, **kwargs: Any) -> "ExtendedArray":
-        """The rule's result for this gradient: `rule(g, y, *args, **kwargs)`."""
+        """The rule's result for this gradient: `rule(g, y, *args, **kwargs)`.
+
+        >>> ExtendedArray(3.0, exponent=2).through(lambda g, y, a: g * a, None, 5.0)
+        ExtendedArray(array(15.) * 2**2)
+        """
         with np.errstate(over="ignore", invalid="ignore"):
             share = rule(self.mantissa, y, *args, **kwargs)
         largest = largest_exponent(self.mantissa)
@@ -90,6 +94,9 @@ class ExtendedArray:
         """The same numbers with a mantissa whose largest element is at least 1/2; scaling up loses no digit.
 
         A mantissa with a larger element is unchanged, for scaling down could lose its small elements.
+
+        >>> ExtendedArray([0.125, -0.25]).rescaled()
+        ExtendedArray(array([ 0.25, -0.5 ]) * 2**-1)
         """
         exponent = largest_exponent(self.mantissa)
         if exponent is None or exponent >= 0:

@@ -22,9 +22,8 @@ from tinygrad_vg.engine.written import check, orders, writes
 
 Edge = tuple[int, Any, Rule]  # the argument's index, the argument (a vertex), its rule
 
-
-# The call of a module that returned a vertex: the module, its arguments, and the call inside this one that returned the
-# same vertex, as the call of a Sequential's last module does. A tuple, because every call of every module makes one.
+# The call of a module that returned a vertex: the module, its arguments, and the call inside that returned the same
+# vertex, such as that of a Sequential's last module. It is a tuple because every call of a module makes one.
 Call = tuple[Any, tuple[Any, ...], Any]
 
 
@@ -64,6 +63,10 @@ class Node:
         order: the number of nodes and of noticed writes before this one. It is larger than the order of any argument's
             node.
         checksums: of the arrays that it holds, if it was recorded inside `checked()`.
+
+    >>> import tinygrad_vg as tg
+    >>> (2 * tg.Tensor(1.0, requires_grad=True)).node.function
+    <ufunc 'multiply'>
     """
 
     __slots__ = ("operation", "inputs", "values", "kwargs", "output", "edges", "order", "checksums")
@@ -137,11 +140,11 @@ def walk(
     """The total gradients of the leaves of a graph, and of the vertices in `keep`.
 
     Args:
-        starts: the vertices that the walk starts from, each with its cotangent.
+        starts: the vertices where the walk starts, each with its cotangent.
         mode: how gradients are represented and rules applied.
         only: the vertices to visit; all if None.
         keep: vertices other than leaves whose gradients are to be returned too.
-        hooks: False for a walk that calls no hook and no listener, such as that of a picture.
+        hooks: whether hooks and listeners are called; a picture's walk calls none.
 
     Returns:
         The gradients by vertex: first those in `keep`, consumers before their arguments, then those of the leaves.

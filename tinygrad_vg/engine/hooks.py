@@ -89,6 +89,12 @@ class Walk:
         """The `id` of each gradient that is also held elsewhere: the given cotangents, and the gradients of leaves.
 
         A listener that keeps one of these must copy it.
+
+        >>> import tinygrad_vg as tg
+        >>> t = tg.Tensor(2.0, requires_grad=True)
+        >>> with tg.engine.listen(lambda walk: walk.at_end(lambda walk: print(len(walk.shared()), "are shared"))):
+        ...     (t * t).backward()
+        2 are shared
         """
         leaves = (g for vertex, g in self.gradients.items() if vertex.node is None)
         return {id(g) for g in (*self.starts.values(), *leaves)}
@@ -118,24 +124,24 @@ def listen(listener: Callable[[Walk], None]) -> HookHandle:
 
 @runtime_checkable
 class Follower(Protocol):
-    """What has bound methods as hooks and listeners, and can do without their calls in a compiled step.
+    """An instrument whose hooks and listeners need not be called by a compiled step; they are its bound methods.
 
-    A run of a compiled step then calls `take` in their place, and no hook of the follower.
+    A run of a compiled step calls `take` once in their place.
     """
 
     def needs(self) -> Sequence[Any] | None:
-        """The vertices whose gradients `take` is given; None if its hooks and listeners have to be called."""
+        """The vertices whose gradients `take` gets; None if the hooks and listeners have to be called."""
 
     def take(self, gradients: Sequence[Any], show: Callable[[Callable[[Any], bool]], None]) -> bool:
         """Take the gradients of a backward, arrays that the next run of the step writes into.
 
         Args:
             gradients: an array for each vertex that `needs` has named.
-            show: `show(lambda owner: owner is self)`, at any time before the next run, calls the hooks and listeners
-                of this follower, with all that the run has computed. After the next run it does nothing.
+            show: `show(lambda owner: owner is self)` calls the hooks and listeners of this follower with the arrays of
+                the run. It may be called until the next run; after that it does nothing.
 
         Returns:
-            False if its hooks and listeners have to be called now.
+            False if the hooks and listeners have to be called now.
         """
 
 

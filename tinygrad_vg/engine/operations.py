@@ -23,9 +23,7 @@ Kind = Literal["differentiable", "constant", "random", "plain", "composite"]
 
 
 class Recordable:
-    """Base of Tensor: an argument of this class causes a call to be recorded. This module need not know Tensor
-    itself.
-    """
+    """Base of Tensor: a call with an argument of this class is recorded. So this module need not know Tensor."""
 
     __slots__ = ()
     data: Any  # the array
@@ -90,9 +88,11 @@ class Operation:
         name: the name in messages and pictures: "np.sum", "np.linalg.norm", "sigmoid".
 
     >>> import numpy as np, tinygrad_vg as tg
-    >>> y = np.exp(tg.Tensor(1.0, requires_grad=True))
-    >>> y.node.operation.name, y.node.operation.kind
-    ('np.exp', 'differentiable')
+    >>> operation = np.sum(tg.Tensor([1.0], requires_grad=True)).node.operation
+    >>> operation.name, operation.kind, operation.limit, sorted(operation.options)
+    ('np.sum', 'differentiable', 2, ['axis', 'keepdims'])
+    >>> operation.checked((), {"axis": 0})
+    {'axis': 0}
     """
 
     def __init__(self, function: Function, kernel: Function, rules: Rules, kind: Kind) -> None:
@@ -164,7 +164,7 @@ class Operation:
         return f"Operation({self.name}, {self.kind})"
 
 
-# Every function that may be called on a Tensor. A call of any other function on a Tensor raises TypeError.
+# Every function that may be called on a Tensor; any other one raises TypeError.
 OPERATIONS: dict[Function, Operation] = {}
 
 

@@ -12,7 +12,13 @@ from tinygrad_vg.engine.tensor import Tensor, cotangent
 
 
 class ModuleCall(NamedTuple):
-    """A call of a module: the module, and the arguments of the call. `calls` returns them."""
+    """A call of a module: the module, and the arguments of the call. `calls` returns such calls.
+
+    >>> import tinygrad_vg as tg
+    >>> (call,) = calls(tg.nn.Linear(2, 1, rng=0)(np.ones((5, 2))))
+    >>> call.module, call.inputs[0].shape
+    (Linear(2, 1), (5, 2))
+    """
 
     module: Any
     inputs: tuple[Any, ...]

@@ -83,24 +83,22 @@ class Tensor(Arithmetic["Tensor"]):
 
     A leaf is a tensor that no recorded operation has made.
 
-    Threads may record and differentiate at the same time, also on the same leaves: no addition to a `.grad` is lost. A
-    thread that differentiates while another trains sees every array whole, but it may see some old weights and some
-    new ones. Give that thread a copy.deepcopy of the network, or use a lock.
+    Several threads may record and differentiate at once, also on the same leaves: no addition to a `.grad` is lost. A
+    thread that differentiates while another one trains needs a copy.deepcopy of the network, or a lock.
 
     Args:
-        array: anything `np.asarray` takes. An array is not copied and keeps its dtype; Python floats become
-            float64.
-        requires_grad: whether `backward` is to compute the gradient with respect to this tensor. Only arrays of real
-            floating-point numbers have gradients.
+        array: anything `np.asarray` takes. An array is not copied and keeps its dtype; Python floats become float64.
+        requires_grad: whether `backward` computes the gradient with respect to this tensor, which then has to hold
+            real floating-point numbers.
         name: shown in messages and pictures.
 
     Attributes:
         data: the array. It may be rebound, as optimizers do; do not change it in place between a forward and its
             backward. `t.data *= 2` there is noticed, and the backward raises RuntimeError. `t.data[0] = 1`,
             `out=t.data` and writes into a batch of your own are noticed only inside `tg.checked()`.
-        grad: None, or on a leaf the sum of the gradients of all backwards so far, an array of the shape and
-            dtype of `data` (after `backward(create_graph=True)` a Tensor, after `backward(extended_range=True)`
-            an ExtendedArray).
+        grad: None, or on a leaf the sum of the gradients of all backwards so far, an array of the shape and dtype of
+            `data` (a Tensor after `backward(create_graph=True)`, an ExtendedArray after
+            `backward(extended_range=True)`).
         node: the `Node` that says how the tensor was computed; None for a leaf.
         call: the call of the module that returned the tensor, which `engine.calls` reads; None if no module did.
         hooks: the hooks that `register_hook` has registered; None or empty if there are none.
@@ -109,10 +107,13 @@ class Tensor(Arithmetic["Tensor"]):
         TypeError: if `requires_grad` is set for an array that is not of real floating-point numbers.
 
     >>> import numpy as np, tinygrad_vg as tg
-    >>> t = tg.Tensor([1.0, 2.0], requires_grad=True)
-    >>> np.sum(np.exp(t) * t).backward()
-    >>> t.grad.round(4)
-    array([ 5.4366, 22.1672])
+    >>> t = tg.Tensor([1.0, 2.0], requires_grad=True, name="t")
+    >>> cost = np.sum(np.exp(t) * t)
+    >>> cost.backward()
+    >>> round(cost.item(), 4), t.grad.round(4), t.label
+    (17.4964, array([ 5.4366, 22.1672]), "tensor 't'")
+    >>> tg.Tensor.record(np.negative, (t,), {})  # what NumPy calls for np.negative(t)
+    Tensor([-1., -2.], requires_grad=True)
     """
 
     __slots__ = ("_data", "grad", "_asks", "name", "node", "call", "hooks", "__weakref__")

@@ -7,8 +7,8 @@ changes by
             total           =          weights        +          activation
 
 This equation is exact, and the totals of all steps add up to log‖δ^1‖ − log‖δ^L‖. δ^l is the gradient at the output of
-layer l, and u the gradient at the input of layer l+1. The backward computes both anyway. Whatever lies between two
-layers (activations, normalization, residual blocks) is accounted for in the same way.
+layer l, and u the gradient at the input of layer l+1; the backward computes both anyway. All modules and operations
+between two layers (activations, normalization, residual blocks) are accounted for in this way.
 """
 
 import math
@@ -32,16 +32,15 @@ MEASURE = "‖δ‖: the root of the sum of squares of ∂C/∂z over a layer's 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """By how much one module or operation between two layers changes the norm of the gradient.
+    """The change of the gradient's norm by one module or operation between two layers.
 
     Attributes:
         label: the name of the module's class, or of the operation.
         decades: the change of the norm in decades; negative if the norm shrinks.
         is_activation: whether it is an activation, whose slopes multiply the gradient elementwise.
         symbol: an activation's symbol in formulas, "σ"; else "".
-        cap: log10 of an activation's largest slope; NaN for anything else, and for an activation whose largest slope
-            is not known.
-        holds_layers: whether it contains layers, as a residual block does.
+        cap: log10 of an activation's largest slope; NaN if it is not known, and for other parts.
+        holds_layers: whether the part contains layers, as a residual block does.
     """
 
     label: str
@@ -56,7 +55,7 @@ class Part:
 class Row:
     """The step of the gradient from layer l+1 to layer l, in decades: floats, or (R,) for an ensemble of R members.
 
-    "The step to layer l" means this step in all of the instruments.
+    All instruments call it "the step to layer l".
 
     Attributes:
         layer: l, the layer at which the gradient arrives; 1 is the layer at the input.
@@ -64,14 +63,14 @@ class Row:
         log10_norm: log10 of the root mean square over the samples of ‖B·δ^l‖: the norm of a sample's own gradient where
             the cost is a mean over the B samples of the batch. It does not depend on the size of the batch.
         weights: log10‖u‖ − log10‖δ^{l+1}‖, the change by (W^{l+1})ᵀ; negative if the norm shrinks.
-        activation: log10‖δ^l‖ − log10‖u‖, the change by all that lies between layers l and l+1.
+        activation: log10‖δ^l‖ − log10‖u‖, the change by everything between layers l and l+1.
         total: log10‖δ^l‖ − log10‖δ^{l+1}‖.
         parts: the parts of `activation`, in the order in which the gradient passes them.
-        cause: None for an ordinary step, else the reason why the step has no meaningful value; a tuple of R of these
-            for an ensemble.
+        cause: None for an ordinary step, else the reason why the step has no meaningful value; a tuple of R of them for
+            an ensemble.
             "no gradient": δ^l is 0. The part that made it 0 has −inf. In the steps below, the change from 0 to 0 counts
-                as 0. One backward does not show whether this lasts; a verdict says "dead" after several.
-            "underflow": δ^l is 0, and the last norm above 0 lay below the smallest normal number of its type.
+                as 0. A verdict says "dead" only after several such backwards.
+            "underflow": δ^l is 0, and the last norm above 0 was below the smallest normal number of its dtype.
             "not finite": a gradient holds NaN or infinity.
             "not computed": the backward did not reach both layers of the step; the values are NaN.
         unit: "layer"; or "time step" where l counts the time steps of a recurrent layer (`recurrence.py`).
@@ -103,10 +102,10 @@ class Forward:
     """Facts of a layer's forward pass: bools, or (R,) for an ensemble.
 
     Attributes:
-        z_is_finite: whether all z are.
-        is_closed: whether the activation after the layer has slope 0 at all z, as a ReLU has if all z are below 0.
+        z_is_finite: whether all z are finite.
+        is_closed: whether the activation after the layer has slope 0 at all z, as a ReLU if all z are below 0.
         weight_is_zero, weight_is_finite: whether all weights are 0, and whether all are finite; False and True if the
-            weights are no longer known.
+            weights were freed.
     """
 
     z_is_finite: Any
@@ -125,9 +124,9 @@ class Account:
         computed: whether the backward reached the unit.
         log10_norm: log10 of the gradient's norm over samples and neurons, a float or (R,); NaN if it was not computed,
             or holds NaN.
-        smallest: log10 of the smallest normal number of the gradient's type; −inf in extended range.
-        forward: a layer's facts, if a gradient of the chain is 0 or not finite; else None, to save the time.
-        is_weights: whether what the unit does to the gradient is a product with weights; None if it is for a layer.
+        smallest: log10 of the smallest normal number of the gradient's dtype; −inf in extended range.
+        forward: a layer's facts, if a gradient of the chain is 0 or not finite; else None, to save time.
+        is_weights: whether the unit multiplies the gradient by weights; None means that layers do.
         unit: as in `Row`.
         samples: B, how many samples the batch has.
     """
@@ -274,12 +273,12 @@ def _row(accounts: Sequence[Account], layer: int, low: int, high: int) -> Row:
 
 
 def weights_at(passes_weights: Sequence[bool], low: int, high: int) -> int:
-    """The position of the unit of a step that multiplies by weights: layer l+1, or the product inside a time step."""
+    """The position of the unit that multiplies by weights: layer l+1, or the product inside a time step."""
     return next(i for i in range(high, low, -1) if passes_weights[i])
 
 
 def beside_weights(norms: Any, low: int, at: int, high: int) -> Any:
-    """What a step takes beside the weights: behind them, and in a time step also before them."""
+    """The change of a step without that of the weights: after them, and in a time step also before them."""
     behind = taken(norms[at - 1], norms[low])
     return behind if at == high else taken(norms[high], norms[at]) + behind
 

@@ -18,7 +18,7 @@ class Split:
         spectral: log10‖W^{l+1}‖₂, the largest possible value of `weights`.
         alignment: weights − spectral, ≤ 0: how far δ^{l+1} is from the direction that the weights stretch most.
         cap: log10 max|σ′|, −0.602 for a sigmoid, summed over the activations; NaN if one of them is not known.
-        saturation: activation − cap, ≤ 0: how far the slopes are below their bound.
+        saturation: activation − cap, ≤ 0: how far the slopes are below their largest value.
     """
 
     layer: int
@@ -36,12 +36,12 @@ def split_of(row: Row, above: Unit) -> Split:
     """
     weight = above.weights
     if above.weight is None:
-        raise RuntimeError(f"layer {row.layer + 1} computes its weights: what they can give at most is not known")
+        raise RuntimeError(f"layer {row.layer + 1} computes its weights, so their bound is not known")
     if weight is not None and above.matrix is None:
-        raise RuntimeError(f"layer {row.layer + 1} convolves: its bound is not that of a matrix, and is not known")
+        raise RuntimeError(f"layer {row.layer + 1} is a convolution, whose bound is not that of a matrix")
     if weight is None:
         raise RuntimeError(
-            f"layer {row.layer + 1} has other weights than in the pass of these rows; "
+            f"the weights of layer {row.layer + 1} have changed since the pass of these rows; "
             "call split() between backward and the optimizer's step"
         )
     finite = np.isfinite(weight).all(axis=(-2, -1))  # NumPy raises for the norm of other matrices

@@ -1,4 +1,4 @@
-"""The collector: keeps the accounts of every n-th backward, in bounded memory, for a `LedgerHistory`."""
+"""The collector: keeps the accounts of every n-th backward for a `LedgerHistory`, in bounded memory."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -20,13 +20,13 @@ _CAUSES = ("", "no gradient", "underflow", "not finite", "not computed")  # kept
 class Collector:
     """Keeps a row of numbers for each backward number 0, every, 2·every ...
 
-    All rows belong to the same chain of units, that of the first row. A backward through another chain, or through
-    layers that are not in a row, is left out. When there are more rows than `max_steps`, every second one is dropped
-    and `every` doubles.
+    All rows belong to one chain of units, that of the first row. A backward through another chain, or through layers
+    that are not in a row, is left out. When there are more rows than `max_steps`, every second one is dropped and
+    `every` doubles.
 
     Attributes:
-        every: the present distance of the rows.
-        problem: why a backward was left out, as long as there is no row at all; else None.
+        every: the present number of backwards from one row to the next.
+        problem: while there is no row, the reason why a backward was left out; else None.
     """
 
     def __init__(self, every: int, neurons: bool, spectra: bool, max_steps: int | None) -> None:
@@ -41,11 +41,11 @@ class Collector:
         self._began_untrained = False
 
     def wants(self, step: int) -> bool:
-        """Whether the backward number `step` is one of those to be kept."""
+        """Whether the backward number `step` is to be kept."""
         return step % self.every == 0
 
     def hear(self, step: int, chain: Chain, outputs: list[Any], is_trained: bool) -> None:
-        """Keep the backward number `step`, if it is one of those to be kept; `outputs` as in `flags_of`."""
+        """Keep the backward number `step`, if `wants(step)`; `outputs` are as in `flags_of`."""
         if not self.wants(step):
             return
         if not self._count:
@@ -140,7 +140,7 @@ def _norm(gradient: Any, members: tuple[int, ...], channels_first: bool) -> Any:
 
 
 def _spectra(chain: Chain) -> dict[str, Any]:
-    """Stable ranks (L,) and alignments (L−1,), NaN where a layer computes its weights, or convolves."""
+    """Stable ranks (L,) and alignments (L−1,), NaN for a layer that computes its weights, and for convolutions."""
     nothing = np.full((*chain.members, 1, 1), np.nan)
     weights = [nothing if (weight := layer.matrix) is None else weight for layer in chain.layers]
     tops = [top_of(weight) for weight in weights]

@@ -11,27 +11,28 @@ from tinygrad_vg.instruments.verdict import Diagnosis
 def diagnose(source: History | LedgerHistory | Ledger | GradientRecorder) -> Diagnosis:
     """Judge the gradients of a network or an ensemble: those of a ledger's last backward, or of a history.
 
-    A forecast is made only for a network at its initialization: for a ledger whose network was not trained yet
-    (`Ledger.at_start`), and for a history of one step, number 0. Of a longer history the last 30 recorded steps are
-    judged, and the verdict describes them without a forecast. `diagnose(recorder.history[0, :-1])` judges the start of
-    training without the output layer. `diagnose(ledger.history)` judges the last 30 steps and names their cause; a
-    recorder keeps no causes. If no gradient arrives, or one that is not finite, a ledger names the lowest layer that is
-    to blame. Its history keeps no z and names the highest layer, in which the gradient is lost or stops being finite;
-    with `neurons=True` it names the lowest layer whose neurons are all off.
+    There is a forecast only for a network at its initialization: for a ledger whose network is untrained
+    (`Ledger.at_start`), and for a history of one step, number 0. For a longer history the verdict describes the last 30
+    recorded steps, without a forecast. `diagnose(recorder.history[0, :-1])` judges the start of training without the
+    output layer. `diagnose(ledger.history)` also names the cause, which a recorder does not keep. If the gradient is 0
+    or not finite, a ledger names the lowest layer that is to blame. A ledger's history keeps no z, and names the
+    highest layer in which the gradient is 0 or not finite; with `neurons=True` it names the lowest layer whose neurons
+    are all off.
 
-    Recorder and ledger may differ: a ledger has the δ of all samples of the batch, a recorder has their mean, ∂C/∂b. If
-    the δ of samples point in different directions, they cancel in the mean, most of all in the lowest layers.
+    The verdicts on a recorder and on a ledger may differ: a ledger has the δ of all samples of the batch, a recorder
+    has their mean, ∂C/∂b. If the δ of samples point in different directions, they cancel in the mean, most of all in
+    the lowest layers.
 
-    For a narrow, deep network whose activations have slope 0 below 0, a ledger also forecasts how many random draws of
-    this architecture are born dead (`Dying`, `born_dead`), even if this draw is alive.
+    For a narrow, deep network whose activations have slope 0 below 0, a ledger also says how many random draws of this
+    architecture are born dead (`Dying`, `born_dead`), even if this draw is alive.
 
-    How large an exploding gradient may be depends on the learning rate: the borders of `Diagnosis.severity` hold for
-    the best rate.
+    Whether an exploding gradient can be trained depends on the learning rate: the borders of `Diagnosis.severity` hold
+    for the best rate.
 
     Raises:
-        TypeError: if it is none of these.
-        ValueError: with less than two layers, a history without steps, or layers that do not stand in a row.
-        RuntimeError: if no backward has passed through the ledger's model inside its `with` block.
+        TypeError: if `source` has another type.
+        ValueError: if there are fewer than two layers, the history has no steps, or the layers are not in a row.
+        RuntimeError: if the ledger has heard no backward inside its `with` block.
 
     >>> import numpy as np, tinygrad_vg as tg
     >>> from tinygrad_vg.instruments import Ledger, diagnose

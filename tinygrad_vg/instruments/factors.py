@@ -47,6 +47,9 @@ class Change:
     Attributes:
         label: the change as the book writes it: "Δz₂".
         value: its value for Δb₁ = 1, to first order.
+
+    >>> Change("Δz₂", 0.25).value
+    0.25
     """
 
     label: str
@@ -60,7 +63,7 @@ class Link:
     source: Tensor
     output: Tensor
     activation: Any  # the nn.Activation, or its class; None for other operations
-    layer: int  # the number of the output's layer; the bias belongs to layer 1
+    layer: int  # the number of the output's layer; the layer of the bias is number 1
 
     @property
     def function(self) -> Any:
@@ -126,9 +129,9 @@ def chain_factors(cost: Tensor, bias: Tensor) -> list[Factor]:
     """The factors of ∂cost/∂bias in the order of Eq. 122; their product is the gradient, to rounding.
 
     Args:
-        cost: a tensor of one element, recorded from `bias` along one path of tensors of one element each. The path
-            leads through Linear layers, or through products and sums, with at most one activation between each two. An
-            activation is a module, or the function of one of `nn`'s activations (σ, tanh, relu, softplus).
+        cost: a tensor of one element, computed from `bias` along one path of tensors of one element each. The path
+            leads through Linear layers, or through products and sums, with at most one activation between two of them.
+            An activation is a module, or the function of one of `nn`'s activations (σ, tanh, relu, softplus).
         bias: the tensor at which the path begins. Its layer is number 1.
 
     Returns:

@@ -178,7 +178,7 @@ class History:
             OSError: if the file cannot be read.
             ValueError: if it does not hold a history, or the arrays do not fit together.
 
-        `save` has an example.
+        `History.save` has an example.
         """
         arrays = load(path)
         missing = {"steps", "layers", "names", "log10_norm"} - arrays.keys()
@@ -248,6 +248,12 @@ class History:
 
         Raises:
             OSError: if the file cannot be written.
+
+        >>> import pathlib, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     History(np.arange(1), (1,), ("0",), np.array([[-2.0]])).to_json(f"{folder}/history.json")
+        ...     print(pathlib.Path(folder, "history.json").read_text(encoding="utf-8"), end="")
+        {"steps": [0], "layers": [1], "names": ["0"], "log10_norm": [[-2.0]]}
         """
         recorded = {field.name: getattr(self, field.name) for field in fields(self)}
         plain = {name: _plain(value) for name, value in recorded.items() if value is not None}

@@ -24,24 +24,24 @@ from tinygrad_vg.instruments.naming import (
 from tinygrad_vg.instruments.verdict import KEEPS, SATURATED, STEADY, Diagnosis, LayerVerdict, severity_of
 from tinygrad_vg.notation import median
 
-# The fates of a member, the gravest first. A member with a fate has no other figures.
+# The fates of a member, the gravest first. A member with a fate has no figures.
 _FATES = ("not finite", "not computed", "no gradient", "underflow")
 
 
 @dataclass(frozen=True, eq=False)
 class Way:
-    """The data of a verdict. The S samples are members, or steps of a history times members.
+    """The data of a verdict. The S samples are members, or the steps of a history times members.
 
     Attributes:
         layers: the number of the layer that each step arrives at, (L−1,).
-        steps: decades of each step, (L−1, S), NaN where not known.
-        weights: the weights' part in them.
+        steps: decades of each step, (L−1, S), NaN where they are not known.
+        weights: the part of the weights in these decades.
         causes: for each step and sample the reason why it has no meaningful value, or None.
         fates: for each sample one of `_FATES`, or None.
-        is_silent: for each sample, whether no gradient arrived in more than one backward, although the cost gave one.
-        sources: for each sample what is to blame for its fate.
+        is_silent: for each sample, whether no gradient arrived in several backwards although the cost had one.
+        sources: for each sample the layer or part that is to blame for its fate.
         named: the parts that stand out.
-        labels: what lies between the layers.
+        labels: the names of the modules between the layers.
         unit, slopes, at_start: as in the diagnosis.
         saturation: decades from the largest slopes to those of each step, (L−1,).
         dying: as in the diagnosis.
@@ -64,7 +64,7 @@ class Way:
 
 
 def judge_ledger(ledger: Ledger) -> Diagnosis:
-    """The verdict on the last backward in a ledger."""
+    """The verdict on a ledger's last backward."""
     accounts, rows = ledger.accounts, ledger.rows
     if not rows:
         raise ValueError("one layer has no step to judge; a verdict needs two")
@@ -75,7 +75,7 @@ def judge_ledger(ledger: Ledger) -> Diagnosis:
         if fate in ("not finite", "no gradient"):
             source = source_of_nonfinite(accounts, member)
             if source is not None:
-                fate = "not finite"  # also if a z that is not finite leads to slopes of 0
+                fate = "not finite"  # also where a z that is not finite has made the slopes 0
             elif fate == "no gradient":
                 source = source_of_nothing(accounts, member)
         fates.append(fate)
@@ -103,7 +103,7 @@ def judge_ledger_history(history: LedgerHistory) -> Diagnosis:
 def _way(
     rows: Sequence[Row], fates: list[str | None], sources: Sequence[Named | None], is_silent: list[bool], at_start: bool
 ) -> Way:
-    """The way of rows whose numbers are of S samples."""
+    """The way of rows with numbers of S samples."""
     parts = [part for row in rows for part in row.parts]
     return Way(
         layers=tuple(row.layer for row in rows),
@@ -123,7 +123,7 @@ def _way(
 
 
 def judge_history(history: History, at_start: bool) -> Diagnosis:
-    """The verdict on the last steps of a history; `at_start` if they are of a network that is not trained yet."""
+    """The verdict on the last steps of a history; `at_start` is whether the network is untrained."""
     if len(history.steps) == 0:
         raise ValueError("the history holds no steps")
     if len(history.layers) < 2:
@@ -157,7 +157,7 @@ def judge_history(history: History, at_start: bool) -> Diagnosis:
 
 
 def judge(way: Way) -> Diagnosis:
-    """The verdict."""
+    """The verdict on a way."""
     fate = _majority(way.fates)
     common: dict[str, Any] = {
         "layers": _layer_verdicts(way, "dead" if _is_confirmed(way) else "no gradient"),
@@ -187,7 +187,7 @@ def judge(way: Way) -> Diagnosis:
 
 
 def _figures(way: Way, fate: str | None) -> dict[str, Any]:
-    """State and figures of the samples that have figures; with underflow, of the steps that have numbers."""
+    """State and figures, over the samples with this fate; with underflow, over the steps that have numbers."""
     counted = [i for i, own in enumerate(way.fates) if own == fate]
     steps, weights = way.steps[:, counted], way.weights[:, counted]
     known = np.array([[cause[i] is None for i in counted] for cause in way.causes]) & np.isfinite(steps)
@@ -223,7 +223,7 @@ def _is_confirmed(way: Way) -> bool:
 
 
 def _silent(is_repeated: Any, top: Any) -> list[bool]:
-    """Where no gradient arrived several times in a row, and not because there is nothing left to learn."""
+    """Whether no gradient arrived several times in a row although the cost had one."""
     silent: list[bool] = (is_repeated & ~np.isneginf(top)).tolist()
     return silent
 
@@ -234,7 +234,7 @@ def _fate(causes: list[str | None]) -> str | None:
 
 
 def _majority(fates: list[str | None]) -> str | None:
-    """The value that more than half of the samples share; if there is none, None or the most frequent value."""
+    """The value of more than half of the samples; if there is none, None where it occurs, else the most frequent."""
     most = max(dict.fromkeys(fates), key=fates.count)
     return most if 2 * fates.count(most) > len(fates) or None not in fates else None
 
@@ -252,9 +252,7 @@ def _direction(total: float, span: float, interval: tuple[float, float] | None, 
 
 
 def _span(steps: Any) -> float:
-    """The decades from the smallest to the largest ‖δ‖; for an ensemble, of the median over members, because single
-    members scatter.
-    """
+    """The decades from the smallest to the largest ‖δ‖, of the median over members, because single members scatter."""
     if not steps.shape[1]:
         return math.nan
     way = np.median(np.cumsum(steps[::-1], axis=0), axis=1)  # from the last layer down, which is at 0
@@ -272,7 +270,7 @@ def _interval(rates: Any, steps: list[float]) -> tuple[float, float]:
 
 
 def _layer_verdicts(way: Way, silent: str) -> tuple[LayerVerdict, ...]:
-    """A verdict for each step. If a step has no meaningful value in most samples, its verdict says why."""
+    """A verdict for each step. If most samples of a step have no meaningful value, its state is the reason."""
     verdicts = []
     for i, layer in enumerate(way.layers):
         rate = median(way.steps[i])
@@ -285,7 +283,7 @@ def _layer_verdicts(way: Way, silent: str) -> tuple[LayerVerdict, ...]:
 
 
 def _step(rate: float, saturation: float) -> str:
-    """The state of a step, from its decades and from how far its slopes are below their largest value."""
+    """The state of a step, from its decades and from the decades that its slopes are below their largest value."""
     if rate > STEADY:
         return "growing"
     if rate >= -STEADY:

@@ -1,6 +1,7 @@
 """The ledger: by how many decades the weights of each layer and each activation change the gradient's norm.
 
-The formula of a step is in `accounts.py`; `signals.py` puts the layers in a chain, `listener.py` observes them in use.
+`accounts.py` has the formula of a step, `signals.py` puts the layers in a chain, and `listener.py` observes a model in
+use.
 """
 
 from collections.abc import Iterator
@@ -24,11 +25,11 @@ from tinygrad_vg.nn import Module
 class Ledger:
     """Accounts for the gradients of a model's last backward inside a `with` block: one row for each step.
 
-    The layers are the model's Linears and Conv2ds in the order of their calls; the model may be of any class. They are
-    numbered from the input side, 1 first, and a layer called several times in one pass has a number for each call. A
-    module between two layers is known by its class, an operation outside of modules by its name. A module with a way
-    around its own layers, such as Residual, counts as one part between layers. For an ensemble (`nn.stack`) there is
-    one number for each member.
+    The layers are the model's Linears and Conv2ds in the order of their calls; the model may be of any class. Layer 1
+    is at the input, and a layer that is called several times in one pass has a number for each call. A module between
+    two layers is named by its class, an operation outside of modules by its function. A module with a way around its
+    own layers, such as Residual, counts as one part between layers. For an ensemble (`nn.stack`) there is one number
+    for each member.
 
     Magnitudes are per sample. δ^l holds the gradients at the outputs of layer l for all B samples of a batch. A cost
     that is a mean over the batch divides them by B, so that B·δ^l of a sample is the gradient of that sample's own
@@ -37,33 +38,32 @@ class Ledger:
     where samples disagree; `log10_bias_norm` gives it here too.
 
     Each backward replaces the accounts. The ledger keeps one gradient for each unit and one z for each layer, and
-    computes norms when they are read. It accounts for the last pass through the model only, also in a backward through
-    several passes. Calls under `no_grad` are not counted. Gradients that join from another path, such as that of an
-    auxiliary cost, are attributed to the part where they join. The ledger does not change the training by a single bit.
+    computes norms when they are read. It accounts for the last pass through the model, even if a backward goes through
+    several passes. Calls under `no_grad` do not count. Gradients that come from another path, such as that of an
+    auxiliary cost, are attributed to the part where the two paths join. The ledger does not change the training by a
+    single bit.
 
-    In a model with a cell or recurrent layer (`nn.RNNCell`, `nn.LSTM`, ...) the layers are its time steps, 1 the first
-    of the last sequence, and δ^t is ∂C/∂h_t (`recurrence.py`). Linears around it have no rows. Of a module with several
-    layers the steps are those of the highest layer. If the model has several recurrent modules, give the
-    ledger one of them; `Ledger.of(model.lstm, cost)` takes the cost of the whole model.
+    In a model with a cell or recurrent layer (`nn.RNNCell`, `nn.LSTM`, ...) the layers are the time steps of its last
+    sequence, and δ^t is ∂C/∂h_t (`recurrence.py`). Linears around it have no rows. In a module with several layers the
+    steps are those of the highest layer. If the model has several recurrent modules, give the ledger one of them:
+    `Ledger.of(model.lstm, cost)` takes the cost of the whole model.
 
-    With `every` it also keeps a history of its accounts, in `history`: the numbers of the backwards 0, every, 2·every
-    ... A backward whose layers are not in a row, or not those of the first one kept, has no row.
+    With `every` the ledger also keeps a `history` of its accounts: the backwards number 0, every, 2·every ... A
+    backward has no row if its layers are not in a row, or are not those of the first row.
 
     Args:
         model: a module with at least one Linear or Conv2d: one network, or an ensemble.
-        every: how many backwards from one row of the history to the next; None for no history.
-        neurons: whether to keep for each row which neurons were off, and which saturated, at all samples of the batch:
-            2 bytes for each neuron (and member) and row.
-        spectra: whether to keep stable ranks and alignments of the weights. For each row and layer this takes some
-            0.1 to 0.3 ms for weights of 30 × 30 and of 30 × 784, 1 ms for 100 × 100, 10 ms for 300 × 300, with one BLAS
-            thread.
+        every: the number of backwards from one row of the history to the next; None for no history.
+        neurons: whether to record which neurons were off, and which were saturated, at all samples of the batch. This
+            takes 2 bytes for each neuron (and member) and row.
+        spectra: whether to record stable ranks and alignments of the weights. This takes about 0.1 to 0.3 ms for each
+            row and layer of 30 × 30 or 30 × 784 weights, 1 ms for 100 × 100, 10 ms for 300 × 300, with one BLAS thread.
         max_steps: the largest number of rows. When there are more, every second row is dropped and `every` doubles, so
             that the rows remain evenly spaced in a training of any length. None keeps all.
 
     Raises:
-        ValueError: if there is no layer, or an argument is out of its range; if there are several recurrent modules;
-            when the accounts are read, if the layers
-            are not in a row.
+        ValueError: if there is no layer, there are several recurrent modules, or an argument is out of its range; when
+            the accounts are read, if the layers are not in a row.
 
     >>> import numpy as np, tinygrad_vg as tg
     >>> rng = np.random.default_rng(0)
@@ -77,6 +77,12 @@ class Ledger:
     True
     >>> bool(row.activation < np.log10(1 / 4))
     True
+    >>> ledger.heard, ledger.at_start, ledger.dying, int(ledger.silent)
+    (True, True, None, 0)
+    >>> ledger.layers, ledger.names, [z.shape for z in ledger.outputs], ledger.log10_norm.shape, len(ledger.chain.units)
+    ((1, 2), ('0', '2'), [(5, 4), (5, 1)], (2,), 3)
+    >>> [account.label for account in ledger.accounts], ledger.rows[0] is not row, len(ledger.table().lines)
+    (['Linear', 'Sigmoid', 'Linear'], True, 4)
     """
 
     def __init__(
@@ -92,7 +98,7 @@ class Ledger:
         self.model = model
         self._recurrence = recurrence_of(model)
         if self._recurrence and (neurons or spectra):
-            raise ValueError("neurons and spectra are of layers; the rows of this model are time steps")
+            raise ValueError("neurons and spectra belong to layers, and the rows of this model are time steps")
         self._listener = TimeListener(model, self._recurrence) if self._recurrence else Listener(model)
         self._collector: Collector | None = None
         if every is not None:
@@ -129,40 +135,40 @@ class Ledger:
 
     @property
     def heard(self) -> bool:
-        """Whether there are accounts: a backward is heard if it has reached the last pass inside the `with` block."""
+        """Whether there are accounts: whether a backward has reached the last pass inside the `with` block."""
         return self._listener.heard is not None
 
     @property
     def at_start(self) -> bool:
-        """Whether the accounts are of a network that nobody has trained yet: none of its layers is trained
-        (`Parameter.is_trained`), and none had other weights in an earlier backward that was heard."""
+        """Whether the accounts are of an untrained network: `Parameter.is_trained` is False for all its layers, and all
+        had the same weights in earlier backwards."""
         return not self._listener.is_trained
 
     @property
     def dying(self) -> Dying | None:
-        """How many fresh draws of this network are born dead, if they are many; None of one that has been trained, and
-        where the theory says nothing (`dying_of`)."""
+        """How many random draws of this network are born dead; None if they are few, if the network has been trained,
+        or if the theory does not apply (`dying_of`)."""
         return dying_of(self.chain) if self._listener.is_drawn else None
 
     @property
     def silent(self) -> Any:
-        """How many backwards in a row, the last one among them, brought no gradient to layer 1; (R,) of an ensemble."""
+        """The number of backwards in a row, up to the last, without a gradient at layer 1; (R,) for an ensemble."""
         return self._listener.silent
 
     @property
     def history(self) -> LedgerHistory:
-        """The accounts kept so far, copies. It may be read at any time, also inside the `with` block.
+        """The accounts kept so far, as copies. It may be read at any time, also inside the `with` block.
 
         Raises:
             RuntimeError: if the ledger was made without `every`.
             ValueError: if no backward has a row because the layers are not in a row.
         """
         if self._collector is None:
-            raise RuntimeError("this ledger keeps the last backward only: Ledger(model, every=1) keeps a history")
+            raise RuntimeError("this ledger keeps only the last backward; Ledger(model, every=1) keeps a history")
         return self._collector.history()
 
     def scalars(self) -> dict[str, float]:
-        """The last row of the history as named numbers, for any tracker of experiments; medians of an ensemble.
+        """The last row of the history as named numbers, for a tracker of experiments; medians for an ensemble.
 
         Returns:
             As `LedgerHistory.scalars`. Empty before the first row.
@@ -174,19 +180,19 @@ class Ledger:
         >>> net = tg.nn.mlp([3, 4, 1], rng=0)
         >>> with Ledger(net, every=1) as ledger:
         ...     np.sum(net(np.ones((5, 3)))).backward()
-        >>> [*ledger.scalars()]
-        ['delta/1', 'delta/2', 'weights/1', 'activation/1', 'total/1']
+        >>> [*ledger.scalars()], ledger.history.steps
+        (['delta/1', 'delta/2', 'weights/1', 'activation/1', 'total/1'], array([0]))
         """
         return self.history.scalars()
 
     @property
     def chain(self) -> Chain:
-        """The chain of layers of the last backward that was heard; before the first one, that of the last pass."""
+        """The chain of layers of the last backward that was heard; before the first, the chain of the last pass."""
         return self._listener.heard or self._listener.chain()
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of the layers in the model, from the input side; before the first pass in the model's order."""
+        """The names of the layers, from the input to the output; before the first pass in the model's order."""
         names = tuple(unit.name or "" for unit in self.chain.layers)
         return names or tuple(self._listener.layers.values())
 
@@ -249,7 +255,7 @@ class Ledger:
 
     @property
     def rows(self) -> tuple[Row, ...]:
-        """A row for each step of the gradient: those to the layers 1 ... L−1.
+        """A row for each step of the gradient: the steps to the layers 1 ... L−1.
 
         Raises:
             RuntimeError: if no backward was heard yet.
@@ -264,7 +270,8 @@ class Ledger:
         """Each row compared with its bounds: weights = spectral + alignment, activation = cap + saturation.
 
         Raises:
-            RuntimeError: if no backward was heard yet, or the weights have been updated since.
+            RuntimeError: if no backward was heard yet, the weights have been updated since, or a layer has no matrix of
+                weights.
 
         >>> import numpy as np, tinygrad_vg as tg
         >>> net = tg.nn.mlp([3, 4, 1], rng=0)

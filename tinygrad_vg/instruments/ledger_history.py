@@ -1,4 +1,4 @@
-"""The history of a ledger: the accounts of many backwards, step by step."""
+"""The history of a ledger: the accounts of many backwards."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -20,28 +20,28 @@ _UNCHANGED = ("layers", "names", "parts", "began_untrained", "unit")
 class LedgerHistory:
     """The accounts that a ledger has kept while a network trained: of S backwards, L layers and R members.
 
-    Arrays are (S, L), and those of steps of the gradient (S, L−1), with a last axis of R for an ensemble. Position i of
-    the second axis is layer i+1, or the step to it. Decades are log10; at each step of the training the totals add up
-    to log10‖δ^1‖ − log10‖δ^L‖.
+    Arrays are (S, L), or (S, L−1) for the steps of the gradient, with a last axis of R for an ensemble. Position i of
+    the second axis is layer i+1, or the step to it. Decades are log10; in each backward the totals add up to
+    log10‖δ^1‖ − log10‖δ^L‖.
 
     Attributes:
-        steps: (S,) the number of each recorded backward, from 0, rising.
+        steps: (S,) the number of each recorded backward, counted from 0.
         layers: the numbers of the layers, 1 ... L.
         names: their names in the model.
         log10_norm: (S, L) log10‖δ^l‖ per sample, as in a `Row`.
-        weights, activation, total: (S, L−1) as in a `Row`: by how much the weights of layer l+1, and what lies between
-            the two layers, shrink (< 0) or grow the gradient in the step to layer l, and both together.
+        weights, activation, total: (S, L−1) as in a `Row`: the change of the gradient's norm in the step to layer l, by
+            the weights of layer l+1, by all that lies between the two layers, and by both; negative if it shrinks.
         cause: (S, L−1) as in a `Row`, with "" for an ordinary step.
-        parts: for each step what lies between the layers, as in a `Row`, without numbers.
+        parts: for each step the modules between the layers, as in a `Row`, without numbers.
         stable_rank: with `spectra=True`: (S, L), see `stable_rank`.
         alignment: with `spectra=True`: (S, L−1) the alignment of W^l with W^{l+1}, see `singular_alignment`.
         off, saturated: with `neurons=True`: for each layer an array (S, n), or (S, R, n), of bools: which neurons had
             the slope 0, or a slope below 6 % of the largest, at all samples of the batch. The neurons of layer l are
-            the outputs of the first activation behind it; None for a layer without one.
-        began_untrained: whether the first backward was of a network as its initializers left it.
+            the outputs of the first activation after it; None for a layer without one.
+        began_untrained: whether the first backward was of an untrained network.
         unit: "layer", or "time step", as in a `Row`.
 
-    `history[-30:]` is the history of these rows; an integer keeps its axis. All numbers are NumPy arrays:
+    `history[-30:]` is the history of the last 30 rows; an integer keeps its axis. All numbers are NumPy arrays:
     `history.weights[:, 0]` is the part of the weights in the step to layer 1, over time.
 
     >>> import numpy as np, tinygrad_vg as tg
@@ -50,14 +50,14 @@ class LedgerHistory:
     >>> with Ledger(net, every=2) as ledger:
     ...     for _ in range(5):
     ...         np.sum(net(np.ones((5, 3)))).backward()
-    >>> ledger.history.steps, ledger.history.total.shape
-    (array([0, 2, 4]), (3, 2))
+    >>> history = ledger.history
+    >>> history.steps, history.total.shape, history.at_start
+    (array([0, 2, 4]), (3, 2), False)
+    >>> [(row.layer, row.total.shape) for row in history.rows()]
+    [(1, (3,)), (2, (3,))]
+    >>> [*history.scalars()][:4]
+    ['delta/1', 'delta/2', 'delta/3', 'weights/1']
     """
-
-    def __repr__(self) -> str:
-        steps, layers, *members = np.shape(self.log10_norm)
-        networks = "".join(f", {n} networks" for n in members)
-        return f"<LedgerHistory of {steps:,} backwards, {layers} {self.unit}s{networks}>"
 
     steps: Any
     layers: tuple[int, ...]
@@ -74,6 +74,11 @@ class LedgerHistory:
     saturated: tuple[Any, ...] | None = None
     began_untrained: bool = False
     unit: str = "layer"
+
+    def __repr__(self) -> str:
+        steps, layers, *members = np.shape(self.log10_norm)
+        networks = "".join(f", {n} networks" for n in members)
+        return f"<LedgerHistory of {steps:,} backwards, {layers} {self.unit}s{networks}>"
 
     def __getitem__(self, index: int | slice) -> "LedgerHistory":
         if not isinstance(index, slice | int | np.integer):
@@ -93,11 +98,11 @@ class LedgerHistory:
 
     @property
     def at_start(self) -> bool:
-        """Whether all that was recorded is the first backward of a network as its initializers left it."""
+        """Whether the history is that of the first backward of an untrained network, and of no other."""
         return [*self.steps] == [0] and self.began_untrained
 
     def rows(self) -> tuple[Row, ...]:
-        """A `Row` for each step of the gradient; its numbers and causes are (S·R,), of all backwards and members.
+        """A `Row` for each step of the gradient, with numbers and causes of all backwards and members, (S·R,).
 
         Verdicts are made from these rows, and `plots.blame(history.rows())` draws their means.
         """
@@ -125,13 +130,13 @@ class LedgerHistory:
         )
 
     def dead_fraction(self, window: int = WINDOW, share: float = 1.0) -> Any:
-        """The fraction of each layer's neurons that were off in the last recorded steps, at each step.
+        """The fraction of dead neurons in each layer, at each recorded step.
 
-        A neuron counts as dead if it was off (see `off`) in at least `share` of the last `window` steps up to this one.
+        A neuron is dead at a step if it was off (see `off`) in at least `share` of the last `window` recorded steps.
 
         Args:
             window: a number of recorded steps, 2 or more.
-            share: a share of them, above 0 and up to 1.
+            share: a share of these steps, above 0 and up to 1.
 
         Returns:
             (S, L), or (S, L, R) for an ensemble: fractions from 0 to 1. NaN in the first window − 1 rows, and for
@@ -150,20 +155,22 @@ class LedgerHistory:
         ...         np.sum(net(np.ones((5, 3)))).backward()
         >>> ledger.history.dead_fraction(window=2)[:, 0], ledger.history.dead_neurons(1, window=2)
         (array([ nan, 0.25, 0.25]), array([ True, False, False, False]))
+        >>> ledger.history.saturated_fraction(window=2)[:, 0], ledger.history.saturated_neurons(1, window=2)
+        (array([ nan, 0.25, 0.25]), array([ True, False, False, False]))
         """
         return self._fraction("off", window, share)
 
     def saturated_fraction(self, window: int = WINDOW, share: float = 1.0) -> Any:
-        """The same as `dead_fraction` for neurons that were `saturated`: those that learn slowly, and the dead ones."""
+        """As `dead_fraction`, but of neurons that were `saturated`: they learn slowly or are dead."""
         return self._fraction("saturated", window, share)
 
     def dead_neurons(self, layer: int, window: int = WINDOW, share: float = 1.0) -> Any:
-        """Which neurons of a layer were off in the last `window` recorded steps, or in a share of them.
+        """Which neurons of a layer are dead at the last recorded step; `dead_fraction` has an example.
 
-        `history[:100].dead_neurons(1)` returns those of an earlier window.
+        `history[:100].dead_neurons(1)` returns those of an earlier step.
 
         Args:
-            layer: its number, 1 at the input side.
+            layer: the number of the layer, 1 at the input.
             window, share: as in `dead_fraction`.
 
         Returns:
@@ -177,7 +184,7 @@ class LedgerHistory:
         return self._neurons("off", layer, window, share)
 
     def saturated_neurons(self, layer: int, window: int = WINDOW, share: float = 1.0) -> Any:
-        """The same as `dead_neurons` for neurons that were `saturated`."""
+        """As `dead_neurons`, but of neurons that were `saturated`."""
         return self._neurons("saturated", layer, window, share)
 
     def _fraction(self, kind: str, window: int, share: float) -> Any:
@@ -190,28 +197,28 @@ class LedgerHistory:
 
     def _neurons(self, kind: str, layer: int, window: int, share: float) -> Any:
         if layer not in self.layers:
-            raise ValueError(f"there is no layer {layer!r}, but {self.layers[0]} to {self.layers[-1]}")
+            raise ValueError(f"there is no layer {layer!r}; the layers are {self.layers[0]} to {self.layers[-1]}")
         flags = self._flags(kind)[self.layers.index(layer)]
         if flags is None:
-            raise ValueError(f"there is no activation behind layer {layer}")
+            raise ValueError(f"there is no activation after layer {layer}")
         found = lasting(flags, window, share)
         if not len(found):
-            raise ValueError(f"the history has {len(flags)} steps, less than a window of {window}")
+            raise ValueError(f"the history has {len(flags)} steps, fewer than the window of {window}")
         return found[-1]
 
     def _flags(self, kind: str) -> tuple[Any, ...]:
         flags: tuple[Any, ...] | None = getattr(self, kind)
         if flags is None:
-            raise RuntimeError("no neurons were recorded: Ledger(model, every=..., neurons=True) does")
+            raise RuntimeError("no neurons were recorded; Ledger(model, every=..., neurons=True) records them")
         return flags
 
     def scalars(self) -> dict[str, float]:
-        """The last recorded step as named numbers, for any tracker of experiments; medians of an ensemble.
+        """The last recorded step as named numbers, for a tracker of experiments; medians for an ensemble.
 
         Returns:
             "delta/1", ...: log10‖δ^l‖ per sample; "weights/1", "activation/1", "total/1", ...: of the step to the
-            layer; and, if they are recorded, "stable_rank/1", "alignment/1", "dead/1" and "saturated/1", fractions of
-            the last 30 recorded steps, NaN before there are so many. Empty before the first step.
+            layer; and, if they are recorded, "stable_rank/1", "alignment/1", "dead/1" and "saturated/1". The last two
+            are fractions over the last 30 recorded steps, and NaN before there are 30. Empty before the first step.
         """
         if not len(self.steps):
             return {}
@@ -235,7 +242,7 @@ def steps_of(norms: Any, samples: Any, ends: Sequence[int], passes_weights: Sequ
         norms: log10 norms of the gradients at the outputs of all units, (S, U) or (S, U, R).
         samples: (S,) how many samples the batch of each step had.
         ends: the positions of the layers among the units.
-        passes_weights: of each unit, as in an `Account`.
+        passes_weights: for each unit, as in an `Account`.
     """
     by_unit, empty = np.moveaxis(norms, 1, 0), norms[:, :0]
     steps = [(low, weights_at(passes_weights, low, high), high) for low, high in pairwise(ends)]

@@ -1,4 +1,4 @@
-"""The table of a ledger: text cells that are shown in the terminal, by Rich and in Jupyter."""
+"""The table of a ledger, as text for the terminal, for Rich and for Jupyter."""
 
 import math
 import textwrap
@@ -15,25 +15,24 @@ from tinygrad_vg.notation import NOT_COMPUTED, decades, median, with_minus
 
 _HEADER = ("layer", "log10‖δ‖", "total", "weights", "activation", "between", "█ σ′ ░ W")
 _OVER_TIME = ("time step", "log10‖∂C/∂h‖", *_HEADER[2:])
-_FIGURES = 5  # columns of numbers, set right; the others are text
-_BAR = 32  # columns at most
+_FIGURES = 5  # columns of numbers, aligned to the right; the others are text
+_BAR = 32  # the largest width of a bar
 
 
 class LedgerTable:
-    """The rows of a ledger as a table, from layer 1 at the top to the output, with their sums and a sentence that names
-    the main cause.
+    """The rows of a ledger as a table, layer 1 at the top, with their sums and a sentence that names the main cause.
 
-    For an ensemble the table shows medians, and the range from 5 to 95 % of the members. A bar shows to the left of its
-    line by how much a step shrinks the gradient, and to the right by how much it grows. "–" stands for a number that
-    was not computed, and for the change of a gradient that is 0 at both ends of a step.
+    For an ensemble the table shows medians, and the range from 5 to 95 % of the members. A bar to the left of its line
+    shows by how much a step shrinks the gradient, a bar to the right by how much the gradient grows. "–" stands for a
+    number that was not computed, and for the change of a gradient that is 0 at both ends of a step.
 
     Args:
         rows: the rows of the ledger.
         top: log10‖δ^L‖, a float or (R,).
         width: the number of columns of the whole table.
         summary: the last line; by default it is made of the rows.
-        silent: in how many backwards in a row no gradient arrived at layer 1, an int or (R,). After one backward the
-            table says "no gradient", after several "dead", unless the cost itself gave none.
+        silent: the number of backwards in a row that brought no gradient to layer 1, an int or (R,). After one backward
+            the table says "no gradient", after several "dead", unless the cost itself had no gradient.
     """
 
     def __init__(self, rows: Sequence[Row], top: Any, width: int, summary: str | None = None, silent: Any = 0) -> None:
@@ -71,7 +70,7 @@ class LedgerTable:
         return "\n".join([*("  ".join(cells).rstrip() for cells in self._padded()), self.summary])
 
     def texts(self) -> Iterator[Any]:
-        """The lines for Rich. Blue numbers shrink the gradient and red ones grow it, as in all pictures."""
+        """The lines for Rich. As in all pictures, blue is for a gradient that shrinks and red for one that grows."""
         from rich.text import Text
 
         for i, cells in enumerate(self._padded()):
@@ -99,7 +98,7 @@ class LedgerTable:
 
 
 def _with_the_dead(row: Row, is_dead: Any) -> Row:
-    """The row with the cause "dead" where no gradient came in several backwards."""
+    """The row, with the cause "dead" where no gradient came in several backwards."""
     causes = tuple(
         "dead" if cause == "no gradient" and dead else cause for cause, dead in zip(row.causes, is_dead, strict=True)
     )
@@ -113,7 +112,7 @@ def _taken(row: Row) -> Any:
 
 
 def _in_decades(x: float, digits: int = 3) -> str:
-    """Decades with their sign; a number whose digits would all be 0 is shown with an exponent."""
+    """Decades with their sign; a number whose digits would all be 0 has an exponent."""
     if math.isnan(x):
         return NOT_COMPUTED
     return decades(x, digits) if x == 0 or abs(x) >= 0.5 * 10.0**-digits else with_minus(f"{x:+.0e}")
@@ -161,7 +160,7 @@ def _bars(steps: Sequence[tuple[float, float]], width: int) -> list[str]:
 
 
 def _summary(rows: Sequence[Row], sums: Any, silent: int) -> str:
-    """A sentence that says which of weights and slopes changes the gradient, and by how much."""
+    """A sentence that says whether weights or slopes change the gradient, and by how much."""
     sentences, unit = [], rows[0].unit if rows else "layer"
     for cause in ("dead", "no gradient", "underflow", "not finite", "not computed"):
         hit = {row.layer: row.causes.count(cause) for row in rows if cause in row.causes}

@@ -1,4 +1,4 @@
-"""The listener: hears what passes the layers of a model while it is used."""
+"""The listener: observes the calls and gradients of a model's layers while the model is used."""
 
 import math
 import weakref
@@ -16,21 +16,22 @@ from tinygrad_vg.nn import Module, by_member, members_of
 
 
 class Listener:
-    """Hears what passes the layers of a model while it is used, inside a `with` block.
+    """Observes the calls and gradients of a model's layers inside a `with` block.
 
-    It notes the calls of the layers, and when a backward begins it asks for the gradients of what they have put out. A
-    new pass through the model replaces the one before. What is called under `no_grad` is not noted.
+    It notes the calls of the layers, and when a backward begins, it asks for the gradients at their outputs. Such a
+    backward is "heard". A new pass through the model replaces the one before. Calls under `no_grad` are not noted.
 
     Attributes:
-        layers: the modules that make z, with their names.
-        on_heard: None, or a function that is called at the end of each backward that was heard, with its number from
-            0, its chain, the tensors that the chain's units and the first unit of its tail have put out, and whether
-            the network is trained.
-        wants: whether `on_heard` does anything with the backward of a number.
-        backwards: how many backwards were heard.
-        silent: how many of them in a row, up to the last, brought no gradient to layer 1; (R,) of an ensemble.
-        is_trained: whether the weights of the last were no longer those that the network was made with.
-        is_drawn: whether they look as the theory of dying ReLUs takes them to be (`dying.is_drawn`).
+        layers: the modules that compute z, with their names.
+        on_heard: None, or a function that is called at the end of each backward that was heard, with the number of the
+            backward (from 0), its chain, the outputs of the chain's units and of the first unit of its tail, and
+            whether the network is trained.
+        wants: `wants(number)` is whether `on_heard` uses the backward with this number.
+        backwards: the number of backwards that were heard.
+        silent: the number of backwards in a row, up to the last, that brought no gradient to layer 1; (R,) for an
+            ensemble.
+        is_trained: whether the weights in the last backward were other than the initial ones.
+        is_drawn: whether the weights satisfy the assumptions of the theory of dying ReLUs (`dying.is_drawn`).
     """
 
     def __init__(self, model: Module, layers: dict[Module, str] | None = None) -> None:
@@ -40,17 +41,18 @@ class Listener:
         self.on_heard: Callable[[int, Chain, list[Any], bool], None] | None = None
         self.wants: Callable[[int], bool] = lambda number: False
         self._heard: Chain | None = None
-        self._first: Any = None  # a weak reference to what layer 1 has put out in the last backward
-        self._is_channels_first = False  # of that
-        self._show: Callable[[Any], None] | None = None  # a compiled step's last backward, which nobody has read yet
+        self._first: Any = None  # a weak reference to the output of layer 1 in the last backward
+        self._is_channels_first = False  # whether this output is (B, channels, ...)
+        self._show: Callable[[Any], None] | None = None  # shows a compiled step's last backward, if it was not read yet
         self.backwards = 0
         self._nothing = np.zeros(self._members, int)
         self.silent: Any = self._nothing
         self.is_trained = False
         self.is_drawn = False
-        # Of the last pass: layers, weak references to their z if it has a graph, which must not be held, and its array.
+        # The calls of the last pass: the layer, a weak reference to z if it has a graph (so that the graph can be
+        # freed), and the array of z.
         self._calls: list[tuple[Module, Any, Any]] = []
-        self._output: Any = None  # a weak reference to what the model has put out
+        self._output: Any = None  # a weak reference to the output of the model
         self._handles: list[HookHandle] = []
 
     def __enter__(self) -> Self:
@@ -66,12 +68,12 @@ class Listener:
 
     @property
     def heard(self) -> Chain | None:
-        """The chain that the last backward has come through; None before the first."""
+        """The chain of the last backward that was heard; None before the first."""
         self._settle()
         return self._heard
 
     def _settle(self) -> None:
-        """Hear the last backward of a compiled step, of which only `take` was told."""
+        """Hear the last backward of a compiled step, which was only counted by `take`."""
         if self._show is not None:
             show, self._show, backwards = self._show, None, self.backwards
             self.backwards = backwards - 1
@@ -79,15 +81,17 @@ class Listener:
             self.backwards = backwards
 
     def needs(self) -> Sequence[Any] | None:
-        """What layer 1 has put out (`engine.hooks.Follower`): most backwards of a compiled step are followed by
-        another before anybody reads them, and of those nothing is needed but whether layer 1 has got a gradient.
+        """The output of layer 1 (`engine.hooks.Follower`); None while the network is untrained, because each backward
+        then tells whether it still is.
 
-        None while the network is untrained: each backward then tells whether it still is."""
+        Most backwards of a compiled step are never read, because another one follows. For them it is enough to know
+        whether layer 1 has got a gradient.
+        """
         first = self._first and self._first()
         return None if first is None or not self.is_trained else (first,)
 
     def take(self, gradients: Sequence[Any], show: Callable[[Callable[[Any], bool]], None]) -> bool:
-        """Count a backward, and keep `show` for the case that somebody reads it before the next one."""
+        """Count a backward, and keep `show`, which is called if the backward is read before the next one."""
         self._show = None
         (gradient,) = gradients
         if self._members:
@@ -104,9 +108,9 @@ class Listener:
             self._settle()
             if any(called is module for called, _, _ in self._calls):
                 if not isinstance(inputs[0], Tensor) or inputs[0].node is None:
-                    self._calls = []  # data go into a layer that was called before: another pass
+                    self._calls = []  # a layer that was called before gets data: this is another pass
                 while self._calls and (reference := self._calls[0][1]) and reference() is None:
-                    del self._calls[0]  # of a pass whose graph is gone
+                    del self._calls[0]  # it belongs to a pass whose graph was freed
             self._calls.append((module, weakref.ref(z) if z.node is not None else None, z.data))
             self._output = None  # not yet
 
@@ -115,7 +119,7 @@ class Listener:
             self._output = weakref.ref(output)
 
     def chain(self) -> Chain:
-        """The chain of the last pass; a layer whose graph is gone, or that asks for no gradients, has its z alone."""
+        """The chain of the last pass. A layer whose graph was freed, or that needs no gradients, has only its z."""
         self._settle()
         chain = Chain(self.layers, self._members)
         for module, reference, array in self._calls:
@@ -128,7 +132,7 @@ class Listener:
         return chain
 
     def _as_before(self) -> list[Tensor] | None:
-        """What the units of the last backward's chain have put out in this pass; None if it is not certainly alike."""
+        """The outputs of the units in this pass, if it has the same chain as the last backward; else None."""
         outputs: list[Tensor] = []
         units, below = iter(self._heard.units if self._heard else ()), None
         for module, reference, _ in self._calls:
@@ -154,7 +158,7 @@ class Listener:
 
     def _on_backward(self, walk: Walk) -> None:
         self._settle()
-        outputs: list[Any] | None = self._as_before()  # as nearly always in a training, and then nothing need be traced
+        outputs: list[Any] | None = self._as_before()  # nearly always in a training; then nothing has to be traced
         chain = self._heard if outputs is not None else self.chain()
         assert chain is not None
         if outputs is None:
@@ -165,7 +169,7 @@ class Listener:
     def _on_end(self, chain: Chain, outputs: list[Any], walk: Walk) -> None:
         found = [walk.gradients.get(output) for output in outputs]
         if all(g is None for g in found) and (found or not chain.problem):
-            return  # a backward through something else
+            return  # the backward of another graph
         shared = walk.shared()
         for unit, output, g in zip(chain.units, outputs, found, strict=True):
             if isinstance(g, np.ndarray):
@@ -173,10 +177,10 @@ class Listener:
             else:
                 unit.gradient = np.array(g.data) if isinstance(g, Tensor) else g
             if unit.name is not None and output is not None:
-                # Weak: to keep a step's weights alive through the next would cost 1 to 2 % of the training.
+                # A weak reference: keeping old weights alive through the next step would cost 1 to 2 % of a training.
                 weight = weight_in(output, unit.module)
                 if not self.is_trained and isinstance(unit.weight, weakref.ref) and unit.weight() is not weight:
-                    self.is_trained = True  # by hand: no optimizer has said so
+                    self.is_trained = True  # the weights were set by hand, and not by an optimizer
                 unit.z, unit.weight = output.data, None if weight is None else weakref.ref(weight)
                 unit.order = output.node.order
         ends = [unit.output for unit in chain.tail[:1]]
@@ -188,9 +192,9 @@ class Listener:
             self.on_heard(self.backwards - 1, chain, [*outputs, *ends], self.is_trained)
 
     def hear(self, chain: Chain) -> None:
-        """A backward has come through this chain, and its units have their gradients."""
+        """Keep the chain of a backward, whose units have their gradients."""
         for unit in (*chain.units, *chain.tail):
-            unit.output = None  # the graph goes
+            unit.output = None  # so that the graph is freed
         self._heard = chain
         self.is_trained = self.is_trained or self.is_moved(chain)
         self.is_drawn = not self.is_trained and chain.unit == "layer" and is_drawn(chain)
@@ -199,12 +203,12 @@ class Listener:
             self.note_what_arrived(chain, rows)
 
     def is_moved(self, chain: Chain) -> bool:
-        """Whether a weight of the chain's layers is no longer as its initializer left it."""
+        """Whether an optimizer has updated a weight of the chain's layers."""
         layers: list[Any] = [layer.module for layer in chain.layers]
         return any(layer.weight.is_trained for layer in layers)
 
     def note_what_arrived(self, chain: Chain, rows: Any) -> None:
-        """Count the backwards in a row that brought nothing to layer 1, whose gradient has a row for each member."""
+        """Update `silent`, from the gradient of layer 1 with a row for each member."""
         if self._is_sound(rows):
             self.silent = self._nothing
             return
@@ -213,8 +217,10 @@ class Listener:
             layer.note_weights()
 
     def _is_sound(self, rows: Any) -> bool:
-        """Whether a gradient has come to each member. False also where only its squares overflow or underflow, which
-        they do before the gradient itself."""
+        """Whether each member has a gradient that is finite and not 0.
+
+        It is False also if only the squares overflow or underflow, which they do before the gradient itself.
+        """
         if not self._members:
             return 0 < float(np.vdot(rows, rows)) < math.inf
         squares = np.einsum("ri,ri->r", rows, rows)
@@ -222,7 +228,7 @@ class Listener:
 
 
 def innermost_call(tensor: Tensor | None) -> Any:
-    """(module, inputs, None) of the call that put a tensor out first; None if there was none."""
+    """(module, inputs, None) of the innermost call that returned a tensor; None if there was none."""
     call = tensor.call if tensor is not None else None
     while call is not None and call[2] is not None:
         call = call[2]

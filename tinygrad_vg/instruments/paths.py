@@ -1,4 +1,4 @@
-"""The strongest path through a network for one sample: the path of Eq. 122 with the largest product of factors."""
+"""The strongest path through a network for one sample: the path with the largest product of the factors of Eq. 122."""
 
 import math
 from collections.abc import Mapping
@@ -24,8 +24,8 @@ class Path:
         symbols: the symbol of each layer's activation, "σ"; "" where there is none.
         slopes: σ′(z) of each neuron.
         weights: the weight into each neuron, except the first, from the neuron before it.
-        end: ∂C/∂a of the last activation, as its sign and log10 of its magnitude.
-        whole: ∂C/∂b of the first neuron for this sample, in the same form: the sum over all paths.
+        end: ∂C/∂a of the last activation, as (sign, log10 of the magnitude).
+        whole: ∂C/∂b of the first neuron for this sample, which is the sum over all paths, in the same form.
     """
 
     neurons: list[int]
@@ -54,7 +54,7 @@ def strongest_path(chain: Chain, totals: Mapping[Tensor, ExtendedArray], sample:
         sample: the number of the sample in the batch.
 
     Raises:
-        ValueError: if anything else lies between two layers, or a layer computes its weights.
+        ValueError: if something other than one activation is between two layers, or a layer computes its weights.
 
     >>> import tinygrad_vg as tg
     >>> from tinygrad_vg.instruments.signals import recorded

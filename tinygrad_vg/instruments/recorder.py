@@ -19,7 +19,7 @@ from tinygrad_vg.instruments.verdict import Diagnosis
 from tinygrad_vg.nn import Module, Parameter, members_of
 from tinygrad_vg.notation import median
 
-_BLOCK_BYTES = 2**21  # gradients are collected in a block of about this size per layer; norms are taken of whole blocks
+_BLOCK_BYTES = 2**21  # each layer's gradients are collected in a block of this size; norms are taken of whole blocks
 
 
 class GradientRecorder:
@@ -29,47 +29,45 @@ class GradientRecorder:
     and it does not change the training by a single bit. For a Linear or Conv2d without a bias it records the gradient
     that a bias would have, ∂C/∂z summed over the batch, the positions in the images and the layer's calls.
 
-    The layers are the modules with a `bias`, the Linears and Conv2ds without one, and the layers of recurrent modules,
-    of which it records ∂C/∂b_ih, the sum of ∂C/∂z over the time steps (a `Ledger` has ∂C/∂h of each step); those made
-    with `bias=False` are left out. The layers are numbered in the order of `model.named_modules()`, that of the
-    attributes. A warning tells where the model calls them in another order, so that layer 1 is not at the input side.
-    The recorder counts, from 0, the backwards that reach a layer; the history has a row for each of them that is kept.
-    The `with` block may be entered again, and the count then continues.
+    The layers are the modules with a `bias`, the Linears and Conv2ds without one, and the layers of recurrent modules.
+    For a recurrent layer the recorder records ∂C/∂b_ih, the sum of ∂C/∂z over the time steps (a `Ledger` has ∂C/∂h of
+    each step), and leaves it out with `bias=False`. Layers are numbered in the order of `model.named_modules()`; a
+    warning says if the model calls them in another order, so that layer 1 is not at the input. The recorder counts the
+    backwards that reach a layer, from 0, also if the `with` block is entered again; the history has a row for each one
+    that is kept.
 
     Args:
         model: a network, or an ensemble of networks (`nn.stack`).
         every: record the backwards number 0, every, 2·every ...
-        layers: the layers to record, by number (from the input side, 1 first) or by name; all if None.
+        layers: the layers to record, by number (1 at the input) or by name; all if None.
         values: whether to keep the vectors ∂C/∂b too, in `history.values`.
         statistics: whether to measure the statistics below at each recorded backward.
         on_nonfinite: "record" records NaN and inf as they are; "raise" checks every backward, recorded or not, and
             raises FloatingPointError at the first NaN or inf.
         on_verdict: a function that is called with a `Diagnosis` at the first recorded backward, and whenever its state
-            or severity changes. Every recorded backward is then judged, which takes about a millisecond; `every` makes
-            that rare.
+            or severity changes. To judge a recorded backward takes about a millisecond; `every` makes that rare.
         max_steps: the largest number of rows. When there are more, every second row is dropped and `every` doubles,
             so that the rows remain evenly spaced in a training of any length. None keeps all.
 
-    The 10 backwards before the first NaN or inf and that one (`History.first_nonfinite`) are kept in addition. If one
-    of them is not a multiple of `every`, its statistics were not measured and are NaN. With `max_steps=10_000` the
-    norms of 5 layers take 0.4 MB, and the values 4 to 8 bytes per neuron and row; an ensemble of R members takes R
-    times as much.
+    The first backward with NaN or inf (`History.first_nonfinite`) and the 10 backwards before it are always kept; those
+    that are not a multiple of `every` have NaN for their statistics. With `max_steps=10_000` the norms of 5 layers take
+    0.4 MB, and the values take 4 to 8 bytes for each neuron and row; an ensemble of R members takes R times as much.
 
-    The statistics, for each layer but the recurrent ones, are measured on the calls since the last backward:
+    The statistics are measured for each layer but the recurrent ones, on the calls since the last backward:
 
     * `log10_weight_norm`: log10‖∂C/∂W‖ of the layer's `weight`.
     * `log10_rms` and `coherence`: from the gradient ∂C/∂z (B, out) at the layer's output, whose rows add up to ∂C/∂b.
-      For a cost averaged over the batch, ∂C/∂b is the mean of the samples' δ; therefore the δ of a sample is taken as
-      B times its row. (For a cost summed over the batch this makes rms ‖δ‖ too large by the factor B; the coherence
-      ‖mean δ‖ / rms ‖δ‖ is not affected.) B is the number of all samples, also along further axes. The layer must add
-      its bias last, as Linear does. If it is called several times in one backward, the δ of a sample is the sum over
-      the calls; nothing is measured if their batches differ in size.
+      For a cost averaged over the batch, ∂C/∂b is the mean of the samples' δ; so the δ of a sample is B times its row.
+      (For a cost summed over the batch rms ‖δ‖ is too large by the factor B; the coherence ‖mean δ‖ / rms ‖δ‖ is
+      right.) B counts all samples, along further axes too. The layer must add its bias last, as Linear does. If the
+      layer is called several times in one backward, the δ of a sample is the sum over the calls; nothing is measured if
+      the batches of the calls differ in size.
     * `saturation`: the share of saturated outputs of the activation module that is applied to the layer's output.
-      An output is saturated where the slope is below 6 % of its largest value (`nn.Activation.saturated`): for tanh
+      An output is saturated if the slope is below 6 % of its largest value (`nn.Activation.saturated`): for tanh
       |y| > 0.97, the measure of Karpathy's makemore lectures, for the sigmoid |2y − 1| > 0.97, for ReLU y = 0.
     * `log10_update`: log10(‖ΔW‖ / ‖W‖) of the layer's `weight`, from this backward until the next one begins or the
-      block ends. (Karpathy recommends about −3 for this ratio, taken of standard deviations.) It is −inf if the
-      optimizer made no step, and NaN until it is known.
+      block ends. (Karpathy recommends about −3 for the ratio of the standard deviations.) It is −inf if the optimizer
+      made no step, and NaN until it is known.
 
     Raises:
         ValueError: if there is no layer whose parameters require gradients, a chosen layer does not exist, or another
@@ -83,8 +81,8 @@ class GradientRecorder:
     ...     tg.nn.MSELoss()(net(np.ones((5, 3))), np.zeros((5, 1))).backward()
     >>> recorder.history.layers, recorder.history.log10_norm.shape
     ((1, 2), (1, 2))
-    >>> bool(recorder.history.log10_norm[0, 1] == log10_norm(net[2].bias.grad))
-    True
+    >>> bool(recorder.history.log10_norm[0, 1] == log10_norm(net[2].bias.grad)), recorder.every, recorder.at_start
+    (True, 1, True)
     >>> recorder.history.coherence.round(6)  # all samples are the same here
     array([[1., 1.]])
     """
@@ -105,12 +103,12 @@ class GradientRecorder:
         found = [*layers_in(model)]
         if not found:
             raise ValueError(
-                f"{type(model).__name__} has no layer with a bias, or Linear or Conv2d, that requires gradients"
+                f"{type(model).__name__} has no Linear, Conv2d or layer with a bias that requires gradients"
             )
         numbers = range(1, len(found) + 1)
         where = positions(numbers if layers is None else layers, numbers, [name for name, _, _ in found])
         if not where:
-            raise ValueError(f"layers chooses no layer: {layers!r}")
+            raise ValueError(f"layers={layers!r} selects no layer")
         self.layers = tuple(numbers[i] for i in where)
         self.names, self._modules, self.biases = zip(*(found[i] for i in where), strict=True)
         self._members = members_of(self._modules[0])
@@ -140,7 +138,7 @@ class GradientRecorder:
 
     def __enter__(self) -> Self:
         if self._handles:
-            raise RuntimeError("this recorder is recording already; make another recorder for the same model")
+            raise RuntimeError("this recorder is recording already; make a second recorder for the model")
         self._handles = [listen(self._on_backward)]
         for i, (module, bias) in enumerate(zip(self._modules, self.biases, strict=True)):
             if bias is None:
@@ -157,25 +155,25 @@ class GradientRecorder:
 
     @property
     def every(self) -> int:
-        """The present distance of the kept backwards."""
+        """The present number of backwards from one row to the next."""
         return self._kept.every
 
     @property
     def history(self) -> History:
-        """Everything that has been recorded so far. It may be read at any time, also inside the `with` block."""
+        """The history of all that has been recorded. It may be read at any time, also inside the `with` block."""
         return self._kept.and_then(*self._measured(self.every), self._max_steps).history
 
     @property
     def at_start(self) -> bool:
-        """Whether all that was recorded is the first backward of a network as its initializers left it."""
+        """Whether the first backward of an untrained network has been recorded, and no other."""
         return self._backward == 0 and self.began_untrained
 
     def scalars(self) -> dict[str, float]:
-        """The last recorded step as named numbers, for any tracker of experiments; medians of an ensemble.
+        """The last recorded step as named numbers, for a tracker of experiments; medians for an ensemble.
 
         Returns:
-            "grad/1", "grad/2", ...: log10‖∂C/∂b‖ of each layer; "total", "rate" and "span" of the way from the last
-            layer to the first, as in a `Diagnosis`. Empty before the first step; the way only with two layers.
+            "grad/1", "grad/2", ...: log10‖∂C/∂b‖ of each layer; with two layers or more also "total", "rate" and
+            "span", as in a `Diagnosis`. Empty before the first step.
 
         >>> import numpy as np, tinygrad_vg as tg
         >>> net = tg.nn.mlp([3, 4, 1], rng=0)
@@ -194,14 +192,19 @@ class GradientRecorder:
         return numbers
 
     def needs(self) -> Sequence[Any] | None:
-        """The biases: their gradients are all that a plain recorder needs of a compiled step (`engine.hooks.Follower`).
-
-        None at first, for the first backward also tells whether the network is untrained."""
+        """The biases, whose gradients are enough for a recorder without statistics (`engine.hooks.Follower`); None
+        before the first backward, which also tells whether the network is untrained."""
         looks_closer = self._statistics is not None or self._on_verdict is not None or self._raises
         return None if looks_closer or any(bias is None for bias in self.biases) or self._backward < 0 else self.biases
 
     def take(self, gradients: Sequence[Any], show: Any) -> bool:
-        """Keep a row of these gradients."""
+        """Record a backward with these gradients of the biases, and return True (`engine.hooks.Follower`).
+
+        >>> import tinygrad_vg as tg
+        >>> recorder = GradientRecorder(tg.nn.Linear(3, 2, rng=0))
+        >>> recorder.needs(), recorder.take([np.array([30.0, 40.0])], None), len(recorder.needs())
+        (None, True, 1)
+        """
         self._begin_row({})
         if (row := self._row) is not None:
             for block, gradient in zip(self._blocks, gradients, strict=True):
@@ -250,7 +253,7 @@ class GradientRecorder:
             on_verdict(diagnosis)
 
     def _begin_row(self, gradients: Mapping[Any, Any]) -> None:
-        """Count a backward, and give it a row in the blocks if it may be kept."""
+        """Count a backward, and reserve a row in the blocks if it may be kept."""
         self._end_row()
         if len(self._waiting) == self._rows:
             self._settle()
@@ -267,7 +270,7 @@ class GradientRecorder:
             self._waiting.append(self._backward)
 
     def _end_row(self) -> None:
-        """Complete the last row, when the next backward begins or the block ends: the optimizer has made its step."""
+        """Complete the last row: the next backward begins or the block ends, so the optimizer has made its step."""
         if self._statistics is not None and self._row is not None and self._waiting:
             self._statistics.end_row(self._row)
 
@@ -291,7 +294,7 @@ class GradientRecorder:
             self._statistics.clear()
 
     def _measured(self, every: int) -> tuple[History, int | None]:
-        """The history of those rows in the blocks that may be kept, and the number of the first with NaN or inf."""
+        """The history of the rows in the blocks that may be kept, and the number of the first one with NaN or inf."""
         n, steps = len(self._waiting), np.array(self._waiting, int)
         reached = self._reached[:n]
         unit_axes = tuple(range(1, self._blocks[0].ndim))

@@ -1,14 +1,15 @@
 """Over time: the way of the gradient through the time steps of a recurrent network, as a chain.
 
-From time step t+1 to t the gradient at the state, ∂C/∂h, makes one step. Of h_{t+1} = φ(z), z = W_ih x + W_hh h_t + b,
+From time step t+1 to t the gradient at the state, ∂C/∂h, makes one step. For h_{t+1} = φ(z), z = W_ih x + W_hh h_t + b,
 
     log‖∂C/∂h_t‖ − log‖∂C/∂h_{t+1}‖ = [log‖δ‖ − log‖∂C/∂h_{t+1}‖]    slopes,   δ = φ′(z) ⊙ ∂C/∂h_{t+1}
                                     + [log‖u‖ − log‖δ‖]              weights,  u = W_hhᵀ δ
                                     + [log‖∂C/∂h_t‖ − log‖u‖]        joined
 
-which is exact. "Joined" is what comes to h_t on other ways than by W_hh: from a cost at time t, from a layer above, or
-from what lies between two steps. It is left out where nothing comes. The gates of an LSTM and of a gated recurrent unit
-are parts too, and so is what comes to an LSTM's c_t from later steps, or through a unit's update gate.
+which is exact. "Joined" is the gradient that comes to h_t on other ways than by W_hh: from a cost at time t, from a
+layer above, or from operations between two steps. This part is left out if there is no such gradient. The gates of an
+LSTM and of a gated recurrent unit are parts too, and so are the gradient that comes to an LSTM's c_t from later steps,
+and the gradient that comes through a unit's update gate.
 """
 
 import copy
@@ -26,13 +27,13 @@ from tinygrad_vg.instruments.magnitude import array_of
 from tinygrad_vg.instruments.signals import Chain, Unit
 from tinygrad_vg.nn import Activation, Module, Recurrence, TimeStep, by_member, members_of, time_steps
 
-_ROUNDING = 100  # units in the last place by which a norm may differ where nothing has joined
+_ROUNDING = 100  # the rounding error of a norm, in units in the last place, up to which nothing has joined
 
 
 class TimeChain(Chain):
     """The chain of the time steps of one sequence: its layers are the states h_1 ... h_T.
 
-    What lies between the states is computed when it is read: most backwards of a training are looked at by nobody.
+    The units between the states are computed when they are read: most backwards of a training are never read.
 
     Attributes:
         states: the units of the states.
@@ -53,7 +54,7 @@ class TimeChain(Chain):
 
     @property
     def units(self) -> list[Unit]:
-        """The states and what lies between them, from h_1 to h_T."""
+        """The states and the units between them, from h_1 to h_T."""
         if not self._is_read:
             self._is_read = True
             between = [each.units() for each in self._between]
@@ -81,8 +82,8 @@ def recurrence_of(model: Module) -> dict[Module, str]:
     if len(found) > 1:
         names = [*found.values()]
         raise ValueError(
-            f"the model has {len(found)} recurrent modules, {', '.join(map(repr, names))}, and a ledger goes through "
-            f"the time steps of one: give it that module, as in Ledger(model.{names[0]}) or "
+            f"the model has {len(found)} recurrent modules, {', '.join(map(repr, names))}, and a ledger accounts for "
+            f"the time steps of one: give it one of them, as in Ledger(model.{names[0]}) or "
             f"Ledger.of(model.{names[0]}, cost)"
         )
     return found
@@ -104,12 +105,12 @@ def recorded_steps(module: Any, name: str, cost: Tensor) -> Chain:
 
 
 def tensors_of(steps: Sequence[TimeStep]) -> list[Tensor]:
-    """The tensors of steps at which the gradient is asked for."""
+    """The tensors of the steps whose gradients are needed."""
     return [t for step in steps for t in (step.h, step.product, step.c) if t is not None]
 
 
 def chain_of(module: Any, name: str, steps: Sequence[TimeStep], gradients: Mapping[Any, Any]) -> TimeChain:
-    """The chain of steps whose graph still stands, from the gradients at `tensors_of(steps)`. It holds no graph."""
+    """The chain of steps whose graph still exists, from the gradients at `tensors_of(steps)`. It holds no graph."""
     states = [_state(step, gradients.get(step.h), f"{name} t={t}".strip()) for t, step in enumerate(steps, 1)]
     copies: dict[int, Any] = {}
     between = [Between(step, h, gradients, copies) for step, h in zip(steps[1:], states[1:], strict=True)]
@@ -117,7 +118,7 @@ def chain_of(module: Any, name: str, steps: Sequence[TimeStep], gradients: Mappi
 
 
 def _state(step: TimeStep, gradient: Any, name: str) -> Unit:
-    """The unit of h_t; what it does to the gradient is the first thing on the way to its product with W_hh."""
+    """The unit of h_t. It stands for the first part on the gradient's way to the product with W_hh."""
     operation: Any = Activation.of(step.h)
     if step.c is not None or step.kept is not None:
         operation = "gates" if step.c is None else "output gate"
@@ -129,13 +130,13 @@ def _state(step: TimeStep, gradient: Any, name: str) -> Unit:
 
 
 class Between:
-    """What lies between h_t and h_{t+1}: the gradients of one step, and the operations by which the others are found.
+    """The units between h_t and h_{t+1}, from the gradients of one step and its operations.
 
     Args:
         step: the step to h_{t+1}.
         state: the unit of h_{t+1}.
-        gradients: at the tensors of the steps.
-        copies: of weights, by their id; what is missing is added.
+        gradients: the gradients at the tensors of the steps.
+        copies: copies of weights by the weights' id; missing ones are added.
     """
 
     def __init__(self, step: TimeStep, state: Unit, gradients: Mapping[Any, Any], copies: dict[int, Any]) -> None:
@@ -152,7 +153,7 @@ class Between:
             )  # fmt: skip
 
     def units(self) -> list[Unit]:
-        """The units from h_t upwards; first "joined", with what comes by W_hh and by an update gate."""
+        """The units from h_t upwards. The first, "joined", has the gradient that comes by W_hh and an update gate."""
         arrives = self.by_weights(self.product.gradient)
         units = [_unit(arrives, "joined"), self.product]
         if self.by_gate is not None:  # the sum of which z ⊙ h_t is a term passes the gradient on to it as it is
@@ -169,9 +170,9 @@ class Passage:
     """The way of a gradient from a tensor to an input of its operation, without the graph.
 
     Args:
-        tensor: what the operation put out.
+        tensor: the output of the operation.
         source: the input.
-        copies: of matrices among the operation's values, by id: the optimizer of a compiled step writes into weights.
+        copies: copies of the operation's weights by their id, because a compiled step's optimizer writes into weights.
     """
 
     def __init__(self, tensor: Tensor, source: Any, copies: dict[int, Any] | None = None) -> None:
@@ -184,7 +185,7 @@ class Passage:
             self.node.values = [copies.setdefault(id(v), v.copy()) if v is weight else v for v in tensor.node.values]
 
     def __call__(self, g: Any) -> Any:
-        """The part of the gradient g that the operation passes on; None for None."""
+        """The part of the gradient g that the operation passes to the input; None if g is None."""
         if g is None or self.edge is None:
             return None
         return share(self.node, self.edge, g if isinstance(g, ExtendedArray) else ExtendedArray(array_of(g)))
@@ -204,7 +205,7 @@ def _unit(gradient: Any, operation: Any, name: str | None = None) -> Unit:
 
 
 def _joins(joined: Unit, state: Unit, members: tuple[int, ...]) -> bool:
-    """Whether anything comes to a state on other ways than by W_hh and the update gate."""
+    """Whether a gradient comes to a state on other ways than by W_hh and the update gate."""
     if joined.gradient is None or state.gradient is None:
         return False
     apart = np.abs(taken(norm_of(joined.gradient, members), norm_of(state.gradient, members)))
@@ -212,10 +213,10 @@ def _joins(joined: Unit, state: Unit, members: tuple[int, ...]) -> bool:
 
 
 class TimeListener(Listener):
-    """Hears what passes the time steps of a recurrent module while it is used, inside a `with` block.
+    """Observes the time steps of a recurrent module inside a `with` block.
 
-    When a backward begins it finds the steps in the graph of the cost, those of the last sequence, and asks for the
-    gradients of what they have put out.
+    When a backward begins, it finds the steps of the last sequence in the graph of the cost, and asks for the gradients
+    at their outputs.
     """
 
     def __init__(self, model: Module, layers: dict[Module, str]) -> None:
@@ -226,12 +227,12 @@ class TimeListener(Listener):
         self._weight: Any = None  # a weak reference to the weights of the last backward
 
     def __enter__(self) -> Self:
-        # A compiled step shows the tensors of modules with hooks alone, so this one has a hook that does nothing.
+        # A compiled step shows only tensors of modules that have hooks, so this module gets a hook that does nothing.
         self._handles = [self._recurrence.register_forward_hook(lambda *call: None), listen(self._on_backward)]
         return self
 
     def chain(self) -> Chain:
-        """A chain without units: of steps it is known when the backward begins."""
+        """A chain without units: the steps are known only when a backward begins."""
         return TimeChain(self.layers, members_of(self._recurrence))
 
     def _on_backward(self, walk: Walk) -> None:
@@ -247,7 +248,7 @@ class TimeListener(Listener):
         for state in chain.states:
             state.weight = weight
         if self._weight is not None and self._weight() is not weight():
-            self.is_trained = True  # by hand: no optimizer has said so
+            self.is_trained = True  # the weights were set by hand, and not by an optimizer
         self._weight = weight
         self.hear(chain)
         self.backwards += 1
@@ -255,7 +256,7 @@ class TimeListener(Listener):
             self.on_heard(self.backwards - 1, chain, [], self.is_trained)
 
     def hear(self, chain: Chain) -> None:
-        """A backward has come through this chain."""
+        """Keep the chain of a backward."""
         self._heard = chain
         self.is_trained = self.is_trained or self.is_moved(chain)
         first = chain.states[0].gradient if isinstance(chain, TimeChain) else None
@@ -263,5 +264,5 @@ class TimeListener(Listener):
             self.note_what_arrived(chain, by_member(array_of(first), chain.members))
 
     def is_moved(self, chain: Chain) -> bool:
-        """Whether a parameter of the recurrent module is no longer as its initializer left it."""
+        """Whether an optimizer has updated a parameter of the recurrent module."""
         return any(parameter.is_trained for parameter in self._recurrence.parameters())

@@ -1,8 +1,8 @@
 """Signals: the layers of a network in the order of their calls, and the gradients at their outputs.
 
-A layer is a module that computes z, an `nn.Layer`: a Linear or a Conv2d. The class of the model does not matter. A
-`Chain` holds the layers of one pass and what lies between them. There are two sources of chains: a `Listener` observes
-a model while it is used, and `recorded`, in this module, reads the graph of a cost.
+A layer is an `nn.Layer`, a module that computes z: a Linear or a Conv2d. The class of the model does not matter. A
+`Chain` holds the layers of one pass and the modules and operations between them. Chains come from two sources: a
+`Listener` observes a model while it is used, and `recorded`, in this module, reads the graph of a cost.
 """
 
 import copy
@@ -27,12 +27,12 @@ class Unit:
         output: the tensor that was returned. A Listener sets it to None after the backward, so that the graph is freed.
         z: the array that a layer returned; None for other units.
         weight: the weights of a layer in this call, an array or a weak reference to one; None for other units.
-        order: of the node that a layer's z was computed by: what is written into the weights later is not of this call.
-        weight_facts: whether the weights of a layer are all 0, and whether all are finite, each a bool or (R,); a
-            Listener notes them if the gradient is 0 or not finite, since the optimizer replaces the weights. Else None.
+        order: the order of the node that computed a layer's z. Later writes into the weights do not belong to the call.
+        weight_facts: whether the weights of a layer are all 0, and whether all are finite, each a bool or (R,). A
+            Listener notes them if the gradient is 0 or not finite, before the weights are replaced. Else None.
         gradient: ∂C/∂output, an array or an ExtendedArray; None if it was not computed.
-        channels_first: whether the output is (B, channels, ...), or follows such a layer, as of Conv2d.
-        is_weights: whether what the unit does to the gradient is a product with weights: so of a layer.
+        channels_first: whether the output is (B, channels, ...), as that of Conv2d and of units after it.
+        is_weights: whether the unit multiplies the gradient by weights, as a layer does.
     """
 
     __slots__ = (
@@ -59,35 +59,35 @@ class Unit:
 
     @property
     def activation(self) -> Any:
-        """The unit as an activation: an `nn.Activation` or its class; None if the unit is no activation."""
+        """The unit's `nn.Activation`, or the class of one; None if the unit is not an activation."""
         own = self._operation if self.module is None else self.module
         return own if isinstance(own, Activation | type) else None
 
     @property
     def holds_layers(self) -> bool:
-        """Whether layers are inside of it, which it does not account for one by one."""
+        """Whether the unit is a module with layers inside, as a Residual; they have no units of their own."""
         if self.name is not None or self.module is None:
             return False
         return any(isinstance(module, Layer) for _, module in self.module.named_modules())
 
     @property
     def weights(self) -> Any:
-        """The array of the layer's weights in this call; None if it is gone, has changed, or was not used as it is."""
+        """The array of the layer's weights in this call; None if it was freed, has changed, or was not used itself."""
         weight = self.weight() if isinstance(self.weight, weakref.ref) else self.weight
         return None if weight is None or was_written(weight, self.order) else weight
 
     @property
     def matrix(self) -> Any:
-        """The same of weights that are a matrix; None also for filters, for a convolution stretches otherwise."""
+        """`weights` if they are a matrix; None for filters, because a convolution stretches by other amounts."""
         return self.weights if self.input_axes == 1 else None
 
     @property
     def input_axes(self) -> int:
-        """How many axes of a layer's weights count inputs: 1 of a matrix, 3 of filters."""
+        """The number of axes of a layer's weights that count inputs: 1 for a matrix, 3 for filters."""
         return getattr(getattr(self.module, "weight", None), "input_axes", 1)
 
     def note_weights(self) -> None:
-        """Keep what an account asks of the weights where a gradient has come to nothing."""
+        """Set `weight_facts`, which an account needs if the gradient is 0 or not finite."""
         if (weight := self.weights) is not None:
             axes = tuple(range(-1 - self.input_axes, 0))
             self.weight_facts = ~weight.any(axis=axes), np.isfinite(weight).all(axis=axes)
@@ -101,7 +101,7 @@ class Unit:
 
 
 def layers_of(model: Module) -> dict[Module, str]:
-    """The layers of a model, the modules that compute z, with their names.
+    """The layers of a model, with their names.
 
     Raises:
         ValueError: if there is none.
@@ -144,7 +144,7 @@ class Chain:
             yield self.units[low], self.units[low + 1 : high], self.units[high]
 
     def add(self, module: Any, z: Tensor) -> bool:
-        """Append the call of a layer that returned z; return False if the call does not continue this pass."""
+        """Append the call of a layer that returned z. Return False if the call belongs to another pass."""
         assert z.node is not None
         sole = _sole_call(z)
         x = sole[1][0] if sole else next(call.inputs[0] for call in calls(z) if call.module is module)
@@ -160,13 +160,13 @@ class Chain:
         return True
 
     def _placed(self, way: list[Unit]) -> list[Unit]:
-        """The units that follow the last layer: their outputs have the axes of its z, or fewer."""
+        """The units, with `channels_first` of the last layer: their outputs have the axes of its z, or fewer."""
         for unit in way:
             unit.channels_first = self.units[-1].channels_first
         return way
 
     def add_unheard(self, module: Module, z: Any) -> None:
-        """Append the call of a layer that has no graph any more: only the array z that it returned is known."""
+        """Append the call of a layer whose graph was freed: only the array z that it returned is known."""
         unit = Unit(module, None, self._layers[module])
         unit.z, unit.channels_first = z, module.channels_first
         self.units.append(unit)
@@ -184,7 +184,7 @@ class Chain:
             return None if self._has(module) else []
         sole = _sole_call(x)
         if sole and _sole_call(below) and sole[1] and sole[1][0] is below:
-            return [Unit(sole[0], x)]  # a single module, the most frequent case; `trace` would find the same
+            return [Unit(sole[0], x)]  # a single module, the most frequent case; `trace` would find it too, but slower
         way, end = trace(x, below, self._layers)
         if end is below:
             return _units(way)
@@ -194,18 +194,18 @@ class Chain:
             return None
         if depends_on_layers(end, self._layers):
             last = self.layers[-1].name
-            what = "the model puts out" if module is None else f"{self._layers[module]!r} takes"
+            what = "the output of the model" if module is None else f"the input of {self._layers[module]!r}"
             self.problem = (
-                f"the layers are not in a row: what {what} goes around {last!r}; "
-                "put both ways into one module and call that: it counts as one unit, as nn.Residual does"
+                f"the layers are not in a row: a way to {what} goes around {last!r}; "
+                "put both ways into one module and call that module: it counts as one unit, as nn.Residual does"
             )
         return []
 
     def _around(self, way: Way, end: Tensor) -> list[Unit] | None:
-        """The units since the last layer that is not a part of the module which returned `end`.
+        """The units since the last layer outside of the module that returned `end`.
 
-        If the last layers are parts of that module, as of a Residual, the module replaces them as one unit. None if
-        they are not.
+        If the last layers are parts of that module, as in a Residual, one unit of the module replaces them. If they are
+        not, the result is None.
         """
         for call in calls(end):
             inside = {id(part) for _, part in call.module.named_modules()}
@@ -217,7 +217,7 @@ class Chain:
             if kept == len(self.units):
                 continue
             del self.units[kept:]
-            self.problem = None if kept else "the layers do not stand in a row: each is in a module with a way around"
+            self.problem = None if kept else "the layers are not in a row: each is in a module with a way around it"
             if not kept:
                 return []  # the module is before the first layer, where no gradient is accounted for
             return [*(self._way(source_of(call), None) or []), Unit(call.module, end), *_units(way)]
@@ -228,7 +228,7 @@ class Chain:
 
 
 def weight_in(z: Any, layer: Any) -> Any:
-    """The array of a layer's weight in the call that put out z; None if the layer does not use it as it is."""
+    """The array of a layer's weight in the call that returned z; None if the layer uses something computed from it."""
     weight = layer.weight
     for given, value in zip(z.node.inputs, z.node.values, strict=True):
         if given is weight:
@@ -237,7 +237,7 @@ def weight_in(z: Any, layer: Any) -> Any:
 
 
 def _sole_call(tensor: Tensor) -> Any:
-    """(module, inputs, None) of the call that put a tensor out, if there was one and not several."""
+    """(module, inputs, None) of the call that returned a tensor, if there was exactly one."""
     return tensor.call if tensor.call is not None and tensor.call[2] is None else None
 
 
@@ -245,7 +245,7 @@ def _units(way: Way) -> list[Unit]:
     return [Unit(module, output) for module, output in reversed(way)]
 
 
-# The graph of a cost, and of a call that is made for the sake of its graph.
+# Chains that are read from a graph: that of a cost, or of a call that is made for this purpose.
 
 
 def recorded(model: Module, cost: Tensor, gradients: bool = True) -> Chain:
@@ -267,7 +267,7 @@ def recorded(model: Module, cost: Tensor, gradients: bool = True) -> Chain:
                 if not chain.add(call.module, tensor):
                     raise ValueError(
                         f"this cost comes from several calls of the model, or from a branch: {layers[call.module]!r} "
-                        f"is called a second time, and not on what follows {chain.layers[-1].name!r}"
+                        f"is called again, and its input does not come from {chain.layers[-1].name!r}"
                     )
             if call.module in parts:
                 output = tensor  # the last one is the end of the model, also where its parts are called one by one
@@ -290,7 +290,7 @@ def recorded(model: Module, cost: Tensor, gradients: bool = True) -> Chain:
 def dry_run(model: Module, x: Any) -> tuple[Chain, Any]:
     """The chain of a call of a model on x, each unit with its output; and the input of the first layer.
 
-    A copy of the model is called, so that hooks on the model are not.
+    A copy of the model is called, so that no hook on the model is called.
 
     Raises:
         ValueError: as `recorded` does; also if the output is not a Tensor, or does not depend on the parameters.
@@ -312,10 +312,10 @@ def outline(model: Module) -> Chain:
     """The chain of a model that has not been called, from a dry run on zeros; its layers have no z.
 
     Raises:
-        ValueError: for a model of images, whose size nobody knows.
+        ValueError: for a model of images, because their size is not known.
     """
     if any(layer.channels_first for layer in layers_of(model)):
-        raise ValueError(f"{type(model).__name__} takes images of a size that is not known: call it first")
+        raise ValueError(f"{type(model).__name__} takes images, whose size is not known before a call: call it first")
     widths = list(dict.fromkeys(vars(layer)["in_features"] for layer in layers_of(model)))
     while len(widths) > 1:  # which layer is called first?
         try:

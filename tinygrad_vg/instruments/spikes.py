@@ -21,7 +21,14 @@ class Spike:
         layers: all layers that rose, in this order.
         member: the member of an ensemble; 0 for a single network.
 
-    `History.spikes` finds them, and has an example.
+    `History.spikes` finds them:
+
+    >>> from tinygrad_vg.instruments import History
+    >>> levels = np.zeros((30, 2))
+    >>> levels[20:, 1] = 2.0
+    >>> (spike,) = History(np.arange(30), (1, 2), ("0", "2"), levels).spikes()
+    >>> spike.step, spike.layer, spike.decades
+    (20, 2, 2.0)
     """
 
     step: int

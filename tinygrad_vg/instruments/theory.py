@@ -23,9 +23,9 @@ Floats = NDArray[np.float64]
 class MeanField:
     """The predicted lengths of pre-activations and gradients in random networks of L layers.
 
-    For one sample, z^l are the pre-activations of layer l and δ^l = ∂C/∂z^l. Layers are numbered from the input
-    side, 1 first; step l leads from δ^{l+1} to δ^l = φ′(z^l) ⊙ (W^{l+1})ᵀ δ^{l+1}. A slice selects layers, as with
-    a history: `prediction[:-1]` leaves out the output layer, and the layer before it becomes the top layer.
+    For one sample, z^l are the pre-activations of layer l and δ^l = ∂C/∂z^l. Layer 1 is at the input; step l leads
+    from δ^{l+1} to δ^l = φ′(z^l) ⊙ (W^{l+1})ᵀ δ^{l+1}. `prediction[:-1]` leaves out the output layer; the layer before
+    it is then the top layer.
 
     Attributes:
         layers: the numbers of the L layers.
@@ -33,6 +33,16 @@ class MeanField:
         q: (L,) the mean square of the elements of z^l.
         chi: (L−1,) χ^l = E‖δ^l‖² / E‖δ^{l+1}‖², the expectation over random seeds.
         kappa: (L−1,) κ^l: step l adds κ^l/n^l to the variance of ln‖δ‖² over random seeds.
+
+    >>> from tinygrad_vg import nn
+    >>> nielsen = mean_field(nn.Sigmoid, weight_std=1, bias_std=1, width=30, depth=4, input_q=0.1)
+    >>> nielsen.decades_per_layer.round(3)  # the norm shrinks to a fifth in each layer
+    array([-0.688, -0.698, -0.698])
+    >>> nielsen.log10_norm.round(2), nielsen.active.round(2)
+    (array([-2.08, -1.4 , -0.7 ,  0.  ]), array([0.87, 0.84, 0.84]))
+    >>> low, high = nielsen.band(0.9)
+    >>> low.round(2), high.round(2)
+    (array([-2.26, -1.54, -0.8 ,  0.  ]), array([-1.9 , -1.25, -0.59,  0.  ]))
     """
 
     layers: tuple[int, ...]
@@ -92,22 +102,21 @@ def mean_field(
         χ^l = σ_w² E[φ′(√q^l z)²]                                          of the gradient (Schoenholz et al. 2017)
         κ^l = 3 E[φ′(√q^l z)⁴] / E[φ′(√q^l z)²]² − 1                       of its spread over seeds
 
-    where q^{l+1} and χ^l contain the σ_w of W^{l+1}. χ^l does not depend on the widths: W^{l+1} has variance
-    σ_w²/n^l, and δ^l has n^l elements. κ is not from a paper. It is derived to first order in 1/n, under gradient
-    independence, as if backward used other weights than forward: ‖δ^l‖²/‖δ^{l+1}‖² is then σ_w² times the mean of
-    n^l independent φ′²g² with Gaussian g, and κ/n^l is its relative variance. For ReLU this agrees with Hanin & Nica
-    (2018). For others it was verified by measurement, geometric means to 0.5 % in networks of width 30 and 100. It
-    neglects that q varies over seeds: at tanh's critical point the measured variance is 18-35 % larger, and the 90 %
-    band contains about 85 % of the seeds.
+    where q^{l+1} and χ^l contain the σ_w of W^{l+1}. χ^l does not depend on the widths: W^{l+1} has variance σ_w²/n^l,
+    and δ^l has n^l elements. κ is not from a paper. It is derived to first order in 1/n, under gradient independence:
+    as if backward used other weights than forward, ‖δ^l‖²/‖δ^{l+1}‖² is σ_w² times the mean of n^l independent φ′²g²
+    with Gaussian g, and κ/n^l is its relative variance. For ReLU it agrees with Hanin & Nica (2018). For others it was
+    measured: geometric means agree to 0.5 % at width 30 and 100. It neglects that q varies over seeds: at tanh's
+    critical point the measured variance is 18-35 % larger, and the 90 % band contains about 85 % of the seeds.
 
-    The theory is about ‖δ^l‖ of *one* sample. A recorder records the mean of δ^l over a batch. Both have the same
-    ratios in networks whose layers respond nearly alike to all samples, as Nielsen's do. In tanh or ReLU networks at
-    the critical point, and more so beyond it, the δ^l of different samples cancel, most of all in the lowest layers.
-    Orthogonal weights have another theory (Pennington et al. 2017).
+    The theory is about ‖δ^l‖ of *one* sample; a recorder records the mean of δ^l over a batch. Both have the same
+    ratios if the layers respond nearly alike to all samples, as in Nielsen's networks. In tanh or ReLU networks at or
+    beyond the critical point the δ^l of different samples cancel, most of all in the lowest layers. For orthogonal
+    weights see Pennington et al. 2017.
 
     Args:
-        activation: φ, an elementwise module such as `nn.Tanh()`, or its class, or any function of Tensors such as
-            `np.sin`. The engine differentiates it. It may have a kink at 0; a kink elsewhere changes χ by up to 1 %.
+        activation: φ, an elementwise module such as `nn.Tanh()`, its class, or a function of Tensors such as `np.sin`.
+            It may have a kink at 0; a kink elsewhere changes χ by up to 1 %.
         weight_std, bias_std, width: σ_w, σ_b and n, each one number for all layers, or (L,). In Nielsen's networks
             σ_w = σ_b = 1. Weights N(0, 1) have σ_w = √n_in.
         depth: L, the number of layers with weights.
@@ -115,21 +124,16 @@ def mean_field(
 
     Raises:
         TypeError: if `activation` is not callable.
-        ValueError: if `activation` is not elementwise or passes no gradient, if a number is out of its range or there
-            are not L of them, or if a length overflows.
+        ValueError: if `activation` is not elementwise or has no gradient, numbers are out of range or not L, or a
+            length overflows.
 
     >>> from tinygrad_vg import nn
     >>> nielsen = mean_field(nn.Sigmoid, weight_std=1, bias_std=1, width=30, depth=4, input_q=0.1)
     >>> nielsen.q.round(3), nielsen.chi.round(4)
     (array([1.1  , 1.296, 1.302, 1.302]), array([0.0438, 0.042 , 0.042 ]))
-    >>> nielsen.decades_per_layer.round(3)  # the norm shrinks to a fifth in each layer
-    array([-0.688, -0.698, -0.698])
-    >>> low, high = nielsen.band(0.9)
-    >>> low.round(2), high.round(2)
-    (array([-2.26, -1.54, -0.8 ,  0.  ]), array([-1.9 , -1.25, -0.59,  0.  ]))
     """
     if not isinstance(depth, int | np.integer) or depth < 1:
-        raise ValueError(f"depth is a number of layers, 1 or more, not {depth!r}")
+        raise ValueError(f"depth is the number of layers, 1 or more, not {depth!r}")
     return _propagate([_function(activation)] * (int(depth) - 1), weight_std, bias_std, width, input_q)
 
 
@@ -137,16 +141,15 @@ def mean_field_of(model: Module, images: Any) -> MeanField:
     """The prediction for a network in its present state, or for all members of an ensemble (`nn.stack`) together.
 
     σ_w of each layer is the root mean square of its weights times √n_in, and σ_b that of its biases. No mean is
-    subtracted, for a constant bias adds to q too. Training changes the prediction only by the size of parameters.
+    subtracted, because a constant bias adds to q too. Training changes the prediction only by the size of parameters.
 
     Args:
-        model: Linears in a row with elementwise activations between them; its class does not matter. Each Linear,
-            also the output layer, is one layer of the prediction, as it is one layer of a recorder's history.
+        model: Linears in a row with elementwise activations between them; each Linear is a layer of the prediction.
         images: (B, in); modules before the first Linear are applied to them.
 
     Raises:
         TypeError: if there is no Linear, or a module with parameters lies between two Linears.
-        ValueError: if the images have a wrong shape, the Linears are not in a row, or as from `mean_field`.
+        ValueError: if the images have a wrong shape or the Linears are not in a row, and as `mean_field` does.
 
     >>> from tinygrad_vg import nn
     >>> net = nn.Sequential(nn.Linear(784, 300, rng=0), nn.Tanh(), nn.Linear(300, 10, rng=1))
@@ -174,12 +177,13 @@ def critical_weight_std(activation: ActivationLike, bias_std: float) -> float:
     """The σ_w at which gradients keep their length: χ = 1 at a stable fixed point q* of the length map.
 
     Gradients vanish below it and explode above it (Schoenholz et al. 2017). If there are several, this returns the one
-    with the smallest q*. For ReLU it is √2 for all biases, though with biases q* is infinite; the same holds for
-    activations that approach ReLU for large |z|, such as softplus. A critical point may be useless: for the sigmoid it
-    is near σ_w = 10, where neurons saturate and only one in five passes the gradient on (`MeanField.active`).
+    with the smallest q*. It is √2 for ReLU and activations that approach ReLU for large |z|, such as softplus; with
+    biases their q* is infinite. A critical point may be useless: for the sigmoid it is near σ_w = 10, where neurons
+    saturate and only one in five passes the gradient on (`MeanField.active`).
 
     Raises:
-        TypeError, ValueError: as from `mean_field`; also ValueError if there is no such σ_w.
+        TypeError: as `mean_field` does.
+        ValueError: as `mean_field` does, and if there is no such σ_w.
 
     >>> from tinygrad_vg import nn
     >>> round(critical_weight_std(nn.ReLU, 0.0) ** 2, 12), round(critical_weight_std(nn.Sigmoid, 1.0), 2)
@@ -190,8 +194,8 @@ def critical_weight_std(activation: ActivationLike, bias_std: float) -> float:
     function = _function(activation)
     offset = float(_checked("bias_std", bias_std)[0]) ** 2
 
-    # By the length map a fixed point q* determines σ_w² = (q* − σ_b²)/E[φ²]. No iteration is needed: all (σ_w², χ) lie
-    # on a curve with the parameter q* − σ_b², which is followed upwards from 0.
+    # By the length map a fixed point q* determines σ_w² = (q* − σ_b²)/E[φ²]. So all (σ_w², χ) lie on a curve with the
+    # parameter q* − σ_b², which is followed upwards from 0, without iteration.
     def point(excess: float) -> tuple[float, float]:
         second, slope, _ = _moments(function, offset + excess)
         return excess / second, excess / second * slope - 1
@@ -267,8 +271,8 @@ def _moments(function: Function, q: float) -> tuple[float, float, float]:
 def _normal_rule() -> tuple[Floats, Floats]:
     """Points and weights of quadrature over N(0, 1)."""
     # 200 Gauss-Hermite points, 0.2 apart, are too few for a tanh′ of width 1/√q: the error of E[tanh′⁴] is 2 % at
-    # q = 10 and 64 % at q = 50; and a kink costs digits at every q. So each half line is divided into panels that
-    # become smaller towards 0, with Gauss-Legendre points on each.
+    # q = 10 and 64 % at q = 50, and a kink costs digits at every q. So each half line is divided into panels, smaller
+    # towards 0, with Gauss-Legendre points on each.
     edges = np.concatenate([[0.0], 2.0 ** np.arange(-16, 0), np.arange(1, 13)])
     nodes, weights = np.polynomial.legendre.leggauss(64)
     half = np.diff(edges)[:, None] / 2
@@ -278,7 +282,7 @@ def _normal_rule() -> tuple[Floats, Floats]:
 
 
 def _function(activation: ActivationLike) -> Function:
-    """The activation as a function of Tensors, after a check that it is elementwise and passes gradients."""
+    """The activation as a function of Tensors; it is checked that it is elementwise and passes gradients."""
     function: Any = activation() if isinstance(activation, type) and issubclass(activation, Module) else activation
     if not callable(function):
         raise TypeError(f"an activation is a module or a function of Tensors, as nn.Tanh() or np.sin, not {function!r}")
@@ -292,11 +296,7 @@ def _function(activation: ActivationLike) -> Function:
 
 
 def _composed(low: Unit, units: Sequence[Unit]) -> Function:
-    """All units between a layer and the next one as one function of z.
-
-    Raises:
-        TypeError: if a unit has parameters, or is a part of a function of several operations outside of a module.
-    """
+    """All units between a layer and the next one as one function of z; TypeError if the theory does not cover them."""
     below = low.output
     for unit in units:
         if unit.module is not None and next(unit.module.parameters(), None) is not None:

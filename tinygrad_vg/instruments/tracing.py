@@ -14,7 +14,7 @@ Way = list[tuple[Passed, Tensor]]  # modules and operations with their outputs, 
 
 
 def trace(x: Tensor, z: Tensor, layers: Container[Module]) -> tuple[Way, Tensor]:
-    """Go back from x to z, by the calls of modules, and by single operations where no module was called.
+    """Go back from x to z: over calls of modules, and over single operations outside of modules.
 
     Args:
         x: a recorded tensor.
@@ -22,8 +22,8 @@ def trace(x: Tensor, z: Tensor, layers: Container[Module]) -> tuple[Way, Tensor]
         layers: the modules that are layers.
 
     Returns:
-        The modules and operations passed, and the tensor at which the search ended: z, or a tensor from which no single
-        way leads to z.
+        The modules and operations on the way, and the tensor where the search ended: z, or a tensor from which no
+        single way leads to z.
 
     >>> from tinygrad_vg import nn
     >>> import numpy as np
@@ -49,7 +49,7 @@ def trace(x: Tensor, z: Tensor, layers: Container[Module]) -> tuple[Way, Tensor]
 
 
 def source_of(call: ModuleCall) -> Tensor | None:
-    """The input to which a module passes the gradient on: the first input that was recorded."""
+    """The input that gets the gradient from a module: the first input that was recorded."""
     return next((given for given in call.inputs if isinstance(given, Tensor) and given.node is not None), None)
 
 
@@ -63,7 +63,7 @@ def _order(tensor: Tensor) -> int:
 
 
 def _by_call(tensor: Tensor, z: Tensor) -> tuple[Passed, Tensor] | None:
-    """The module of the innermost call whose input is not older than z, and that input; None if there is no such."""
+    """The module and the input of the innermost call whose input is not older than z; None if there is none."""
     oldest = _order(z)
     for call in calls(tensor):
         for given in call.inputs:
@@ -73,7 +73,8 @@ def _by_call(tensor: Tensor, z: Tensor) -> tuple[Passed, Tensor] | None:
 
 
 def _by_operation(tensor: Tensor, z: Tensor, layers: Container[Module]) -> tuple[Passed, Tensor] | None:
-    """None and the input of one operation; or None for all operations of a way that forks and joins again, and z."""
+    """(None, input) of one operation, or (None, z) if the ways from z fork and join again; None if there is a way
+    around z."""
     if tensor.node is None:
         return None
     oldest = _order(z)

@@ -1,7 +1,7 @@
-"""The verdict: what becomes of a gradient on its way to the input, how much that matters, and what is to blame.
+"""The verdict: how a gradient changes on its way to the input, how much that matters, and what is to blame.
 
-It is based on the decades of the *whole way* and not on a magnitude: Nielsen's network of four hidden layers loses 2.7
-decades, and a rule such as "vanishing if the mean gradient is below 1e-7" calls it healthy.
+A verdict is based on the decades of the *whole way* and not on a magnitude. Nielsen's network of four hidden layers
+loses 2.7 decades; a rule such as "vanishing if the mean gradient is below 1e-7" would call it healthy.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from tinygrad_vg.instruments.dying import Dying
 from tinygrad_vg.instruments.naming import Named
 from tinygrad_vg.notation import decades
 
-# Borders for the decades of the whole way at initialization, which tell what plain SGD can train. They were fixed on
+# Borders for the decades of the whole way at initialization, which tell what plain SGD can train. They were chosen for
 # two sets of 80 networks (sigmoid, tanh, ReLU, softplus; 1 to 30 hidden layers) that were trained at the best of 3 to 5
 # learning rates:
 #                     < 1     1-2     2-3     > 3
@@ -18,10 +18,10 @@ from tinygrad_vg.notation import decades
 #     does not       0        1       7      47
 # tests/benchmarks/trainability.py measures this on other networks.
 KEEPS, MILD, AT_RISK = 1.0, 2.0, 3.0
-# Decades a step that count as keeping the gradient: a factor of 1.26. A network at criticality loses some by its
-# finite width (ReLU at width 10: 0.05), and ten layers at this rate lose one decade.
+# A step that changes the gradient by fewer decades keeps it: 0.1 is a factor of 1.26. A network at criticality loses
+# some decades by its finite width (ReLU at width 10: 0.05 a layer), and ten layers at this rate lose one decade.
 STEADY = 0.1
-# Decades below the largest slope from which the activations of a layer count as saturated.
+# Activations count as saturated if their slopes are so many decades below the largest slope.
 SATURATED = 1.0
 
 FORECASTS = {
@@ -38,10 +38,15 @@ class LayerVerdict:
     """The state of the gradient in its step to one layer.
 
     Attributes:
-        layer: the layer that it arrives at; 1 is the input side.
-        state: "shrinking", "growing", "stable", "saturated" (shrinking by slopes far below their largest), or one of
-            the states without a number: "dead", "no gradient", "underflow", "not finite", "not computed".
+        layer: the layer at which the gradient arrives; 1 is the layer at the input.
+        state: "shrinking", "growing", "stable", "saturated" (it shrinks because the slopes are far below the largest),
+            or a state without a number: "dead", "no gradient", "underflow", "not finite", "not computed".
         rate: decades of this step; the median for an ensemble.
+
+    >>> import numpy as np
+    >>> from tinygrad_vg.instruments import History, diagnose
+    >>> diagnose(History(np.arange(1), (1, 2), ("0", "2"), np.array([[-2.0, -1.0]]))).layers
+    (LayerVerdict(layer=1, state='shrinking', rate=-1.0),)
     """
 
     layer: int
@@ -51,43 +56,52 @@ class LayerVerdict:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What becomes of the gradient on its way to the input; `str` says it in a sentence.
+    """How the gradient changes on its way to the input; `str` says it in a sentence.
 
-    At initialization it is a forecast, such as "vanishing, severe". For gradients that explode, its borders hold for
-    the best learning rate: a gradient that grows by two decades needs a rate that is smaller by two. For a trained
-    network it is a description, "shrinking" or "growing", because many networks with such gradients have learned well.
+    At initialization it is a forecast, such as "vanishing, severe". For gradients that explode, the borders hold at the
+    best learning rate: if the gradient grows by two decades, the rate has to be smaller by two. For a trained network
+    it is a description, "shrinking" or "growing", because many networks with such gradients have learned well.
 
     Attributes:
-        state: at initialization "vanishing", "exploding"; of a trained network "shrinking", "growing". "stable" if
-            `total` and `span` are below 1 decade; "uneven" if only `total` is: the gradient falls and rises again, or
-            the other way round; "unsure" if members or steps differ in direction; "dying" if, at initialization, the
-            decades are below 2 but many fresh draws are born dead (`dying`). And if no gradient can be judged: "dead"
-            (no gradient in several backwards), "no gradient" (in the only backward), "underflow", "not finite", "not
-            computed".
-        rate: decades a step, negative where the gradient shrinks towards the input: the median over members, or
-            over steps of a history.
-        interval: of the rate, from 5 to 95 % of the members (or steps); for a single one ± 1.645 standard errors of
-            its steps' mean, NaN if it has only one.
-        cause: "activation" or "weights", whichever takes (or gives) more in the direction of the rate; "width" where
+        state: one of the following.
+            "vanishing", "exploding": at initialization; "shrinking", "growing": of a trained network.
+            "stable": `total` and `span` are below 1 decade.
+            "uneven": only `total` is below 1 decade: the gradient falls and rises again, or rises and falls.
+            "unsure": members or steps differ in direction.
+            "dying": at initialization, the decades are below 2 but many random draws are born dead (`dying`).
+            "dead", "no gradient", "underflow", "not finite", "not computed": no gradient can be judged. "no gradient"
+            is of one backward, "dead" of several.
+        rate: decades a step, negative if the gradient shrinks towards the input; the median over members, or over
+            the steps of a history.
+        interval: of the rate, from 5 to 95 % of the members or steps; for a single network ± 1.645 standard errors of
+            the mean of its steps, NaN if there is only one step.
+        cause: "activation" or "weights", whichever changes the gradient more in the direction of the rate; "width" if
             the state is "dying"; None if there is no direction, or for a History, which has no causes.
-        weights, activation: decades a step that each takes, medians; NaN from a History.
+        weights, activation: the decades a step of each, medians; NaN for a History.
         layers: a verdict for each step, layer 1 first.
         between: the modules between the layers, such as "Sigmoid".
         total: decades of the whole way, from the last layer to the first; with "underflow" as far as there are
-            numbers, −inf where no gradient arrives, NaN where it is not known.
+            numbers; −inf if no gradient arrives; NaN if it is not known.
         span: decades between the largest and the smallest ‖δ‖ of all layers.
-        severity: of the larger of |total| and span: None (below 1), "mild" (below 2), "at risk" (below 3), "severe";
-            "at risk" or more where `dying` is not None and a gradient could be judged. None over time steps: how much
-            it matters there depends on how far back the task reaches, and was not measured.
+        severity: of the larger of |total| and span: None (below 1), "mild" (below 2), "at risk" (below 3), "severe". It
+            is "at risk" or more if `dying` is not None and a gradient could be judged. It is None for time steps, where
+            it would depend on how far back the task reaches.
         named: parts of layers that stand out, the worst first; or only the layer in which the gradient is lost.
         at_start: whether the network is at its initialization, so that there is a `forecast`.
         steps: the number of steps on the way; with "underflow", of those that have numbers.
-        unit: "layer", or "step" where something between two layers holds several of its own, or "time step" of a
-            recurrent layer.
-        slopes: whether only activations lie between the layers, so that their part is that of slopes.
-        samples: the number of members, or of steps times members, that the medians are taken over.
+        unit: "layer"; "step" if a module between two layers has layers inside; "time step" for a recurrent layer.
+        slopes: whether only activations lie between the layers, so that `activation` is the part of the slopes.
+        samples: the number of members, or of steps times members, over which the medians are taken.
         dying: how many random draws of this architecture are born dead, at initialization; None if they are few, if the
-            theory does not apply, or from a History.
+            theory does not apply, or for a History.
+
+    >>> import numpy as np
+    >>> from tinygrad_vg.instruments import History, diagnose
+    >>> diagnosis = diagnose(History(np.arange(1), (1, 2), ("0", "2"), np.array([[-4.5, -1.0]])))
+    >>> diagnosis.state, diagnosis.severity, diagnosis.total, diagnosis.is_ill
+    ('vanishing', 'severe', -3.5, True)
+    >>> diagnosis.forecast
+    'does not train with plain SGD'
     """
 
     state: str
@@ -111,14 +125,14 @@ class Diagnosis:
 
     @property
     def forecast(self) -> str | None:
-        """What plain SGD can achieve with this network, at initialization; else None."""
+        """Whether plain SGD can train this network, in words; None for a network that is not at its initialization."""
         if not self.at_start or self.state in BROKEN_STATES or self.unit == "time step":
             return None
         return FORECASTS[self.severity]
 
     @property
     def is_ill(self) -> bool:
-        """Whether something is wrong for certain, or, at initialization, in all likelihood."""
+        """Whether the network cannot learn as it is, or, at initialization, most likely will not."""
         if self.state in ("dead", "underflow", "not finite"):
             return True
         return self.at_start and self.severity == "severe"
@@ -141,7 +155,7 @@ class Diagnosis:
 
 
 def severity_of(decades: float) -> str | None:
-    """How much a change of the gradient by so many decades matters.
+    """How much a change of the gradient by this number of decades matters.
 
     >>> [severity_of(x) for x in (0.9, 1.9, 2.9, 3.1)]
     [None, 'mild', 'at risk', 'severe']
@@ -151,7 +165,7 @@ def severity_of(decades: float) -> str | None:
 
 
 def _broken(diagnosis: Diagnosis) -> str:
-    """The sentence for a way without a number."""
+    """The sentence for a gradient that cannot be judged."""
     hit = [verdict.layer for verdict in diagnosis.layers if verdict.state == diagnosis.state]
     unit = "time step" if diagnosis.unit == "time step" else "layer"
     where = f"{unit} {hit[0]}" if len(hit) == 1 else f"{unit}s {hit[0]} to {hit[-1]}" if hit else f"{unit} 1"

@@ -1,6 +1,7 @@
 """Activations: elementwise functions, each with the facts that instruments use.
 
-An activation of your own is a subclass that defines `function`; or `forward`, if it has options or several operations:
+To write an activation of your own, derive a class that defines `function`, or `forward` if it has options or consists
+of several operations:
 
 >>> import numpy as np
 >>> from tinygrad_vg import nn, ops
@@ -71,9 +72,9 @@ class Activation(Module):
 
     @staticmethod
     def of(tensor: Tensor) -> Union["Activation", type["Activation"], None]:
-        """The activation whose output a Tensor is: the module that was called, or the class whose `function` was.
+        """The activation that made a Tensor: the module that was called, or the class whose `function` was called.
 
-        It is None if the Tensor is not the output of an activation, or was not recorded.
+        It is None if no activation made the Tensor, or the call was not recorded.
 
         >>> from tinygrad_vg import nn, ops, Tensor
         >>> nn.Activation.of(ops.sigmoid(Tensor(0.0, requires_grad=True)))
@@ -184,7 +185,12 @@ class Identity(Activation):
 
     @staticmethod
     def function(x: Any) -> Any:
-        """x itself, not a copy."""
+        """x itself, not a copy.
+
+        >>> from tinygrad_vg import nn
+        >>> nn.Identity.function("anything")
+        'anything'
+        """
         return x
 
     @staticmethod

@@ -20,11 +20,23 @@ State = tuple[Any, ...]  # (h,), or (h, c) of an LSTM
 
 
 class Recurrence(Module):
-    """What cells and layers have in common: the formula of a step, and its parameters. A subclass defines `next_state`.
+    """Base of cells and recurrent layers: a time step and its parameters. A subclass defines `next_state`.
 
     Attributes:
-        gates: how many vectors of the hidden size a step computes by its products.
-        states: how many tensors a step hands to the next one: 1, or 2 for an LSTM.
+        gates: the number of rows of W_hh for each hidden unit: 1, of a GRU 3, of an LSTM 4.
+        states: the number of tensors that a step passes to the next one: 1, of an LSTM 2.
+        input_size, hidden_size: the lengths of x_t and h_t.
+
+    >>> from tinygrad_vg import nn
+    >>> cell, x, h = nn.RNNCell(3, 4, rng=0), np.ones((5, 3)), np.zeros((5, 4))
+    >>> weight_ih, weight_hh, bias_ih, bias_hh = cell.parameters_of_step(3, True, np.float64, rng=0)
+    >>> weight_ih.shape, bias_hh.shape, cell.weight_dtype()
+    ((4, 3), (4,), dtype('float64'))
+    >>> x, state = cell.checked_input(x, axes=2), cell.checked_state(h, (5, 4))
+    >>> (h,) = cell.step(x, state, (weight_ih, weight_hh, bias_ih, bias_hh))
+    >>> (same,) = cell.next_state(ops.linear(x, weight_ih, bias_ih), ops.linear(state[0], weight_hh, bias_hh), state)
+    >>> bool((h.data == same.data).all())
+    True
     """
 
     gates: ClassVar[int]
@@ -42,7 +54,7 @@ class Recurrence(Module):
         Args:
             given: W_ih x_t + b_ih, (..., B, gates·hidden).
             product: W_hh h_{t−1} + b_hh, of the same shape.
-            state: that after the step before.
+            state: the state after the step before.
         """
         raise TypeError(f"{type(self).__name__} has no next_state(): define what a step computes")
 
@@ -54,7 +66,7 @@ class Recurrence(Module):
         return *made, *[None] * (4 - len(made))
 
     def step(self, x: Any, state: State, parameters: Sequence[Any]) -> State:
-        """The state after the step with the input x; the tensors of the step remember that they are of this module."""
+        """The state after the step with the input x. Instruments find the tensors of the step by their calls."""
         weight_ih, weight_hh, bias_ih, bias_hh = parameters
         product = ops.linear(state[0], weight_hh, bias_hh)
         after = self.next_state(ops.linear(x, weight_ih, bias_ih), product, state)
@@ -65,14 +77,26 @@ class Recurrence(Module):
         return after
 
     def remember(self, tensor: Any, *inputs: Any) -> None:
-        """Give a tensor a call of this module, by which instruments find it: that of h_t has the inputs x_t and
-        h_{t−1}, that of other tensors of the step the input h_{t−1} alone."""
+        """Give a tensor a call of this module, by which instruments find it.
+
+        The call of h_t has the inputs x_t and h_{t−1}; that of another tensor of the step has h_{t−1} alone.
+
+        >>> from tinygrad_vg import nn
+        >>> cell, x, h = nn.RNNCell(3, 4, rng=0), np.ones((5, 3)), np.zeros((5, 4))
+        >>> tensor = 2 * cell.bias_hh
+        >>> cell.remember(tensor, x, h)
+        >>> tensor.call[0]
+        RNNCell(3, 4)
+        """
         if isinstance(tensor, Tensor) and tensor.node is not None:
             tensor.call = (self, inputs, tensor.call)
 
     def checked_input(self, x: Any, axes: int) -> Any:
-        """x as an array or Tensor of so many axes, or of one less without a batch; in an ensemble of one more with
-        members.
+        """x as an array or a Tensor.
+
+        Args:
+            x: the input, of `axes` axes; of one less without a batch, and of one more with the members of an ensemble.
+            axes: 2 for a cell, 3 for a layer.
 
         Raises:
             ValueError: if its shape does not fit.
@@ -91,11 +115,12 @@ class Recurrence(Module):
 
         Args:
             hx: h, or (h, c) of an LSTM.
-            shape: that of each, without members.
-            leading: how many axes of it are in front of the axis of the members.
+            shape: the shape of each, without members.
+            leading: the number of axes before the axis of the members.
 
         Raises:
-            ValueError, TypeError: for other shapes, or another number of tensors.
+            ValueError: for another shape.
+            TypeError: for another number of tensors.
         """
         if hx is None:
             return (np.zeros(shape, self.weight_dtype()),) * self.states
@@ -180,7 +205,7 @@ class Cell(Recurrence):
         self, input_size: int, hidden_size: int, bias: bool = True, *, dtype: Any = np.float64, rng: Rng = None
     ) -> None:
         if min(input_size, hidden_size) < 1:
-            raise ValueError(f"a cell has at least one input and one neuron, not {input_size} and {hidden_size}")
+            raise ValueError(f"input_size and hidden_size are 1 or more, not {input_size} and {hidden_size}")
         self.input_size = input_size
         self.hidden_size = hidden_size
         bias = checked_flag(self, "bias", bias)
@@ -194,11 +219,11 @@ class Cell(Recurrence):
 
         Args:
             input: x_t, (B, input_size), or (input_size,); in an ensemble (B, input_size) or (R, B, input_size).
-            hx: the state before, (B, hidden_size), of an LSTM a pair (h, c) of them; in an ensemble also with members
-                in front. Zeros if None.
+            hx: the state before, (B, hidden_size), for an LSTM a pair (h, c); in an ensemble also
+                (R, B, hidden_size). Zeros if None.
 
         Returns:
-            The state in the form of hx, (B, hidden_size); in an ensemble (R, B, hidden_size).
+            The new state in the form of hx, (B, hidden_size); in an ensemble (R, B, hidden_size).
         """
         x = self.checked_input(input, 2)
         state = self.checked_state(hx, (*x.shape[max(0, x.ndim - 2) : -1], self.hidden_size))
@@ -209,8 +234,8 @@ class Cell(Recurrence):
 class RNNCell(Elman, Cell):
     """One step of a recurrent network: h_t = φ(W_ih x_t + b_ih + W_hh h_{t−1} + b_hh).
 
-    As `torch.nn.RNNCell`: weight_ih is (hidden, input), weight_hh (hidden, hidden), and all parameters are sampled
-    uniformly from ±1/√hidden. In an ensemble they have an axis (R, ...) in front, and the output is (R, B, hidden).
+    It is `torch.nn.RNNCell`: weight_ih is (hidden, input), weight_hh is (hidden, hidden), and all parameters are
+    sampled uniformly from ±1/√hidden. In an ensemble they have a first axis of R, and the output is (R, B, hidden).
 
     Args:
         input_size, hidden_size: the lengths of x_t and h_t.
@@ -248,8 +273,8 @@ class RNNCell(Elman, Cell):
 class LSTMCell(LongShortTerm, Cell):
     """One step of an LSTM: c_t = f ⊙ c_{t−1} + i ⊙ g, h_t = o ⊙ tanh(c_t); it takes and returns (h, c).
 
-    i, f and o are sigmoids, and g a tanh, of four rows of blocks of W_ih x_t + b_ih + W_hh h_{t−1} + b_hh, in this
-    order: i, f, g, o. As `torch.nn.LSTMCell`; arguments, shapes and errors as `RNNCell`.
+    W_ih x_t + b_ih + W_hh h_{t−1} + b_hh has four blocks of hidden_size rows, in the order i, f, g, o; i, f and o are
+    their sigmoids and g is the tanh. It is `torch.nn.LSTMCell`; arguments, shapes and errors are those of `RNNCell`.
 
     >>> import numpy as np
     >>> from tinygrad_vg import nn
@@ -262,8 +287,9 @@ class LSTMCell(LongShortTerm, Cell):
 class GRUCell(Gated, Cell):
     """One step of a gated recurrent unit: h_t = (1 − z) ⊙ n + z ⊙ h_{t−1}.
 
-    r and z are sigmoids, n = tanh(W_in x_t + b_in + r ⊙ (W_hn h_{t−1} + b_hn)); the rows of blocks of the weights are
-    those of r, z, n. As `torch.nn.GRUCell`; arguments, shapes and errors as `RNNCell`.
+    r and z are sigmoids, and n = tanh(W_in x_t + b_in + r ⊙ (W_hn h_{t−1} + b_hn)). The weights have three blocks of
+    hidden_size rows, in the order r, z, n. It is `torch.nn.GRUCell`; arguments, shapes and errors are those of
+    `RNNCell`.
 
     >>> import numpy as np
     >>> from tinygrad_vg import nn

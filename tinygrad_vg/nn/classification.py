@@ -1,7 +1,7 @@
 """The losses of classes: CrossEntropyLoss of logits, and NLLLoss of logarithms of probabilities.
 
-Both take the weights of classes, and a class index that is ignored. The mean of a loss with class indices is then a
-weighted one: the sum is divided by the weights of the samples' classes, as in PyTorch.
+Both take weights of the classes, and a class index that is ignored. With class indices "mean" is then a weighted mean:
+the sum is divided by the sum of the weights of the samples' classes, as in PyTorch.
 """
 
 from functools import partial
@@ -38,11 +38,21 @@ class ClassLoss(Loss):
     Args:
         reduction: as for all losses. With class indices and weights "mean" divides by the sum of the samples' weights.
         weight: (C,) factors of the classes; 1 by default.
-        ignore_index: samples with this class index add nothing to the loss and to what "mean" divides by. PyTorch's
-            default is −100; here every index that is no class is refused as long as none is named.
+        ignore_index: samples with this class index count neither in the loss nor in the divisor of "mean". PyTorch's
+            default is −100; here there is none, and an index that is not a class is refused.
 
     Raises:
         ValueError: for another reduction, or weights of another form.
+
+    >>> from tinygrad_vg import nn
+    >>> loss, logits, target = nn.CrossEntropyLoss(weight=[1.0, 2.0]), np.zeros((3, 2)), np.array([0, 1, 1])
+    >>> loss.check(logits, target)  # it fits; so does the number of its axes:
+    >>> loss.flat(target, axes=1)
+    >>> rows, weights = loss.rows(logits, target), loss.weights(logits)
+    >>> rows.tolist(), weights
+    ([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]], Buffer([1., 2.]))
+    >>> loss.reduced(np.array([5.0, 10.0, 10.0]), rows, weights, target.shape).item()
+    5.0
     """
 
     def __init__(self, reduction: str = "mean", *, weight: Any = None, ignore_index: int | None = None) -> None:
@@ -53,7 +63,7 @@ class ClassLoss(Loss):
         self.ignore_index = ignore_index
 
     def check(self, input: Any, target: Any) -> None:
-        """Raise ValueError for class indices (B,) that do not go with an input (..., B, C)."""
+        """Raise ValueError for class indices that are not (B,) for an input (..., B, C)."""
         if target.shape != input.shape[input.ndim - 1 - target.ndim : -1]:
             raise ValueError(
                 f"class indices of shape {target.shape} do not match an input of shape {input.shape}; "
@@ -72,7 +82,7 @@ class ClassLoss(Loss):
         return in_dtype_of(input, self.weight)
 
     def reduced(self, values: Any, rows: Any, weight: Any, counted: tuple[int, ...]) -> Any:
-        """The reduced values of class indices, of which `rows` has the rows (B, C)."""
+        """The reduced values for class indices whose rows (B, C) are `rows`."""
         if self.reduction != "mean" or (weight is None and self.ignore_index is None):
             return self.reduce(values, counted)
         return np.sum(values) / np.sum(rows if weight is None else rows * weight)
@@ -91,8 +101,8 @@ class CrossEntropyLoss(ClassLoss):
     """−ln softmax(input)[target], one value per sample, then reduced.
 
     `input` is (B, C), or (R, B, C) from an ensemble. `target` holds class indices (B,), as integers, or probabilities
-    (B, C). The classes are on the last axis. PyTorch has them on axis 1; if all axes have one length, the shapes do
-    not tell which was meant. Therefore a target with more axes is refused here, and `ops.cross_entropy` takes it.
+    (B, C). The classes are on the last axis; in PyTorch they are on axis 1. If all axes have the same length, the
+    shapes do not show which one is meant. Therefore a target with more axes is refused; `ops.cross_entropy` takes it.
 
     Args:
         reduction: as for all losses. With class indices and weights "mean" divides by the sum of the samples' weights.

@@ -1,4 +1,4 @@
-"""Clipping: gradients that are too large are made smaller before the optimizer's step."""
+"""Clipping: make large gradients smaller before the optimizer's step."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -22,26 +22,27 @@ def clip_grad_norm_(
     The norm is that of all gradients as one vector, and the number is max_norm/(norm + 1e-6), at most 1, as in PyTorch
     (Pascanu, Mikolov & Bengio 2013). A `.grad` is bound to a new array; the old one is not written into.
 
-    Of an ensemble (`nn.stack`) each member is clipped by its own norm, as it would be alone.
+    In an ensemble (`nn.stack`) each member is clipped by its own norm, as it would be alone.
 
-    The largest element is scaled to the neighbourhood of 1 before it is squared. So the gradient is right also where
-    its norm, or the square of it, is beyond the range of its type; a norm above 1.8e308 is returned as infinity.
+    The elements are scaled by a power of two, which brings the largest to about 1, before they are squared. So the
+    result is right even if the norm or its square is beyond the range of the dtype. A norm above 1.8e308 is returned
+    as infinity.
 
-    In a compiled step it is a part of the step. Outside of one, a clipped `.grad` is an array, also where it was a
-    Tensor (`create_graph=True`) or an ExtendedArray.
+    A compiled step may contain this function. A clipped `.grad` is an array, even if it was a Tensor
+    (`create_graph=True`) or an ExtendedArray.
 
     Args:
-        parameters: the parameters, or one; those without a `.grad` are left out.
+        parameters: the parameters, or one parameter; those without a `.grad` are left out.
         max_norm: the largest norm, 0 or more.
         norm_type: p of the p-norm, above 0; `math.inf` for the largest magnitude.
-        error_if_nonfinite: whether to raise for a norm that is not finite, and change nothing.
+        error_if_nonfinite: whether to raise RuntimeError if the norm is not finite. No gradient is changed then.
 
     Returns:
-        The norm before, a float64; of an ensemble (R,). 0 if no parameter has a `.grad`.
+        The norm before clipping, a float64; (R,) for an ensemble. It is 0 if no parameter has a `.grad`.
 
     Raises:
         TypeError: if `parameters` is a module.
-        ValueError: if a number is out of its range, or parameters of an ensemble and others come together.
+        ValueError: if a number is out of its range, or some of the parameters are of an ensemble and others not.
         RuntimeError: if the norm is NaN or infinite and `error_if_nonfinite` is set.
 
     >>> import numpy as np
@@ -79,12 +80,12 @@ def clip_grad_norm_(
 
 
 def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
-    """Set each element of the `.grad` of all parameters that is beyond ±clip_value to ±clip_value.
+    """Clip each element of the `.grad` of all parameters to the range from −clip_value to clip_value.
 
-    This changes the direction of the gradient. A `.grad` is bound to a new array.
+    This may change the direction of the gradient. A `.grad` is bound to a new array.
 
     Args:
-        parameters: the parameters, or one; those without a `.grad` are left out.
+        parameters: the parameters, or one parameter; those without a `.grad` are left out.
         clip_value: the largest magnitude, 0 or more.
 
     Raises:
@@ -110,7 +111,7 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
 
 
 def parameters_of(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
-    """Those with a `.grad`, as a list.
+    """The parameters that have a `.grad`, as a list.
 
     Raises:
         TypeError: if a module is given.
@@ -122,14 +123,14 @@ def parameters_of(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
 
 
 def array_of(g: Any) -> Any:
-    """The array of a gradient, of an ExtendedArray the mantissa; inside of a trace the Tensor."""
+    """The array of a gradient: the mantissa of an ExtendedArray; inside a trace the Tensor."""
     if isinstance(g, ExtendedArray):
         return g.mantissa
     return g.data if isinstance(g, Tensor) and recording.trace is None else g
 
 
 def constant(kernel: Callable[..., Any]) -> Callable[..., Any]:
-    """Make an operation without a derivative of a kernel, which a compiled step records."""
+    """Make a kernel an operation without a derivative, which a compiled step records."""
     function = operation(kernel, NO_RULES)
     enter(function, kind="constant", kernel=kernel)
     return function
@@ -188,7 +189,15 @@ def shifted(array: Any, exponent: Any) -> Any:
 
 
 class utils:  # noqa: N801 - PyTorch's name for the place of these functions
-    """Where PyTorch keeps its clipping: `nn.utils.clip_grad_norm_` and `nn.utils.clip_grad_value_`."""
+    """The place of clipping in PyTorch: `nn.utils.clip_grad_norm_` and `nn.utils.clip_grad_value_`.
+
+    >>> from tinygrad_vg import nn
+    >>> p = nn.Parameter(1.0)
+    >>> (3.0 * p).backward()
+    >>> nn.utils.clip_grad_value_(p, 1.0)
+    >>> p.grad
+    array(1.)
+    """
 
     clip_grad_norm_ = staticmethod(clip_grad_norm_)
     clip_grad_value_ = staticmethod(clip_grad_value_)

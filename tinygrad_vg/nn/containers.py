@@ -52,7 +52,7 @@ class Sequential(Module):
         return Sequential(*modules[index]) if isinstance(index, slice) else modules[index]
 
     def forward(self, x: Any) -> Any:
-        """The output of the last module, each module being applied to the output of the one before."""
+        """The output of the last module; each module is applied to the output of the one before."""
         for module in vars(self).values():  # not __iter__: its generator would take longer than the modules
             if isinstance(module, Module):
                 x = module(x)
@@ -62,7 +62,8 @@ class Sequential(Module):
 class ModuleList(Module):
     """A list of modules that a module of your own calls in its `forward`; their names are "0", "1" and so on.
 
-    A list as an attribute does as well, with names as "layers.0" too; a ModuleList refuses what is no module.
+    A plain list as an attribute works as well, and names its modules in the same way; a ModuleList refuses anything
+    that is not a module.
 
     Args:
         modules: the modules of the list.
@@ -82,6 +83,8 @@ class ModuleList(Module):
     ...         return x
     >>> [name for name, _ in Blocks().named_parameters()]
     ['blocks.0.weight', 'blocks.0.bias', 'blocks.1.weight', 'blocks.1.bias']
+    >>> nn.ModuleList([nn.Tanh()]).append(nn.ReLU())[1]
+    ReLU()
     """
 
     def __init__(self, modules: Iterable[Module] = ()) -> None:
@@ -105,17 +108,29 @@ class ModuleList(Module):
         setattr(self, str(range(len(self))[index]), checked(module))
 
     def append(self, module: Module) -> Self:
-        """Put a module behind the last, and return the list."""
+        """Add a module at the end, and return the list."""
         return self.extend([module])
 
     def extend(self, modules: Iterable[Module]) -> Self:
-        """Put several modules behind the last, and return the list."""
+        """Add several modules at the end, and return the list.
+
+        >>> from tinygrad_vg import nn
+        >>> [*nn.ModuleList([nn.Tanh()]).extend([nn.ReLU(), nn.Sigmoid()])]
+        [Tanh(), ReLU(), Sigmoid()]
+        """
         for i, module in enumerate([checked(module) for module in modules], len(self)):
             setattr(self, str(i), module)
         return self
 
     def insert(self, index: int, module: Module) -> None:
-        """Put a module in front of the one at this index."""
+        """Insert a module before the one at this index, as `list.insert` does.
+
+        >>> from tinygrad_vg import nn
+        >>> modules = nn.ModuleList([nn.Tanh(), nn.ReLU()])
+        >>> modules.insert(1, nn.Sigmoid())
+        >>> [*modules]
+        [Tanh(), Sigmoid(), ReLU()]
+        """
         modules = list(self)
         modules.insert(index, checked(module))
         for i, each in enumerate(modules):
@@ -123,7 +138,7 @@ class ModuleList(Module):
 
 
 def checked(module: Any) -> Module:
-    """A module of a ModuleList, or TypeError."""
+    """The module; TypeError if it is not one."""
     if not isinstance(module, Module):
         raise TypeError(f"ModuleList takes modules, not {module!r}")
     return module
@@ -180,7 +195,7 @@ def mlp(
         rng: a `np.random.Generator` to sample from, or a random seed.
 
     Raises:
-        ValueError: if there are less than two sizes, or one is not a whole number above 0.
+        ValueError: if there are fewer than two sizes, or one is not a whole number above 0.
         TypeError: if `activation` is a module and not its class.
 
     >>> import numpy as np

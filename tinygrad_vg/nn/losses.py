@@ -9,7 +9,7 @@
 Because the numbers are counted in the *target*, an input with a member axis that the target does not have is summed
 over the members, and the gradient of each member is that of the member's own cost. If each member has its own targets,
 (R, B, out), use "none" or "sum" and divide the result: the loss cannot tell R from B by the shape. The losses of
-classes, in `classification.py`, refuse such targets, for there it cannot tell R from the classes either.
+classes, in `classification.py`, refuse such targets: they cannot tell R from the number of classes either.
 """
 
 from math import prod
@@ -50,7 +50,12 @@ class Loss(Module):
         self.reduction = reduction
 
     def divisor(self, counted: tuple[int, ...]) -> int:
-        """The number by which the sum of all values is divided; `counted` is the target's shape."""
+        """The number by which the sum of all values is divided; `counted` is the target's shape.
+
+        >>> from tinygrad_vg import nn
+        >>> [nn.MSELoss(reduction).divisor((5, 2)) for reduction in ("mean", "batchmean", "sum")]
+        [10, 5, 1]
+        """
         if self.reduction == "sum":
             return 1
         return prod(counted) if self.reduction == "mean" else counted[0] if counted else 1

@@ -46,6 +46,16 @@ class Module:
     ...         return self.factor * x
     >>> Scale()(np.ones(2))
     Tensor([2., 2.], requires_grad=True)
+    >>> net = nn.Sequential(nn.Linear(2, 1), nn.BatchNorm1d(1)).eval()
+    >>> [name for name, child in net.named_children()], net[0].extra_repr()
+    (['0', '1'], '2, 1')
+    >>> [name for name, parameter in net.named_parameters()], len([*net.parameters()])
+    (['0.weight', '0.bias', '1.weight', '1.bias'], 4)
+    >>> [name for name, buffer in net.named_buffers()], len([*net.buffers()])
+    (['1.running_mean', '1.running_var', '1.num_batches_tracked'], 3)
+    >>> net.zero_grad()
+    >>> net.train().training
+    True
     """
 
     training = True
@@ -207,7 +217,7 @@ class Module:
             parameter.grad = None
 
     def train(self, mode: bool = True) -> Self:
-        """Set `training` on this module and all below it, and return this module."""
+        """Set `training` of this module and of all below it, and return this module."""
         for _, module in self.named_modules():
             module.training = mode
         return self

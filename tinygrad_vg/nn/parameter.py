@@ -64,7 +64,7 @@ class Filters(Parameter):
 
 
 class Buffer(InPlace):
-    """A Tensor that belongs to a module and is saved, loaded and stacked with it, but not trained: a running mean.
+    """A Tensor that is saved, loaded and stacked with its module but not trained, such as a running mean.
 
     Its array may have any dtype. A module updates it by `assign`, by `buffer += ...`, or by `buffer.data = ...`, which
     no compiled step takes.

@@ -48,20 +48,25 @@ class RecurrentLayer(Recurrence):
                     setattr(self, f"{name}_l{k}", parameter)
 
     def of_layer(self, k: int) -> tuple[Parameter | None, ...]:
-        """weight_ih, weight_hh, bias_ih and bias_hh of layer k, 0 first; None for biases that there are not."""
+        """weight_ih, weight_hh, bias_ih and bias_hh of layer k, counted from 0; None for a bias that is left out.
+
+        >>> from tinygrad_vg import nn
+        >>> [p if p is None else p.shape for p in nn.RNN(3, 4, bias=False).of_layer(0)]
+        [(4, 3), (4, 4), None, None]
+        """
         return tuple(vars(self).get(f"{name}_l{k}") for name in NAMES)
 
     def forward(self, input: Any, hx: Any = None) -> Any:
         """The states of the last layer at all times, and those of all layers after the last step.
 
         Args:
-            input: x, (T, B, input_size), or (B, T, input_size) with `batch_first`; (T, input_size) without a batch. In
-                an ensemble (T, B, input_size), or (T, R, B, input_size) with an input for each member.
-            hx: the states before the first step, (num_layers, B, hidden_size), of an LSTM a pair (h_0, c_0) of them; in
-                an ensemble also (num_layers, R, B, hidden_size). Zeros if None.
+            input: x, (T, B, input_size), or (B, T, input_size) with `batch_first`; (T, input_size) without a batch. An
+                ensemble also takes (T, R, B, input_size), an input for each member.
+            hx: the states before the first step, (num_layers, B, hidden_size), for an LSTM a pair (h_0, c_0); in an
+                ensemble also (num_layers, R, B, hidden_size). Zeros if None.
 
         Returns:
-            (output, h_n), of an LSTM (output, (h_n, c_n)). The output is (T, B, hidden_size), with `batch_first`
+            (output, h_n), for an LSTM (output, (h_n, c_n)). The output is (T, B, hidden_size), with `batch_first`
             (B, T, hidden_size); h_n and c_n are (num_layers, B, hidden_size). In an ensemble the axis of the members
             is the third from the end: (T, R, B, hidden_size), (B, R, T, hidden_size), (num_layers, R, B, hidden_size).
         """
@@ -94,19 +99,21 @@ class RecurrentLayer(Recurrence):
 class RNN(Elman, RecurrentLayer):
     """A recurrent layer: h_t = φ(W_ih x_t + b_ih + W_hh h_{t−1} + b_hh) for t = 1 ... T; it returns (output, h_n).
 
-    As `torch.nn.RNN`, with its names: weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0, and _l1, ... for the layers
-    above, whose inputs are the states of the layer below. All parameters are sampled uniformly from ±1/√hidden.
+    It is `torch.nn.RNN`, and its parameters have the same names: weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0,
+    and _l1, ... for the layers above, whose inputs are the states of the layer below. All parameters are sampled
+    uniformly from ±1/√hidden.
 
-    Backpropagation through time multiplies the gradient by W_hhᵀ and by the slopes of φ at each step; so over many
-    steps it vanishes or explodes (Bengio, Simard & Frasconi 1994; Pascanu, Mikolov & Bengio 2013).
-    `instruments.Ledger` shows both parts of each step.
+    Backpropagation through time multiplies the gradient by W_hhᵀ and by the slopes of φ at each step. Over many steps
+    it vanishes or explodes (Bengio, Simard & Frasconi 1994; Pascanu, Mikolov & Bengio 2013). `instruments.Ledger`
+    shows both parts of each step.
 
     Args:
         input_size, hidden_size: the lengths of x_t and h_t.
-        num_layers: how many layers are on top of one another.
+        num_layers: the number of layers, one above the other.
         nonlinearity: φ, "tanh" or "relu".
         bias: whether there are b_ih and b_hh.
-        batch_first: whether input and output are (B, T, features) and not (T, B, features). States are not affected.
+        batch_first: whether input and output are (B, T, features) in place of (T, B, features). The shapes of the
+            states are the same.
         dtype: the dtype of the parameters.
         rng: a `np.random.Generator` to sample from, or a random seed.
 
@@ -139,8 +146,8 @@ class RNN(Elman, RecurrentLayer):
 class LSTM(LongShortTerm, RecurrentLayer):
     """A layer of LSTM cells over a sequence; it takes (h_0, c_0), and returns (output, (h_n, c_n)).
 
-    The formula is that of `LSTMCell`. As `torch.nn.LSTM`; arguments, names, shapes and errors as `RNN`. From c_t to
-    c_{t−1} the gradient is multiplied by the forget gate alone, so it need not vanish.
+    The formula is that of `LSTMCell`. It is `torch.nn.LSTM`; arguments, names, shapes and errors are those of `RNN`.
+    From c_t to c_{t−1} the gradient is multiplied by the forget gate alone, so it need not vanish.
 
     >>> import numpy as np
     >>> from tinygrad_vg import nn
@@ -153,7 +160,7 @@ class LSTM(LongShortTerm, RecurrentLayer):
 class GRU(Gated, RecurrentLayer):
     """A layer of gated recurrent units over a sequence; it returns (output, h_n).
 
-    The formula is that of `GRUCell`. As `torch.nn.GRU`; arguments, names, shapes and errors as `RNN`.
+    The formula is that of `GRUCell`. It is `torch.nn.GRU`; arguments, names, shapes and errors are those of `RNN`.
 
     >>> import numpy as np
     >>> from tinygrad_vg import nn

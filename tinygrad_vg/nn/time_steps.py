@@ -19,6 +19,12 @@ class TimeStep(NamedTuple):
         weight: the Parameter W_hh, or whatever Tensor stands for it.
         c: c_t of an LSTM; else None.
         kept: z ⊙ h_{t−1} of a gated recurrent unit; else None.
+
+    >>> from tinygrad_vg import nn
+    >>> rnn = nn.RNN(3, 4, rng=0)
+    >>> *_, last = time_steps(rnn, [rnn(np.ones((6, 5, 3)))[0]])
+    >>> last.h.shape, last.weight is rnn.weight_hh_l0, last.c
+    ((5, 4), True, None)
     """
 
     h: Tensor
@@ -32,8 +38,9 @@ class TimeStep(NamedTuple):
 def time_steps(module: Recurrence, outputs: Iterable[Tensor]) -> list[TimeStep]:
     """The steps of a cell or recurrent layer from which the outputs were computed, the first step first.
 
-    They are those of the last sequence. A sequence begins where its h_{t−1} does not depend on a step of this module,
-    or is cut off by `detach`. Of a module with several layers these are the steps of the highest one.
+    If the module was called for several sequences, these are the steps of the last one. A sequence begins at a step
+    whose h_{t−1} does not depend on this module, or is detached. For a module with several layers these are the steps
+    of the highest layer.
 
     >>> import numpy as np
     >>> from tinygrad_vg import nn
@@ -69,7 +76,7 @@ def _before(module: Recurrence, h: Tensor) -> tuple[Any, ...]:
 
 
 def _step(module: Recurrence, h: Tensor) -> TimeStep | None:
-    """The step that put out h; None if its product was not recorded."""
+    """The step that returned h; None if its product was not recorded."""
     x, before = calls(h)[0].inputs
     product = c = kept = None
     unseen, seen = [h], {h}

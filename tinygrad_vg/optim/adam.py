@@ -12,8 +12,8 @@ from tinygrad_vg.optim.optimizer import Optimizer, Params
 class Adam(Optimizer):
     """Adam (Kingma & Ba 2015): a step is about lr long for every gradient whose magnitude is far above eps.
 
-    The state holds the root of the running mean v of g², not v itself: for |g| near the smallest number of its type, g²
-    would underflow.
+    The state holds √v, where v is the running mean of g², and not v itself: g² underflows if |g| is near the smallest
+    number of its dtype.
 
     Args:
         params: parameters, or groups of them as dicts; see `Optimizer`.
@@ -60,7 +60,7 @@ class Adam(Optimizer):
         return numbers | ({"weight_decay": float(options["weight_decay"])} if options["weight_decay"] else {})
 
     def at_step(self, numbers: dict[str, Any], state: dict[str, Any]) -> dict[str, Any]:
-        """The numbers with those that the count t of the step decides: lr/(1 − β₁ᵗ) and √(1 − β₂ᵗ)."""
+        """The numbers, and those that depend on the count t of the step: lr/(1 − β₁ᵗ) and √(1 − β₂ᵗ)."""
         t = state.get("t", 0) + 1
         length = numbers["lr"] / (1 - numbers["beta1"] ** t)
         return {**numbers, "t": t, "length": length, "bias": math.sqrt(1 - numbers["beta2"] ** t)}

@@ -9,8 +9,8 @@ from tinygrad_vg.optim.optimizer import Params
 class AdamW(Adam):
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019): p ← (1 − lr·weight_decay)·p before Adam's step.
 
-    In `Adam` the decay is a part of the gradient, and is divided by √v with it: parameters with large gradients decay
-    less. Here all of them decay alike.
+    In `Adam` the decay is a part of the gradient and is divided by √v too, so parameters with large gradients decay
+    less. Here all parameters decay by the same factor.
 
     Args:
         params: parameters, or groups of them as dicts; see `Optimizer`.

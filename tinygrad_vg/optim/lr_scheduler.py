@@ -14,18 +14,27 @@ __all__ = ["CosineAnnealingLR", "LRScheduler", "StepLR"]
 class LRScheduler:
     """Base of the schedules. A subclass defines `next_lr`.
 
-    `step()` is called after the optimizer's steps of an epoch (or after each), and sets the `lr` of each group. It
-    computes the new rate from the present one, as PyTorch does: what else has changed the rate remains, and two
-    schedules of one optimizer multiply. Where `@compile` has made a function of a training step, the schedule's step
-    stands outside of it.
+    Call `step()` after the optimizer's steps of an epoch, or after each of them; it sets the `lr` of each group. As in
+    PyTorch the new rate is computed from the present one, so other changes of the rate are kept, and two schedules of
+    one optimizer multiply. Call `step()` outside of a compiled step.
 
     Attributes:
-        optimizer: whose rates are set.
+        optimizer: the optimizer whose rates are set.
         base_lrs: the rate of each group when the schedule was made.
-        last_epoch: how often `step` was called.
+        last_epoch: the number of calls of `step`.
 
     Raises:
-        TypeError: if `optimizer` is no Optimizer; in a compiled step, TraceError.
+        TypeError: if `optimizer` is not an Optimizer.
+        TraceError: if `step` is called in a compiled step.
+
+    >>> from tinygrad_vg import nn, optim
+    >>> class Halved(optim.lr_scheduler.LRScheduler):
+    ...     def next_lr(self, lr, base):
+    ...         return lr / 2
+    >>> scheduler = Halved(optim.SGD([nn.Parameter(1.0)], lr=0.5))
+    >>> scheduler.step()
+    >>> scheduler.get_last_lr()
+    [0.25]
     """
 
     def __init__(self, optimizer: Optimizer) -> None:
@@ -36,11 +45,16 @@ class LRScheduler:
         self.last_epoch = 0
 
     def next_lr(self, lr: float, base: float) -> float:
-        """The rate for epoch `last_epoch`, from that of the epoch before and that at the beginning."""
+        """The rate for epoch `last_epoch`.
+
+        Args:
+            lr: the rate in the epoch before.
+            base: the rate when the schedule was made.
+        """
         raise TypeError(f"{type(self).__name__} has no next_lr(): define the rate of an epoch")
 
     def step(self) -> None:
-        """Go on to the next epoch."""
+        """Go on to the next epoch, and set the rates."""
         if recording.trace is not None:
             recording.trace.refuse("the step of a schedule", "call scheduler.step() outside, after the compiled step")
         self.last_epoch += 1
@@ -52,7 +66,7 @@ class LRScheduler:
         return [float(group["lr"]) for group in self.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
-        """All attributes but the optimizer, which has a state of its own: there the present rates are.
+        """All attributes but the optimizer. The optimizer's own state has the present rates.
 
         >>> from tinygrad_vg import nn, optim
         >>> optim.lr_scheduler.StepLR(optim.SGD([nn.Parameter(1.0)], lr=0.1), step_size=30).state_dict()
@@ -67,6 +81,12 @@ class LRScheduler:
 
         Raises:
             ValueError: if names, or the number of groups, differ from those here.
+
+        >>> from tinygrad_vg import nn, optim
+        >>> scheduler = optim.lr_scheduler.StepLR(optim.SGD([nn.Parameter(1.0)], lr=0.1), step_size=30)
+        >>> scheduler.load_state_dict(scheduler.state_dict() | {"last_epoch": 7})
+        >>> scheduler.last_epoch
+        7
         """
         own, given = self.state_dict(), {name: plain(value) for name, value in state_dict.items()}
         if given.keys() != own.keys() or len(given["base_lrs"]) != len(self.base_lrs):
@@ -75,15 +95,15 @@ class LRScheduler:
 
 
 class StepLR(LRScheduler):
-    """The rate times gamma every `step_size` epochs.
+    """Multiply the rate by gamma every `step_size` epochs.
 
     Args:
-        optimizer: whose rates are set.
+        optimizer: the optimizer whose rates are set.
         step_size: a number of epochs, 1 or more.
         gamma: the factor.
 
     Raises:
-        ValueError: if `step_size` is no whole number of 1 or more, or gamma is negative.
+        ValueError: if `step_size` is not a whole number of 1 or more, or gamma is negative.
 
     >>> from tinygrad_vg import nn, optim
     >>> scheduler = optim.lr_scheduler.StepLR(optim.SGD([nn.Parameter(1.0)], lr=0.5), step_size=2, gamma=0.5)
@@ -112,17 +132,18 @@ class StepLR(LRScheduler):
 
 
 class CosineAnnealingLR(LRScheduler):
-    """The rate falls from its first value to eta_min along half a cosine, in T_max epochs (Loshchilov & Hutter 2017).
+    """Lower the rate to eta_min along half a cosine, in T_max epochs (Loshchilov & Hutter 2017).
 
-    In epoch e it is eta_min + (lr − eta_min)(1 + cos(π e/T_max))/2; after T_max epochs it rises again.
+    The rate in epoch e is eta_min + (lr − eta_min)(1 + cos(π e/T_max))/2, where lr is the rate at the beginning. After
+    T_max epochs it rises again.
 
     Args:
-        optimizer: whose rates are set.
+        optimizer: the optimizer whose rates are set.
         T_max: a number of epochs, 1 or more.
         eta_min: the smallest rate.
 
     Raises:
-        ValueError: if `T_max` is no whole number of 1 or more, or eta_min is negative.
+        ValueError: if `T_max` is not a whole number of 1 or more, or eta_min is negative.
 
     >>> from tinygrad_vg import nn, optim
     >>> scheduler = optim.lr_scheduler.CosineAnnealingLR(optim.SGD([nn.Parameter(1.0)], lr=0.5), T_max=4)
@@ -149,7 +170,7 @@ class CosineAnnealingLR(LRScheduler):
     def next_lr(self, lr: float, base: float) -> float:
         """The rate for epoch `last_epoch`."""
         e, n = self.last_epoch, self.T_max
-        if (e - 1 - n) % (2 * n) == 0:  # it was eta_min, from which no factor leads on
+        if (e - 1 - n) % (2 * n) == 0:  # the rate was eta_min, and a factor of it would keep it there
             return lr + (base - self.eta_min) * (1 - math.cos(math.pi / n)) / 2
         factor = (1 + math.cos(math.pi * e / n)) / (1 + math.cos(math.pi * (e - 1) / n))
         return factor * (lr - self.eta_min) + self.eta_min

@@ -28,8 +28,8 @@ class Optimizer:
 
     Parameters are in groups, and each group has its own options.
 
-    Only one thread may call `step`. A step gives the parameters their new arrays, one parameter after the other:
-    another thread never sees half an array, but it may see new weights in one layer and old ones in the next.
+    Only one thread may call `step`. A step rebinds the arrays of the parameters one after the other: another thread
+    never sees half an array, but it may see new weights in one layer and old ones in the next.
 
     Attributes:
         param_groups: dicts {"params": list of parameters, option: value, ...}; options may be changed between steps.
@@ -55,9 +55,13 @@ class Optimizer:
     ...         return p - options["lr"] * np.sign(g), state
     >>> p = nn.Parameter(1.0)
     >>> (p * p).backward()
-    >>> SignDescent([p], lr=0.25).step()
+    >>> descent = SignDescent([p], lr=0.25)
+    >>> descent.step()
     >>> p.item()
     0.75
+    >>> descent.zero_grad()
+    >>> p.grad is None
+    True
     """
 
     not_negative: ClassVar[tuple[str, ...]] = ("lr", "weight_decay")
@@ -100,45 +104,57 @@ class Optimizer:
             missing(self, name, OPTIMIZER)
 
     def check(self, options: dict[str, Any]) -> None:
-        """Raise ValueError for options out of their range."""
+        """Raise ValueError for options out of their range.
+
+        >>> from tinygrad_vg import nn, optim
+        >>> optim.SGD([nn.Parameter(1.0)], lr=0.1).check({"lr": -1.0})
+        Traceback (most recent call last):
+        ValueError: lr must be a number ≥ 0, not -1.0
+        """
         for name in self.not_negative:
             if not (isinstance(options[name], Real) and 0 <= options[name] < math.inf):
                 raise ValueError(f"{name} must be a number ≥ 0, not {options[name]!r}")
 
     def numbers(self, options: dict[str, Any], dtype: Any) -> dict[str, Any]:
-        """The options that `update` is given, made of a group's options for parameters of this dtype.
+        """The options for `update`, computed from a group's options for parameters of this dtype.
 
         It is called when the options or the dtype have changed since the last step, and not in every step.
         """
         raise TypeError(f"{type(self).__name__} has no numbers(): define what update() takes of the options")
 
     def at_step(self, numbers: dict[str, Any], state: dict[str, Any]) -> dict[str, Any]:
-        """The numbers for the next step of a parameter with this state. By default they are those that `numbers`
-        returned. A subclass defines `at_step` if some depend on the count of the steps.
+        """The options for the next `update` of a parameter with this state; by default those that `numbers` returned.
+
+        A subclass defines `at_step` if some of them depend on the count of the steps, as Adam's bias correction does.
+
+        >>> from tinygrad_vg import nn, optim
+        >>> adam = optim.Adam([nn.Parameter(1.0)], betas=(0.5, 0.5))
+        >>> numbers = adam.numbers_of(0, np.dtype(float))
+        >>> [round(adam.at_step(numbers, {"t": t})["bias"], 3) for t in (0, 1, 10)]  # √(1 − β₂ᵗ⁺¹)
+        [0.707, 0.866, 1.0]
         """
         return numbers
 
     def update(self, p: Any, g: Any, state: dict[str, Any], options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """One step of one parameter. This is a pure function: it changes none of its arguments.
+        """One step of one parameter, as a pure function: it changes none of its arguments.
 
         Args:
             p, g: the parameter and its gradient, arrays or Tensors of the same shape and dtype.
-            state: the state that the last step's `update` returned for this parameter; {} in the first step.
+            state: the state that `update` returned for this parameter in the last step; {} in the first step.
             options: the dict that `at_step` returned for the options of the parameter's group.
 
         Returns:
-            The new p and the new state, in arrays that share no memory with p and g. A number in the state, such as a
+            The new p and the new state, whose arrays share no memory with p and g. A number in the state, such as a
             count, must be one of the options, under the same name.
         """
         raise TypeError(f"{type(self).__name__} has no update(): define the new value of a parameter in a step")
 
     def step(self) -> None:
-        """Move every parameter that has a gradient.
+        """Update every parameter that has a gradient.
 
         Raises:
-            ValueError: for an option that was set out of its range since the last step, or a `.grad` that was set to
-                another shape.
-            TypeError: if the data of a parameter was set to other numbers than floats.
+            ValueError: if an option is out of its range, or a `.grad` has another shape than its parameter.
+            TypeError: if the data of a parameter are not floating-point numbers.
         """
         if recording.trace is not None:
             recording.trace.step(self)
@@ -163,7 +179,12 @@ class Optimizer:
                     self.state[parameter] = state
 
     def numbers_of(self, i: int, dtype: Any) -> dict[str, Any]:
-        """The result of `numbers` for group i, computed again only if the options have changed since the last step."""
+        """The result of `numbers` for group i, computed again only if the options have changed since the last call.
+
+        >>> from tinygrad_vg import nn, optim
+        >>> optim.SGD([nn.Parameter(1.0)], lr=0.1).numbers_of(0, np.dtype(float))
+        {'nesterov': False, 'lr': 0.1, 'kept': 1.0}
+        """
         values = self._values(self.param_groups[i])
         known, known_dtype, numbers = self._ready.get(i, (None, None, {}))
         if values != known or dtype is not known_dtype:
@@ -174,7 +195,7 @@ class Optimizer:
         return numbers
 
     def state_dict(self) -> dict[str, Any]:
-        """The state and the options, with copies of the arrays: all that is needed to continue the training later.
+        """The state and the options, with copies of the arrays: all that a later training needs to continue.
 
         Returns:
             {"state": {i: {name: array or number}}, "param_groups": [{"params": [i, ...], option: value}]}, where i
@@ -248,14 +269,16 @@ def array_of(g: Any, parameter: Parameter) -> Any:
     """The array of a gradient, which may also be a Tensor or an ExtendedArray, in the parameter's dtype.
 
     Raises:
-        ValueError: if somebody has set `.grad` to another shape: the parameter would take it.
-        TypeError: if the parameter has been given other numbers than floats, which a small step would never move.
+        ValueError: if `.grad` has another shape than the parameter, which the parameter would take over.
+        TypeError: if the parameter's data are not floating-point numbers: a small step would be rounded to 0.
     """
     if parameter.dtype.kind != "f":
         raise TypeError(f"only arrays of real floating-point numbers are trained, not {parameter.dtype}")
     array = np.asarray(g.data if isinstance(g, Tensor) else g).astype(parameter.dtype, copy=False)
     if array.shape != parameter.shape:
-        raise ValueError(f"the .grad of {parameter.label} has shape {array.shape}, and it has {parameter.shape}")
+        raise ValueError(
+            f"the .grad of {parameter.label} has shape {array.shape}, the parameter itself {parameter.shape}"
+        )
     return array
 
 

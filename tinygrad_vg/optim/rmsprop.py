@@ -14,8 +14,8 @@ class RMSprop(Optimizer):
     With momentum the step is lr·b with b ← momentum·b + g/(√v + eps). If `centered`, v is the running variance of g,
     the mean of g² without the square of the mean (Graves 2013).
 
-    As in `Adam` the state holds the root of the running mean of g², not the mean itself: for |g| near the smallest
-    number of its type, g² would underflow.
+    As in `Adam` the state holds the root of the running mean of g², and not the mean itself: g² underflows if |g| is
+    near the smallest number of its dtype.
 
     Args:
         params: parameters, or groups of them as dicts; see `Optimizer`.
@@ -67,8 +67,9 @@ class RMSprop(Optimizer):
         return numbers | {"centered": bool(options["centered"])}
 
     def update(self, p: Any, g: Any, state: dict[str, Any], options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """One step; see `Optimizer.update`. The state is {"root": that of the mean of g²}, with "mean" if `centered`,
-        and with "velocity" if there is momentum.
+        """One step; see `Optimizer.update`.
+
+        The state is {"root": the root of the mean of g²}, with "mean" if `centered`, and "velocity" with momentum.
         """
         if "weight_decay" in options:
             g = g + options["weight_decay"] * p

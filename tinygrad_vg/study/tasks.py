@@ -1,4 +1,4 @@
-"""Tasks in processes, each with a progress bar and its remaining time. Neither Ctrl-C nor an error loses results."""
+"""Tasks in processes, with progress bars. Neither Ctrl-C nor an error loses results."""
 
 import contextlib
 import multiprocessing
@@ -15,7 +15,7 @@ from typing import Any
 from tinygrad_vg.extras import install
 
 Report = Callable[[float], bool]
-"""The argument `report` of a task: it takes the share of work that is done, 0 to 1, and returns whether to end."""
+"""The argument `report` of a task: it takes the share of the work that is done, 0 to 1, and returns whether to end."""
 Task = tuple[Callable[..., Any], tuple[Any, ...]]
 OnResult = Callable[[dict[Hashable, Any]], None]
 
@@ -25,21 +25,21 @@ _channel: tuple[Any, Any] | None = None  # in a worker: the queue of reports, an
 def run_tasks(tasks: Mapping[Hashable, Task], workers: int, on_result: OnResult) -> tuple[dict[Hashable, Any], bool]:
     """Run tasks in worker processes and show their progress.
 
-    A task is (function, args). The function is called as `function(*args, report=report)`, and calls `report(share)`
-    from time to time with the share of its work that is done. If `report` returns True, the function should end early
-    and return the result that it has. Functions, arguments and results must be picklable.
+    A task is (function, args). It is called as `function(*args, report=report)`. From time to time the function calls
+    `report(share)` with the share of its work that is done; if that returns True, it should end early and return the
+    result that it has. Functions, arguments and results must be picklable.
 
-    Ctrl-C and SIGTERM ask the tasks to end; the third signal kills the workers. No worker survives the main process,
-    even if that is killed.
+    Ctrl-C and SIGTERM ask the tasks to end; the third signal kills the workers. The workers end with the main process,
+    even if it is killed.
 
     Args:
-        tasks: the tasks by key. The key names the task on the screen; a tuple is shown with commas.
+        tasks: the tasks by key. The progress bars show the keys, a tuple with commas.
         workers: the number of processes. NumPy should use one thread in each (`OMP_NUM_THREADS=1`).
-        on_result: called with all results so far after each new result, to save them. If it fails, the tasks go on,
-            and it is called again after the next result and at the end.
+        on_result: a function that saves results; it is called with all results so far after each new one. If it fails,
+            the tasks go on, and it is called again after the next result and at the end.
 
     Returns:
-        The results by key, and whether Ctrl-C has interrupted the tasks. If so, only the tasks that had begun have
+        The results by key, and whether a signal has interrupted the tasks. If so, only tasks that had begun have
         results.
 
     Raises:
@@ -49,6 +49,13 @@ def run_tasks(tasks: Mapping[Hashable, Task], workers: int, on_result: OnResult)
             and the results that are kept.
         BrokenProcessPool: if the system kills a worker, for example because memory is short. All workers end then; a
             note names the tasks that are lost.
+
+    >>> import contextlib, io
+    >>> tasks = {name: (str.format, ("{} of {report.__name__}", name)) for name in ("share", "end")}
+    >>> with contextlib.redirect_stdout(io.StringIO()):  # the progress bars
+    ...     results, was_interrupted = run_tasks(tasks, workers=1, on_result=lambda results: None)
+    >>> sorted(results.items()), was_interrupted
+    ([('end', 'end of report'), ('share', 'share of report')], False)
     """
     bars, escape = _progress()
     # Spawned workers are the same on every system, and no lock is copied while a thread holds it.
@@ -90,7 +97,7 @@ class _Outcome:
         self._on_result, self._unsaved = on_result, False
 
     def take(self, key: Hashable, future: "Future[Any]") -> bool:
-        """Take in a task that has ended, and return whether it has a result."""
+        """Keep the result or the error of a task that has ended; return whether it has a result."""
         error = future.exception()
         if error is None:
             self.results[key] = future.result()
@@ -124,7 +131,7 @@ class _Outcome:
 
 
 class _Signals:
-    """Counts Ctrl-C and SIGTERM while it is entered. A KeyboardInterrupt could interrupt anything, such as a save."""
+    """A context that counts Ctrl-C and SIGTERM. A KeyboardInterrupt could interrupt anything, such as a save."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -144,7 +151,7 @@ class _Signals:
 
 @contextlib.contextmanager
 def _held() -> Iterator[None]:
-    """Block SIGINT here and in processes that start meanwhile; these ignore it later."""
+    """A context that blocks SIGINT, also in processes that start inside; they ignore it later."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -156,7 +163,7 @@ def _held() -> Iterator[None]:
 
 
 def _progress() -> Any:
-    """Rich's display of all tasks: name, bar, share, time so far, time left; and what makes a name plain text there."""
+    """Rich's display of all tasks (name, bar, share, time so far, time left), and its function that escapes names."""
     try:
         from rich.markup import escape
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeElapsedColumn, TimeRemainingColumn

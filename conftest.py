@@ -1,0 +1,9 @@
+"""All tests: machine code that they make is not kept in the user's cache, and each module is loaded once."""
+
+import os
+import tempfile
+
+os.environ.setdefault("TINYGRAD_VG_CACHE", tempfile.mkdtemp())
+
+# Else pytest loads a module whose examples it runs a second time, and a function of the module's name is hidden by it.
+from tinygrad_vg import compiler, datasets, draw, instruments, plots, study  # noqa: F401
