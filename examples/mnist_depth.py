@@ -91,10 +91,9 @@ def options():
     return parser
 
 
-def parse():
-    """The arguments, the origin that each file gets, and the lock of the folder of results."""
-    parser = options()
-    args = parser.parse_args()
+def arguments(parser, words=None):
+    """The arguments, those of the command line by default, with what --quick or the full run chooses."""
+    args = parser.parse_args(words)
     args.options = [name for name in vars(args) if name not in ("out", "workers")]  # what the results depend on
     args.full = {name: (WORDS[name], value) for name, value in FULL.items()}
     for name, value in (QUICK if args.quick else FULL).items():
@@ -102,6 +101,13 @@ def parse():
             setattr(args, name, value)
     args.depths, args.images = sorted(set(args.depths)), None
     args.out = args.out or Path("runs/mnist_depth_quick" if args.quick else "runs/mnist_depth")
+    return args
+
+
+def begin():
+    """The arguments, the origin that each file gets, and the lock of the folder of results."""
+    parser = options()
+    args = arguments(parser)
     try:
         images = len(tg.datasets.mnist("train", args.data)[0])
         if args.batch > images:
@@ -130,7 +136,7 @@ def end_interrupted(message):
 def main():
     for stream in filter(None, (sys.stdout, sys.stderr)):  # None if it is closed
         stream.reconfigure(errors="replace")  # not every terminal can show ∂
-    args, origin, lock = parse()
+    args, origin, lock = begin()
     # The short tasks come first, then the others from the longest on, so that none runs alone at the end.
     tasks = {(run.__name__, depth): (run, (depth, args)) for run in (descent, training) for depth in args.depths[::-1]}
     kept = {}
