@@ -63,6 +63,7 @@ FORBIDDEN = {
     "draw": ABOVE - {"instruments", "draw"},
     "plots": ABOVE - {"instruments", "plots"} | {"optim", "datasets"},
     "study": {"examples"},
+    "__main__": ABOVE | BELOW,  # it looks at files, and runs examples in a process of their own
 }
 ALIASES = {"tinygrad_vg.instruments.plots": {"plots"}}  # a module under its earlier name: what it may import besides
 

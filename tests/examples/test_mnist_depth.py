@@ -1,9 +1,9 @@
 """The main job, small: its files, its tables, its errors, and what Ctrl-C leaves."""
 
 import csv
+import json
 import os
 import re
-import runpy
 import signal
 import struct
 import subprocess
@@ -11,11 +11,13 @@ import sys
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import tinygrad_vg as tg
+from tinygrad_vg.instruments import History
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "mnist_depth.py"
 pytest.importorskip("rich")
@@ -26,8 +28,15 @@ def command(*options):
     return [sys.executable, "-W", "error", str(SCRIPT), *options]
 
 
-def run(folder, *options):
-    return subprocess.run(command(*options), cwd=folder, capture_output=True, text=True, timeout=120)
+def run(folder, *options, columns=80):
+    environment = os.environ | {"COLUMNS": str(columns)}
+    return subprocess.run(command(*options), cwd=folder, capture_output=True, text=True, timeout=120, env=environment)
+
+
+def table(path):
+    """The rows of results.csv, without the lines about its origin."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return [*csv.DictReader(line for line in file if not line.startswith("#"))]
 
 
 @pytest.fixture(scope="module")
@@ -44,15 +53,27 @@ def small_data(tmp_path_factory):
     return folder
 
 
-def test_another_data_set_from_start_to_end(tmp_path, small_data):
-    result = run(tmp_path, "--data", str(small_data), "--depths", "1", "2", "--epochs", "8", "--members", "3")
-    assert result.returncode == 0, result.stderr
+OPTIONS = ("--depths", "1", "2", "--epochs", "8", "--members", "3")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, small_data):
+    """A run of eight epochs, its folder, and its second run in another folder, on a terminal of 60 columns."""
+    folder = tmp_path_factory.mktemp("finished")
+    first = run(folder, "--data", str(small_data), *OPTIONS, columns=200)
+    second = run(folder, "--data", str(small_data), *OPTIONS, "--out", "another", "--workers", "1", columns=60)
+    assert first.returncode == 0, first.stderr
+    assert second.returncode == 0, second.stderr
+    return first, folder / "runs" / "mnist_depth", second, folder / "another"
+
+
+def test_another_data_set_from_start_to_end(finished):
+    result, out, _, _ = finished
     assert "runs/mnist_depth" in result.stdout
-    out = tmp_path / "runs" / "mnist_depth"
-    for name in ("ladder.png", "ladder.svg", "learning_speed.png", "learning_speed.svg"):
-        assert (out / name).stat().st_size > 5000
-    with open(out / "results.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
+    for name in ("accuracy", "ladder", "learning_speed"):
+        for suffix in ("png", "svg"):
+            assert (out / f"{name}.{suffix}").stat().st_size > 5000
+    rows = table(out / "results.csv")
     assert len(rows) == 2 * 3 * 8
     last = [float(row["validation_accuracy"]) for row in rows if (row["depth"], row["epoch"]) == ("1", "8")]
     assert min(last) > 0.9  # three easy classes
@@ -63,16 +84,59 @@ def test_another_data_set_from_start_to_end(tmp_path, small_data):
     assert np.isfinite(history["training_2_log10_norm"]).all()
     # The printed table is made of the same numbers.
     assert f"{100 * np.mean(last):.2f} ± {100 * np.std(last, ddof=1):.2f}" in result.stdout
+    assert "Depth does not help" in result.stdout  # all is learned with one hidden layer
+    assert "96.48" not in result.stdout  # the book's
+    assert ".07 .31" not in result.stdout
 
 
-def test_runs_with_the_same_seed_are_equal(tmp_path, small_data):
-    options = ("--data", str(small_data), "--depths", "1", "--epochs", "2", "--members", "2", "--workers", "1")
-    files = []
-    for folder in ("a", "b"):
-        (tmp_path / folder).mkdir()
-        assert run(tmp_path / folder, *options).returncode == 0
-        files.append((tmp_path / folder / "runs" / "mnist_depth" / "results.csv").read_bytes())
-    assert files[0] == files[1]
+def test_history_load_reads_what_the_job_wrote(finished):
+    _, out, _, _ = finished
+    history = History.load(out / "history.npz", prefix="training_2_")
+    assert np.array_equal(history.log10_norm, tg.load(out / "history.npz")["training_2_log10_norm"])
+    assert (history.layers, history.names) == ((1, 2, 3), ("0", "2", "4"))
+    with pytest.raises(ValueError, match=r"prefixes are .*'descent_2_', 'initial_1_'"):
+        History.load(out / "history.npz")
+
+
+def test_runs_with_the_same_seed_are_equal(finished):
+    """In every byte, though the folder and the number of workers differ."""
+    _, out, _, another = finished
+    files = sorted(path.name for path in out.iterdir())
+    assert files == sorted(path.name for path in another.iterdir())
+    assert len(files) == 8
+    for name in files:
+        if name != "history.npz":  # a zip archive has the time of its writing
+            assert (out / name).read_bytes() == (another / name).read_bytes(), name
+    ours, other = tg.load(out / "history.npz"), tg.load(another / "history.npz")
+    assert ours.keys() == other.keys()
+    assert all(np.array_equal(ours[name], other[name], equal_nan=name.endswith("norm")) for name in ours)
+
+
+def test_every_file_says_where_it_comes_from(finished, small_data):
+    _, out, _, _ = finished
+    about = json.loads(str(tg.load(out / "history.npz")["about"]))
+    assert about["tinygrad_vg"] == tg.__version__
+    assert about["NumPy"] == np.__version__
+    assert about["Python"] == ".".join(map(str, sys.version_info[:3]))
+    assert about["command"].startswith("mnist_depth.py --depths 1 2 --members 3 --epochs 8 --seed 0 --data ")
+    assert about["data"] == f"{small_data}: 1000 images to train, 200 to validate"
+    lines = (out / "results.csv").read_text(encoding="utf-8").splitlines()
+    assert lines[: len(about)] == [f"# {name}: {text}" for name, text in about.items()]
+    image = pytest.importorskip("PIL.Image")
+    for name in ("accuracy", "ladder", "learning_speed"):
+        with image.open(out / f"{name}.png") as picture:
+            assert about.items() <= picture.text.items()
+        drawing = (out / f"{name}.svg").read_text(encoding="utf-8")
+        assert all(f"{key}: {text}" in drawing for key, text in about.items())
+
+
+def test_no_word_is_broken_or_lost_at_60_columns(finished):
+    """The words of the tables and of the text are those of a terminal of 200 columns."""
+    wide, _, narrow, _ = finished
+    tables = [re.sub(r"^.*(?:━|\d:\d\d).*$", "", result.stdout, flags=re.M) for result in (wide, narrow)]
+    assert max(map(len, tables[1].splitlines())) <= 60
+    words = [sorted(text.replace("runs/mnist_depth/", "another/").split()) for text in tables]
+    assert words[0] == words[1]
 
 
 def test_ctrl_c_keeps_what_is_done(tmp_path, small_data):
@@ -93,8 +157,7 @@ def test_ctrl_c_keeps_what_is_done(tmp_path, small_data):
     assert "Interrupted. What was done is kept in runs/mnist_depth/" in errors
     epochs = [int(n) for n in re.findall(r"(\d+) of 100000 epochs", errors)]
     assert epochs
-    with open(tmp_path / "runs" / "mnist_depth" / "results.csv", newline="") as file:
-        assert len(list(csv.DictReader(file))) == 4 * sum(epochs)
+    assert len(table(tmp_path / "runs" / "mnist_depth" / "results.csv")) == 4 * sum(epochs)
     assert "training_3_steps" in tg.load(history)
 
 
@@ -104,8 +167,10 @@ def test_on_terminals_that_are_narrow_or_know_no_greek_and_without_docstrings(tm
     arguments = [sys.executable, "-OO", *command(*options)[1:]]
     result = subprocess.run(arguments, cwd=tmp_path, capture_output=True, env=environment, timeout=120)
     assert result.returncode == 0, result.stderr
-    assert b"runs/mnist_depth/" in result.stdout
-    assert max(map(len, result.stdout.decode("ascii").splitlines()[:-1])) <= 40
+    assert b"runs/mnist_depth_quick/" in result.stdout  # and not the folder of a full run
+    assert not (tmp_path / "runs" / "mnist_depth").exists()
+    assert b"--quick: 1 epochs in place of 30" not in result.stdout
+    assert max(map(len, result.stdout.decode("ascii").splitlines())) <= 40
 
 
 @pytest.fixture
@@ -141,13 +206,13 @@ def test_two_runs_do_not_write_to_one_folder(tmp_path, small_data, begin):
     wait_until((out / "results.csv").exists, process)
     second = run(tmp_path, "--data", str(small_data), "--depths", "1", "--epochs", "1")
     assert second.returncode == 2
-    assert "another run writes to runs/mnist_depth/: wait for its end, or start this one elsewhere" in second.stderr
+    assert "another run writes to runs/mnist_depth/: wait for its end, or write --out and another" in second.stderr
     assert len(second.stderr.splitlines()) == 1
     process.send_signal(signal.SIGTERM)  # ends it as Ctrl-C does
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert "Interrupted. What was done is kept in runs/mnist_depth/" in errors
-    assert (out / "learning_speed.png").exists()
+    assert (out / "ladder.png").exists()
     third = run(tmp_path, "--data", str(small_data), "--depths", "1", "--epochs", "1")
     assert third.returncode == 0, third.stderr
     (earlier,) = (tmp_path / "runs").glob("mnist_depth-before-*")
@@ -203,33 +268,49 @@ def test_ctrl_c_again_and_while_pictures_are_drawn(tmp_path, small_data, begin):
     assert "descent_1_steps" in tg.load(out / "history.npz") or "descent_2_steps" in tg.load(out / "history.npz")
 
 
-def test_pictures_are_there_whole_or_not_at_all(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(os, "environ", dict(os.environ))
-    example = runpy.run_path(str(SCRIPT), run_name="example")
-    example["OUT"].mkdir(parents=True)
-    (example["OUT"] / "ladder.png").write_text("of before")
+def test_pictures_are_there_whole_or_not_at_all(tmp_path, monkeypatch, script):
+    files = script("depth_files")
+    (tmp_path / "ladder.png").write_text("of before")
 
     def half(figure, path, **_):
         Path(path).write_text("half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("matplotlib.figure.Figure.savefig", half)
+    figure = pytest.importorskip("matplotlib.figure").Figure
+    monkeypatch.setattr(figure, "savefig", half)
+    origin = dict.fromkeys(("tinygrad_vg", "NumPy", "Python"), "0")
     with pytest.raises(KeyboardInterrupt):
-        example["draw"]({})
-    pyplot = pytest.importorskip("matplotlib.pyplot")
-    pyplot.close("all")  # this is the process of all tests
-    assert {path.name: path.read_text() for path in example["OUT"].iterdir()} == {"ladder.png": "of before"}
+        files.save_picture(figure(), "ladder", SimpleNamespace(out=tmp_path), origin)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"ladder.png": "of before"}
+
+
+def test_a_folder_with_other_files_is_not_renamed(tmp_path, script):
+    """But one with the results of an earlier run is, also with a temporary file of a run that was killed."""
+    files, out = script("depth_files"), tmp_path / "mine"
+    out.mkdir()
+    (out / ".history.0123456789abcdef.npz").write_text("half")
+    files.take_folder(out).close()
+    assert [*out.iterdir()] == []
+    (out / "thesis.tex").write_text("")
+    with pytest.raises(OSError, match=r"mine/ holds thesis.tex, which is no result of this script.*a new folder"):
+        files.take_folder(out)
+    assert (out / "thesis.tex").exists()
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--depths", "0"], "'0' is not a positive whole number"),
+        (["--depths", "0"], "'0' is not a positive whole number: write one, such as 1 or 30"),
         (["--depths", "two"], "'two' is not a positive whole number"),
         (["--members", "-1"], "--members"),
         (["--data", "missing"], "missing/train-images-idx3-ubyte"),
         (["--fast"], "unrecognized arguments: --fast"),
+        (["--lr", "0"], "--lr: '0' is no learning rate: write a number above 0, such as 0.1"),
+        (["--lr", "nan"], "'nan' is no learning rate"),
+        (["--activation", "step"], "--activation: there is no 'step': write one of elu, gelu,"),
+        (["--init", "ones"], "--init: there is no 'ones': write one of kaiming_normal,"),
+        (["--hidden", "0"], "--hidden: '0' is not a positive whole number"),
+        (["--batch", "60000"], "--batch: there are no 60000 images, but 50000: write at most 50000"),
     ],
 )
 def test_wrong_arguments_get_one_line(tmp_path, options, message):
@@ -237,3 +318,126 @@ def test_wrong_arguments_get_one_line(tmp_path, options, message):
     assert result.returncode == 2
     assert message in result.stderr
     assert len(result.stderr.splitlines()) == 1
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.fixture
+def arguments(script):
+    """The arguments of a command line."""
+    job = script("mnist_depth")
+    return lambda *words: job.arguments(job.options(), words)
+
+
+@pytest.mark.parametrize(
+    ("words", "norms", "accuracies"),
+    [
+        ([], True, True),
+        (["--depths", "2", "--members", "8", "--seed", "5"], True, True),
+        (["--lr", "0.5"], True, False),
+        (["--batch", "20"], True, False),
+        (["--epochs", "20"], True, False),
+        (["--quick"], True, False),
+        (["--activation", "tanh"], False, False),
+        (["--init", "xavier_normal"], False, False),
+        (["--hidden", "100"], False, False),
+        (["--data", "elsewhere"], False, False),
+    ],
+    ids=" ".join,
+)
+def test_the_book_is_beside_what_it_has_measured_only(script, arguments, words, norms, accuracies):
+    """Its numbers are columns of the tables; in the pictures they follow the same functions."""
+    report, args = script("depth_report"), arguments(*words)
+    assert ("book" in [column.header for column in report.norms({}, args).columns]) == norms
+    assert ("book" in [column.header for column in report.accuracies({}, args).columns]) == accuracies
+
+
+def test_options_make_the_network(script, arguments, small_data):
+    experiment = script("depth_experiment")
+    args = arguments("--activation", "relu", "--init", "kaiming_normal", "--hidden", "7", "--data", str(small_data))
+    net = experiment.ensemble([20, 7, 7, 3], args, 200)
+    assert [type(module) for module in net] == [tg.nn.Linear, tg.nn.ReLU] * 2 + [tg.nn.Linear]
+    assert net[2].weight.shape == (200, 7, 7)
+    assert net[2].weight.data.std() == pytest.approx((2 / 7) ** 0.5, rel=0.03)
+    args.seeds, args.descent_epochs = 3, 20
+    result = experiment.descent(2, args, lambda share: False)
+    assert result["theory"].layers == (1, 2, 3)  # the theory is of ReLU, and so its line is drawn
+    sigmoid = arguments("--hidden", "7")
+    assert np.array_equal(experiment.ensemble([20, 7, 3], sigmoid, 1)[0].weight.data[0],
+                          tg.nn.mlp([20, 7, 3], dtype=np.float32, rng=0)[0].weight.data)  # fmt: skip
+
+
+def test_a_network_without_a_theory_has_no_line_of_it(script, arguments, small_data, monkeypatch):
+    experiment, pictures = script("depth_experiment"), script("depth_pictures")
+    args = arguments("--data", str(small_data))
+    args.seeds = 3
+
+    def none(*_):
+        raise ValueError("a length overflows")
+
+    monkeypatch.setattr(experiment, "mean_field_of", none)
+    results = {("descent", 5): experiment.descent(5, args, lambda share: False)}
+    figure = pictures.ladders(results, {5: "red"})
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["5 hidden"]
+
+
+def test_a_learning_rate_that_is_too_high_is_told(script, arguments, small_data):
+    experiment, conclusion = script("depth_experiment"), script("depth_conclusion")
+    args = arguments("--data", str(small_data), "--activation", "relu", "--lr", "1e20", "--epochs", "1")
+    results = {("training", 2): experiment.training(2, args, lambda share: False)}
+    assert "the gradient is no finite number any more" in " ".join(conclusion.conclusion(results, args))
+
+
+def test_quick_is_the_full_run_but_for_what_it_says(script, arguments):
+    report, quick, full = script("depth_report"), arguments("--quick"), arguments()
+    text = report.conditions(quick, {"data": "MNIST"}).splitlines()[1]
+    same = {"activation", "init", "hidden", "lr", "batch", "seed", "data", "images"}
+    assert all(getattr(quick, name) == getattr(full, name) for name in same)
+    assert "and 6 hidden layers in place of 1, 2, 3, 4, 5 and 6, " in text
+    assert f"{quick.epochs} epochs in place of 30" in text
+    assert set(quick.depths) < set(full.depths)
+    assert quick.out != full.out
+
+
+def test_an_accuracy_near_chance_has_a_part_of_its_own(script, arguments):
+    pictures, args = script("depth_pictures"), arguments("--epochs", "1")
+    made = {("training", depth): {"accuracies": np.array([[mean, mean + 0.002]]), "chance": 0.1, "validated": 10_000}
+            for depth, mean in {1: 0.96, 2: 0.97, 6: 0.1}.items()}  # fmt: skip
+    figure = pictures.accuracy(made, args)
+    zoomed, whole = figure.axes
+    assert 95 < zoomed.get_ylim()[0] < 96
+    assert whole.get_ylim() == (0, 100)
+    assert zoomed.get_title() == "No gain by depth is certain; with 6 hidden layers nothing is learned"
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["one seed", "mean of 2 seeds, 95% interval"]
+    del made["training", 6]
+    assert len(pictures.accuracy(made, arguments()).axes) == 1
+    book = {line.get_label(): line for line in pictures.accuracy(
+        {key: result | {"accuracies": result["accuracies"].repeat(30, axis=0)} for key, result in made.items()},
+        arguments()).axes[0].lines}["the book's network"]  # fmt: skip
+    assert dict(zip(book.get_xdata(), book.get_ydata(), strict=True)) == {1: 96.48, 2: 96.90}
+
+
+def test_learning_speeds_share_one_legend_one_scale_and_one_unit(script):
+    pictures = script("depth_pictures")
+
+    def result(depth, steps):
+        layers = range(1, depth + 2)
+        norms = np.linspace(-3, -1, depth + 1)[:, None] + np.zeros((20, 1, 3))
+        history = History(np.arange(20) * steps, tuple(layers), tuple(map(str, layers)), norms)
+        return {"history": history, "steps_per_epoch": steps}
+
+    results = {("descent", depth): result(depth, 1) for depth in (2, 3)}
+    results |= {("training", depth): result(depth, 50) for depth in (2, 3, 5)}
+    figure = pictures.learning_speeds(results)
+    assert [ax.get_title() for ax in figure.axes] == [
+        f"{name}, {depth} hidden layers"
+        for name, depth in (("descent", 2), ("descent", 3), ("training", 2), ("training", 3), ("training", 5))
+    ]
+    assert {ax.get_xlabel() for ax in figure.axes} == {"epoch"}
+    assert all(ax.get_legend() is None for ax in figure.axes)
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == [f"layer {layer}" for layer in range(1, 6)]
+    assert legend.get_title().get_text() == "mean of 3 seeds; band: 5-95 % of them"
+    for ax in figure.axes:  # a layer has one colour in all panels
+        colors = {line.get_label(): line.get_color() for line in ax.lines}
+        handles = dict(zip((text.get_text() for text in legend.get_texts()), legend.get_lines(), strict=True))
+        assert all(np.array_equal(handles[name].get_color(), color) for name, color in colors.items())

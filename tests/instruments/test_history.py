@@ -58,6 +58,22 @@ def test_slices_come_back_from_disk(history, tmp_path):
         assert_equal(History.load(tmp_path / "h.npz"), part)
 
 
+def test_one_file_holds_several_histories(tmp_path):
+    """Also if one prefix begins with another."""
+    several = {"start_1_": made(True, True), "start_10_": made(True, False)[1:], "start_1_more_": made(False, True)}
+    arrays = {"about": np.array("how they were made")}
+    for prefix, history in several.items():
+        arrays |= history.arrays(prefix)
+    tg.save(arrays, tmp_path / "h.npz")
+    for prefix in ("start_10_", "start_1_more_"):
+        assert_equal(History.load(tmp_path / "h.npz", prefix), several[prefix])
+    for prefix in ("", "start_", "start_2_"):
+        with pytest.raises(
+            ValueError, match=rf"no history with the prefix '{prefix}'.* the prefixes are \['start_10_'"
+        ):
+            History.load(tmp_path / "h.npz", prefix)
+
+
 def test_another_file_is_not_a_history(history, tmp_path):
     tg.save({"a": np.ones(2)}, tmp_path / "a.npz")
     with pytest.raises(ValueError, match=r"holds \['a'\], not a history"):

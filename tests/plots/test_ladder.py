@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
-from tests.plots.samples import history, line, theory, with_norms
+from tests.plots.samples import history, legend_texts, line, theory, with_norms
 from tinygrad_vg import plots
 from tinygrad_vg.instruments.history import History
 
 pytest.importorskip("matplotlib")
 from matplotlib.colors import to_rgba
+from matplotlib.figure import Figure
 
 
 def test_ladder_draws_median_and_band(ax):
@@ -34,7 +35,29 @@ def test_the_slope_of_an_exploding_and_of_a_flat_net(ax):
     assert plots.ladder(exploding, ax).get_title() == "+0.50 decades per layer, towards the input"
     assert ax.get_legend() is None  # one line of one network, with no name
     flat = with_norms(exploding, np.array([[1.0, 1.0, 1.001]]))
-    assert plots.ladder(flat, ax).get_title() == "0.00 decades per layer, towards the input"
+    assert plots.ladder(flat, Figure().subplots()).get_title() == "0.00 decades per layer, towards the input"
+
+
+def test_the_title_is_about_all_ladders(ax):
+    """A ladder of one layer has no slope, and a line that somebody else has drawn is no ladder."""
+    ax.plot([1, 3], [5, -5], "o-")
+    for slope in (0.7, 0.4, 0.55):
+        assert plots.ladder(history(4, slope=slope), ax, f"{slope}") is ax
+    plots.ladder(history(1), ax, "one layer")
+    medians = np.array([line(ax, f"{slope}").get_ydata() for slope in (0.7, 0.4, 0.55)])
+    slopes = (medians[:, 0] - medians[:, -1]) / 3
+    low, high = (f"−{-slope:.2f}" for slope in (slopes.min(), slopes.max()))
+    assert ax.get_title() == f"{low} to {high} decades per layer, towards the input"
+    same = Figure().subplots()
+    for name in ("a", "b"):
+        plots.ladder(history(4), same, name)
+    assert same.get_title() == f"{low} decades per layer, towards the input"
+
+
+def test_the_theory_is_the_last_name_of_the_legend(ax):
+    for depth in (3, 4):
+        plots.ladder(history(depth), ax, f"{depth} hidden", theory=theory(depth))
+    assert legend_texts(ax) == ["3 hidden", "4 hidden", "theory, 90 % band dotted"]
 
 
 def test_layers_left_out_count_in_the_slope(ax):

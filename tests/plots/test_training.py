@@ -22,6 +22,30 @@ def test_learning_speed_draws_the_mean_of_decades(ax):
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("epoch", "log$_{10}$‖∂C/∂b‖ (decades)")
 
 
+def test_learning_speed_has_a_band_of_members(ax):
+    """Over 60 rows a band is of the members' own means over neighbouring rows; a network alone has none."""
+    whole = history(2, 120, 5)
+    plots.learning_speed(whole, ax, colors=["red", "blue"])
+    assert [line(ax, f"layer {layer}").get_color() for layer in (1, 2)] == ["red", "blue"]
+    means = whole.log10_norm.reshape(60, 2, 2, 5).mean(axis=1)
+    for i, band in enumerate(ax.collections):
+        edges = band.get_paths()[0].vertices
+        low, high = np.quantile(means[:, i], [0.05, 0.95], axis=1)
+        for time, bottom, top in zip(line(ax, "layer 1").get_xdata(), low, high, strict=True):
+            there = edges[np.isclose(edges[:, 0], time), 1]
+            assert np.allclose([there.min(), there.max()], [bottom, top])
+    assert ax.get_legend().get_title().get_text() == "band: 5-95 %\nof 5 members"
+    alone = Figure().subplots()
+    plots.learning_speed(history(2, 120, 1), alone)
+    assert (len(alone.collections), alone.get_legend().get_title().get_text()) == (0, "")
+
+
+def test_a_colour_for_each_layer(ax):
+    with pytest.raises(ValueError, match="colors has 2 colours for 3 layers: give one for each layer"):
+        plots.learning_speed(history(3, 10), ax, colors=["red", "blue"])
+    assert not ax.has_data()
+
+
 def test_a_long_learning_speed_is_drawn_in_60_points(ax):
     whole = history(2, 601, 1)
     plots.learning_speed(whole, ax)

@@ -140,11 +140,13 @@ class History:
         arrays = {name: getattr(self, name) for name in _QUANTITIES}
         return {name: array for name, array in arrays.items() if array is not None}
 
-    def arrays(self) -> dict[str, Any]:
+    def arrays(self, prefix: str = "") -> dict[str, Any]:
         """All recorded numbers as named arrays for `tg.save`. The `values` are named "values_1", "values_2" ...
 
-        >>> sorted(History(np.arange(1), (1,), ("0",), np.zeros((1, 1))).arrays())
-        ['layers', 'log10_norm', 'names', 'steps']
+        Each name begins with the prefix. With prefixes, one file holds several histories, and `load` reads each.
+
+        >>> sorted(History(np.arange(1), (1,), ("0",), np.zeros((1, 1))).arrays(prefix="start_"))
+        ['start_layers', 'start_log10_norm', 'start_names', 'start_steps']
         """
         arrays = {"steps": self.steps, "layers": np.array(self.layers, int), "names": np.array(self.names, str)}
         arrays |= self._recorded()
@@ -152,7 +154,7 @@ class History:
             arrays |= {f"values_{layer}": array for layer, array in zip(self.layers, self.values, strict=True)}
         if self.first_nonfinite is not None:
             arrays["first_nonfinite"] = np.array(self.first_nonfinite)
-        return arrays
+        return {prefix + name: array for name, array in arrays.items()}
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write an `.npz` file, without pickle, which `History.load` reads.
@@ -171,16 +173,24 @@ class History:
         save(self.arrays(), path)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a history that `save` has written to `path`.
+    def load(cls, path: str | os.PathLike[str], prefix: str = "") -> Self:
+        """Read a history that `save` has written to `path`, or one of several that `arrays(prefix)` has named.
 
         Raises:
             OSError: if the file cannot be read.
-            ValueError: if it does not hold a history, or the arrays do not fit together.
+            ValueError: if it does not hold a history with this prefix, or the arrays do not fit together. The message
+                has the prefixes that there are.
 
         `History.save` has an example.
         """
         arrays = load(path)
+        prefixes = sorted(name.removesuffix("log10_norm") for name in arrays if name.endswith("log10_norm"))
+        if prefix not in prefixes and any(prefixes):
+            raise ValueError(f"{os.fspath(path)} holds no history with the prefix {prefix!r}, but several with others: "
+                             f"History.load(path, prefix={prefixes[-1]!r}); the prefixes are {prefixes}")  # fmt: skip
+        longer = tuple(other for other in prefixes if other.startswith(prefix) and other != prefix)  # other histories
+        arrays = {name.removeprefix(prefix): arrays[name] for name in arrays
+                  if name.startswith(prefix) and not name.startswith(longer)}  # fmt: skip
         missing = {"steps", "layers", "names", "log10_norm"} - arrays.keys()
         layers = () if missing else tuple(arrays["layers"].ravel().tolist())
         values = {f"values_{layer}": None for layer in layers}

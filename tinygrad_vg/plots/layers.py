@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import numpy as np
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 _FLOATS = (np.float16, np.float32, np.float64)
 _ROWS_WITH_LABELS = 20  # with more bars, each is too thin for a label
+_THEORY = "theory, 90 % band dotted"
+_ladders: WeakSet[Any] = WeakSet()  # the lines that are ladders; the title of axes is about all of theirs
 
 
 def ladder(
@@ -46,8 +49,8 @@ def ladder(
             It may have more layers than the history.
 
     Returns:
-        The axes. The title is the slope of the last ladder drawn, in decades per layer, from the median of its first
-        layer to the median of its last layer.
+        The axes. The title is the slope in decades per layer, from the median of the first layer to the median of the
+        last one. With several ladders it has the smallest and the largest slope.
 
     Raises:
         ValueError: if the history is empty, or the theory lacks some of its layers.
@@ -70,6 +73,7 @@ def ladder(
 
     size = 4 if len(layers) <= 20 else 2.5
     (line,) = ax.plot(layers, median, "o-", ms=size, lw=2, color=color, label=label or "measured")
+    _ladders.add(line)
     ax.fill_between(layers, low, high, alpha=0.2, lw=0, color=line.get_color())
     if theory is not None and len(known):
         _draw_theory(ax, theory, median[known[-1]])
@@ -80,18 +84,28 @@ def ladder(
         ax.update_datalim([(layers[0], np.floor(bottom)), (layers[-1], max(np.ceil(top), np.floor(bottom) + 1))])
     _decade_grid(ax)
     _draw_floors(ax)
-    if len(known) > 1:
-        first, last = known[0], known[-1]
-        slope = (median[first] - median[last]) / (layers[last] - layers[first])
-        way = "time step, towards the first" if over_time else "layer, towards the input"
-        ax.set_title(f"{label + ': ' if label else ''}{decades(slope)} decades per {way}")
-    elif not len(known):
-        ax.set_title("no gradient here is a finite number other than 0")
+    if title := _slopes(ax, "time step, towards the first" if over_time else "layer, towards the input"):
+        ax.set_title(title)
     ax.set_xlabel("time step" if over_time else "layer (1 = input side)")
     ax.set_ylabel(DECADES.replace("∂b", "∂h") if over_time else DECADES)
     if norms[:, 0].size > 1 or label or theory is not None or not np.isfinite(norms).all():
-        legend_below(ax, _statistic(len(norms), norms.shape[2]))
+        handles = sorted(ax.get_legend_handles_labels()[0], key=lambda handle: handle.get_label() == _THEORY)
+        legend_below(ax, _statistic(len(norms), norms.shape[2]), handles)
     return ax
+
+
+def _slopes(ax: "Axes", way: str) -> str:
+    """The slopes of all ladders on the axes, from the first to the last point of each that is finite."""
+    ladders = [line for line in ax.lines if line in _ladders]
+    found = [points[np.isfinite(points).all(axis=1)] for points in (np.asarray(line.get_xydata()) for line in ladders)]
+    if not any(map(len, found)):
+        return "no gradient here is a finite number other than 0"
+    slopes = [(points[0, 1] - points[-1, 1]) / (points[-1, 0] - points[0, 0]) for points in found if len(points) > 1]
+    if not slopes:
+        return ""
+    label = "" if len(ladders) > 1 or ladders[0].get_label() == "measured" else f"{ladders[0].get_label()}: "
+    shown = dict.fromkeys(map(decades, (min(slopes), max(slopes))))
+    return f"{label}{' to '.join(shown)} decades per {way}"
 
 
 def _between(theory: MeanField, first: int, last: int) -> MeanField:
@@ -106,9 +120,8 @@ def _between(theory: MeanField, first: int, last: int) -> MeanField:
 
 def _draw_theory(ax: "Axes", theory: MeanField, anchor: float) -> None:
     named = ax.get_legend_handles_labels()[1]
-    label = "theory, 90 % band dotted"
     ax.plot(theory.layers, theory.log10_norm + anchor, "--", color="black", lw=1,
-            label=None if label in named else label)  # fmt: skip
+            label=None if _THEORY in named else _THEORY)  # fmt: skip
     for edge in theory.band(0.9):
         ax.plot(theory.layers, edge + anchor, ":", color="black", lw=0.8)
 

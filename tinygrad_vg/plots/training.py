@@ -19,23 +19,28 @@ _POINTS, _COLUMNS = 60, 200  # the largest numbers of points of a line and of co
 _NAMED = 12  # the largest number of lines that a legend names
 
 
-def learning_speed(history: History, ax: "Axes | None" = None, steps_per_epoch: int = 1) -> "Axes":
+def learning_speed(
+    history: History, ax: "Axes | None" = None, steps_per_epoch: int = 1, colors: Sequence[Any] | None = None
+) -> "Axes":
     """Draw log10‖∂C/∂b‖ of each layer over time, with one line for each layer.
 
     A history of more than 60 rows is drawn with 60 points, each the mean over neighbouring rows, because single
-    mini-batches are noisy. Members are averaged too; a mean of decades is a geometric mean of norms. Gradients that are
-    exactly 0, NaN or infinite are left out of the means, and their times are marked on the lower edge.
+    mini-batches are noisy. Members are averaged too, and a band has their quantiles of 5 and 95 %; a mean of decades is
+    a geometric mean of norms. Gradients that are exactly 0, NaN or infinite are left out of the means, and their times
+    are marked on the lower edge.
 
     Args:
         history: the history of a network or an ensemble.
         ax: Matplotlib axes to draw on; new ones by default.
         steps_per_epoch: the number of backwards in an epoch. With 1, as in full-batch descent, time is in steps.
+        colors: the colour of each layer, so that several pictures can share one legend.
 
     Returns:
-        The axes. With more than 12 layers a colour bar replaces the legend.
+        The axes. With more than 12 layers a colour bar replaces the legend, and there are no bands.
 
     Raises:
-        ValueError: if the history is empty, or `steps_per_epoch` less than 1.
+        ValueError: if the history is empty, `steps_per_epoch` less than 1, or the number of colours another one than
+            that of layers.
         ModuleNotFoundError: if there is no `ax` and no Matplotlib.
 
     >>> from matplotlib.figure import Figure
@@ -47,13 +52,21 @@ def learning_speed(history: History, ax: "Axes | None" = None, steps_per_epoch: 
     groups, steps = _groups(len(norms), _POINTS), _epochs(history, steps_per_epoch)
     times = np.array([steps[group].mean() for group in groups])
     means = np.array([_finite_mean(norms[group]) for group in groups])
+    if colors is not None and len(colors) != len(history.layers):
+        raise ValueError(f"colors has {len(colors)} colours for {len(history.layers)} layers: give one for each layer")
     ax = new_axes() if ax is None else ax
 
-    shades = _lines(ax, times, means, [f"layer {layer}" for layer in history.layers])
+    shades = _lines(ax, times, means, [f"layer {layer}" for layer in history.layers], colors)
+    banded = norms.shape[2] > 1 and len(shades) <= _NAMED
+    if banded:
+        of_members = np.array([_finite_mean(norms[group], axis=0) for group in groups])
+        for i, shade in enumerate(shades):
+            low, high = (quantiles(of_members[:, i], share) for share in (0.05, 0.95))
+            ax.fill_between(times, low, high, color=shade, alpha=0.2, lw=0)
     mark_edge(ax, times, [norms[group] for group in groups])
     _name_time(ax, steps_per_epoch)
     ax.set_ylabel(DECADES)
-    _name_lines(ax, history.layers, shades)
+    _name_lines(ax, history.layers, shades, f"band: 5-95 %\nof {norms.shape[2]} members" if banded else None)
     return ax
 
 
@@ -161,11 +174,11 @@ def _line_name(quantity: str, layer: int) -> str:
     return f"{layer + 1}→{layer}" if quantity in _STEPS else f"layer {layer}"
 
 
-def _lines(ax: "Axes", times: Floats, means: Floats, names: Sequence[str]) -> Any:
+def _lines(ax: "Axes", times: Floats, means: Floats, names: Sequence[str], colors: Sequence[Any] | None = None) -> Any:
     """Draw a line for each column of the means, and return their colours."""
     import matplotlib
 
-    shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(names)))
+    shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(names))) if colors is None else colors
     few = len(names) <= _NAMED
     marker = "o" if len(times) == 1 else None  # one point makes no line
     for i, name in reversed([*enumerate(names)]):  # the last layer first: at the top of the legend
@@ -272,10 +285,10 @@ def _edges(times: Floats, groups: list[NDArray[np.intp]]) -> Floats:
     return np.array([times[0] - half, *inner, times[-1] + half])
 
 
-def _finite_mean(norms: Floats) -> Floats:
+def _finite_mean(norms: Floats, axis: int | tuple[int, int] = (0, 2)) -> Floats:
     """The mean of the finite numbers of each layer, (rows, L, R) → (L,); NaN where there are none."""
     sound = np.isfinite(norms)
-    sums, counts = np.where(sound, norms, 0.0).sum(axis=(0, 2)), sound.sum(axis=(0, 2))
+    sums, counts = np.where(sound, norms, 0.0).sum(axis=axis), sound.sum(axis=axis)
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 

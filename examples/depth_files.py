@@ -1,0 +1,121 @@
+"""The files of a run of examples/mnist_depth.py: its folder, its results, and what each file says about its origin."""
+
+import csv
+import json
+import platform
+import shlex
+from contextlib import ExitStack
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+import tinygrad_vg as tg
+from tinygrad_vg.storage import replacing
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows, which does not rename a folder with open files
+    fcntl = None
+
+TABLE, HISTORIES = "results.csv", "history.npz"
+PICTURES = ("accuracy", "ladder", "learning_speed")
+WRITTEN = {TABLE, HISTORIES, *(f"{name}.{suffix}" for name in PICTURES for suffix in ("png", "svg"))}
+
+
+def take_folder(out):
+    """Make `out` an empty folder that only this run uses, until the returned lock is closed.
+
+    The results of an earlier run are kept: their folder is renamed. The system releases the lock at the end of the
+    process, also if that is killed.
+    """
+    strange = sorted(path.name for path in out.iterdir() if not known(path)) if out.is_dir() else []
+    if strange:
+        raise OSError(f"{out}/ holds {strange[0]}, which is no result of this script, and would be renamed with the "
+                      "folder: write --out and a new folder")  # fmt: skip
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        lock = stack.enter_context(open(f"{out}.lock", "w"))  # beside the folder, which is renamed
+        try:
+            if fcntl is not None:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            words = f"another run writes to {out}/: wait for its end, or write --out and another folder"
+            raise OSError(words) from None
+        except OSError:
+            pass  # a file system without locks
+        if out.is_dir() and any(out.iterdir()):
+            earlier = f"{out}-before-{datetime.now():%Y%m%d-%H%M%S}"
+            while Path(earlier).exists():  # clocks may be set back
+                earlier += "-again"
+            out.rename(earlier)
+        out.mkdir(exist_ok=True)
+        (out / TABLE).touch()  # if this fails, it fails before the first training
+        (out / TABLE).unlink()
+        return stack.pop_all()
+
+
+def known(path):
+    """Whether a file is a result, or the temporary file of one, which a killed run has left."""
+    return path.name in WRITTEN or (path.name.startswith(".") and f"{path.name.split('.')[1]}{path.suffix}" in WRITTEN)
+
+
+def about(args):
+    """What the results depend on, as texts by name: versions, arguments, data. Runs that are alike have it alike."""
+    images = {split: len(tg.datasets.mnist(split, args.data)[0]) for split in ("train", "validation")}
+    versions = {"tinygrad_vg": tg.__version__, "NumPy": np.__version__, "Python": platform.python_version()}
+    try:
+        versions["Numba"] = version("numba")  # machine code adds in another order
+    except PackageNotFoundError:
+        versions["Numba"] = "not installed"
+    return versions | {
+        "command": command(args),
+        "data": f"{args.data or 'MNIST, as it is in tinygrad_vg'}: {images['train']} images to train, "
+                f"{images['validation']} to validate",
+    }  # fmt: skip
+
+
+def command(args):
+    """The command that gives the same results, with the values of all options that they depend on."""
+    chosen = {name: value for name, value in vars(args).items() if name in args.options and value is not None}
+    words = []
+    for name, value in chosen.items():
+        values = [] if value is True else value if isinstance(value, list) else [value]
+        words += [f"--{name}", *map(str, values)] if value is not False else []
+    return shlex.join(["mnist_depth.py", *words])
+
+
+def save(args, results, origin):
+    """Write all results so far to results.csv and history.npz; each file is replaced atomically.
+
+    The table begins with lines "# name: text" about its origin. The file of arrays has them in the array "about".
+    """
+    with replacing(args.out / TABLE) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        file.writelines(f"# {name}: {json.dumps(text)[1:-1]}\n" for name, text in origin.items())  # each in one line
+        rows = csv.writer(file)
+        rows.writerow(["depth", "seed", "epoch", "validation_accuracy"])
+        for (name, depth), result in sorted(results.items()):
+            if name == "training":
+                for (epoch, member), accuracy in np.ndenumerate(result["accuracies"]):
+                    rows.writerow([depth, args.seed + member, epoch + 1, accuracy])
+    arrays = {"about": np.array(json.dumps(origin))}
+    for (name, depth), result in sorted(results.items()):
+        for part, key in {"initial": "initial", name: "history"}.items():
+            if key in result:
+                arrays |= result[key].arrays(prefix=f"{part}_{depth}_")
+    tg.save(arrays, args.out / HISTORIES)
+
+
+def save_picture(figure, name, args, origin):
+    """Write a figure as PNG and SVG, each with its origin; the same figure gives the same bytes."""
+    import matplotlib
+
+    program = ", ".join(f"{name} {origin[name]}" for name in ("tinygrad_vg", "NumPy", "Python"))
+    facts = "\n".join(f"{name}: {text}" for name, text in origin.items())
+    metadata = {"png": {"Title": name, **origin},
+                "svg": {"Title": name, "Creator": program, "Description": facts, "Date": None}}  # fmt: skip
+    with matplotlib.rc_context({"svg.hashsalt": name}):  # otherwise the names inside are random
+        for suffix, texts in metadata.items():
+            with replacing(args.out / f"{name}.{suffix}") as temporary:
+                figure.savefig(temporary, dpi=150, metadata=texts)
