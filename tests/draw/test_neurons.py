@@ -291,7 +291,7 @@ def test_what_cannot_be_drawn():
             draw.neurons(ensemble, np.sum(ensemble(x)))
     for other in (
         residual(4, 1),
-        nn.Sequential(nn.Linear(3, 3, rng=0), nn.Tanh(), nn.Sigmoid(), nn.Linear(3, 3, rng=0)),
+        nn.Sequential(nn.Linear(3, 3, rng=0), nn.Tanh(), nn.Sigmoid(), nn.Linear(3, 3, rng=1)),
     ):
         cost, _ = trained_once(other)
         with pytest.raises(ValueError, match="needs one activation between two layers, such as Sigmoid, or none"):

@@ -9,7 +9,7 @@ import pytest
 import tinygrad_vg as tg
 from tinygrad_vg import nn
 
-SAYS = r"have the same seed 0 and begin with the same random numbers; .*rng = np\.random\.default_rng\(0\)"
+SAYS = r"have the same seed 0, and begin with the same random numbers; .*rng = np\.random\.default_rng\(0\)"
 
 
 class Own(nn.Module):
@@ -20,8 +20,6 @@ class Own(nn.Module):
 MADE = {
     "Linear": lambda **rng: nn.Linear(4, 4, **rng),
     "float32": lambda **rng: nn.Linear(4, 4, dtype=np.float32, **rng),
-    "another shape": lambda **rng: nn.Linear(4, 2, **rng),
-    "Conv2d": lambda **rng: nn.Conv2d(2, 3, 2, **rng),
     "initializer": lambda **rng: initialized(**rng),
 }
 
@@ -44,6 +42,11 @@ def test_a_sequential_says_it(make):
 def test_recurrent_twins(kind):
     with pytest.warns(UserWarning, match=SAYS):
         [*Own(kind(3, 3, rng=0), kind(3, 3, rng=0)).parameters()]
+
+
+def test_twins_among_filters():
+    with pytest.warns(UserWarning, match=SAYS):
+        nn.Sequential(nn.Conv2d(3, 3, 2, rng=0), nn.ReLU(), nn.Conv2d(3, 3, 2, rng=0))
 
 
 def test_any_module_says_it_when_its_parameters_are_asked_for():
@@ -102,6 +105,8 @@ SILENT = {
     "weights set by hand": lambda: by_hand(lambda w: np.random.default_rng().normal(size=w.shape)),
     "weights initialized again": initialized_again,
     "a copy": copied,
+    "another shape": lambda: nn.Sequential(nn.Linear(4, 3, rng=0), nn.Linear(3, 4, rng=0)),
+    "biases": lambda: Own(*[nn.init.normal_(nn.Parameter(np.ones(4)), rng=0) for _ in range(2)]),
     "unseeded": lambda: nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)),
 }
 
