@@ -29,7 +29,7 @@ from tinygrad_vg.extras import install
 from tinygrad_vg.study import run_tasks
 
 FULL = {"depths": [1, 2, 3, 4, 5, 6], "members": 4, "epochs": TRAINING["epochs"], "seeds": 200, "descent_epochs": 500}
-QUICK = {"depths": [1, 2, 6], "members": 2, "epochs": 3, "seeds": 50, "descent_epochs": 100}
+QUICK = {"depths": [1, 2, 3, 6], "epochs": 4, "seeds": 50, "descent_epochs": 100}
 WORDS = {"depths": "hidden layers", "members": "seeds of each network", "epochs": "epochs",
          "seeds": "seeds at the start", "descent_epochs": "epochs of descent"}  # fmt: skip
 
@@ -97,7 +97,7 @@ def arguments(parser, words=None):
     args = parser.parse_args(words)
     args.options = [name for name in vars(args) if name not in ("out", "workers")]  # what the results depend on
     args.full = {name: (WORDS[name], value) for name, value in FULL.items()}
-    for name, value in (QUICK if args.quick else FULL).items():
+    for name, value in (FULL | QUICK if args.quick else FULL).items():
         if getattr(args, name, None) is None:
             setattr(args, name, value)
     args.depths, args.images = sorted(set(args.depths)), None

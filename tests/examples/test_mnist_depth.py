@@ -169,7 +169,7 @@ def test_on_terminals_that_are_narrow_or_know_no_greek_and_without_docstrings(tm
     assert result.returncode == 0, result.stderr
     assert b"runs/mnist_depth_quick/" in result.stdout  # and not the folder of a full run
     assert not (tmp_path / "runs" / "mnist_depth").exists()
-    assert b"--quick: 1 epochs in place of 30" not in result.stdout
+    assert b"--quick: 2 hidden layers in place of" in result.stdout
     assert max(map(len, result.stdout.decode("ascii").splitlines())) <= 40
 
 
@@ -248,7 +248,7 @@ def test_what_there_is_is_drawn_when_the_system_ends_a_worker(tmp_path, small_da
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 1
     assert errors.splitlines()[-1].endswith("lost: training, 1; kept: descent, 1")
-    assert "At the start" in output
+    assert "‖∂C/∂b‖ at the start" in output
     assert (out / "ladder.png").exists()
 
 
@@ -313,19 +313,24 @@ def test_a_folder_with_other_files_is_not_renamed(tmp_path, script):
         (["--batch", "60000"], "--batch: there are no 60000 images, but 50000: write at most 50000"),
     ],
 )
-def test_wrong_arguments_get_one_line(tmp_path, options, message):
-    result = run(tmp_path, *options)
-    assert result.returncode == 2
-    assert message in result.stderr
-    assert len(result.stderr.splitlines()) == 1
+def test_wrong_arguments_get_one_line(tmp_path, options, message, script, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["mnist_depth.py", *options])
+    with pytest.raises(SystemExit) as ended:
+        script("mnist_depth").begin()
+    assert ended.value.code == 2
+    errors = capsys.readouterr().err
+    assert message in errors
+    assert len(errors.splitlines()) == 1
     assert not (tmp_path / "runs").exists()
 
 
 @pytest.fixture
 def arguments(script):
-    """The arguments of a command line."""
+    """The arguments of a command line; what pictures the test has drawn is closed at its end."""
     job = script("mnist_depth")
-    return lambda *words: job.arguments(job.options(), words)
+    yield lambda *words: job.arguments(job.options(), words)
+    pytest.importorskip("matplotlib.pyplot").close("all")
 
 
 @pytest.mark.parametrize(
@@ -342,7 +347,7 @@ def arguments(script):
         (["--hidden", "100"], False, False),
         (["--data", "elsewhere"], False, False),
     ],
-    ids=" ".join,
+    ids=str,
 )
 def test_the_book_is_beside_what_it_has_measured_only(script, arguments, words, norms, accuracies):
     """Its numbers are columns of the tables; in the pictures they follow the same functions."""
@@ -404,9 +409,9 @@ def test_an_accuracy_near_chance_has_a_part_of_its_own(script, arguments):
             for depth, mean in {1: 0.96, 2: 0.97, 6: 0.1}.items()}  # fmt: skip
     figure = pictures.accuracy(made, args)
     zoomed, whole = figure.axes
-    assert 95 < zoomed.get_ylim()[0] < 96
+    assert 94 < zoomed.get_ylim()[0] < 96
     assert whole.get_ylim() == (0, 100)
-    assert zoomed.get_title() == "No gain by depth is certain; with 6 hidden layers nothing is learned"
+    assert zoomed.get_title() == "Depth helps up to 2 hidden layers; with 6 hidden layers nothing is learned"
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["one seed", "mean of 2 seeds, 95% interval"]
     del made["training", 6]
     assert len(pictures.accuracy(made, arguments()).axes) == 1
@@ -416,7 +421,7 @@ def test_an_accuracy_near_chance_has_a_part_of_its_own(script, arguments):
     assert dict(zip(book.get_xdata(), book.get_ydata(), strict=True)) == {1: 96.48, 2: 96.90}
 
 
-def test_learning_speeds_share_one_legend_one_scale_and_one_unit(script):
+def test_learning_speeds_share_one_legend_one_scale_and_one_unit(script, arguments):
     pictures = script("depth_pictures")
 
     def result(depth, steps):
