@@ -26,7 +26,15 @@ def options(doc, quick=None):
         parser.add_argument("--quick", action="store_true", help=quick)
     if sys.stdout:  # None where it is closed
         sys.stdout.reconfigure(errors="replace")  # not every terminal can show σ
-    return parser.parse_args()
+    args = parser.parse_args()
+    if quick and args.quick:
+        os.environ["CHAPTER_BACKEND"] = "numpy"  # machine code would take longer to compile than the short run takes
+    return args
+
+
+def backend():
+    """The backend of compiled steps, also in the processes of a script."""
+    return os.environ.get("CHAPTER_BACKEND", "auto")
 
 
 def sizes(depth):
@@ -55,15 +63,15 @@ def optimizer(net, n, decay=LAMBDA):
     return tg.optim.SGD([weights, {"params": [p for name, p in parameters.items() if name.endswith("bias")]}], lr=ETA)
 
 
-def step_of(net, sgd):
-    """A compiled step of Nielsen's descent: step(images, targets)."""
+def step_of(net, optimizer, by=None):
+    """A compiled step of training with Nielsen's cost: step(images, targets), by a backend."""
     cost = tg.nn.BCEWithLogitsLoss("batchmean")
 
-    @tg.compile
+    @tg.compile(backend=by or backend())
     def step(images, targets):
-        sgd.zero_grad()
+        optimizer.zero_grad()
         cost(net(images), targets).backward()
-        sgd.step()
+        optimizer.step()
 
     return step
 

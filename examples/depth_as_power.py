@@ -1,9 +1,8 @@
 """Why depth should help: circuits that compute the parity of n bits, and the pieces of a network of ReLUs.
 
-The circuits are built, and run on all 2ⁿ inputs. Two layers of gates with many inputs compute any function; for parity
-they need a gate for each odd input. A deep circuit takes parities of pairs, and parities of these, four gates each. The
-networks of ReLUs are zigzags: two in each layer double the pieces with every layer (Montúfar, Pascanu, Cho & Bengio
-2014), while in one hidden layer a ReLU adds one piece at most.
+The circuits are built, and run on all 2ⁿ inputs. In two layers, of gates with many inputs, parity needs a gate for each
+odd input. A deep circuit takes parities of pairs, and parities of these, four gates each. Zigzags, with two ReLUs in
+each layer, double the pieces with every layer (Montúfar et al. 2014); in one layer a ReLU adds one piece at most.
 """
 
 import chapter
@@ -25,18 +24,16 @@ def shallow(bits, wanted):
     A NAND of the first layer is 0 for one input, and the NAND of these is 1 where one of them is 0. For parity there is
     no smaller circuit of this form: a gate that leaves out a bit is 0 for two inputs of different parity.
     """
-    patterns = bits[wanted]
-    first = np.array([~np.all(bits == pattern, axis=1) for pattern in patterns])  # each bit as it is, or negated
-    return ~np.all(first, axis=0), len(patterns) + 1
+    first = np.array([~np.all(bits == pattern, axis=1) for pattern in bits[wanted]])  # each bit as it is, or negated
+    return ~np.all(first, axis=0), len(first) + 1
 
 
 def deep(bits):
     """Parity by pairs, the number of gates of two inputs, and the number of layers of gates."""
     wires, gates, layers = list(bits.T), 0, 0
     while len(wires) > 1:
-        pairs = [(wires[i], wires[i + 1]) for i in range(0, len(wires) - 1, 2)]
-        nands = [~(a & b) for a, b in pairs]  # XOR of four NANDs in three layers
-        sides = [(~(a & c), ~(b & c)) for (a, b), c in zip(pairs, nands, strict=True)]
+        pairs = [*zip(wires[:-1:2], wires[1::2], strict=True)]
+        sides = [(~(a & ~(a & b)), ~(b & ~(a & b))) for a, b in pairs]  # XOR of four NANDs in three layers
         wires = [~(left & right) for left, right in sides] + wires[2 * len(pairs) :]
         gates, layers = gates + 4 * len(pairs), layers + 3
     return wires[0], gates, layers
@@ -45,11 +42,10 @@ def deep(bits):
 def zigzag(layers):
     """A network (1, 2, ..., 2, 1) that folds [0, 1] in each layer of two ReLUs: 2 relu(x) − 4 relu(x − 1/2)."""
     net = tg.nn.mlp([1, *[2] * layers, 1], tg.nn.ReLU)
+    for layer in net[::2]:
+        n = layer.out_features
+        layer.weight.data, layer.bias.data = np.array([[2.0, -4.0]] * n), np.array([0.0, -0.5])[:n]
     net[0].weight.data = np.ones((2, 1))
-    for layer in list(net)[2::2]:
-        layer.weight.data = np.array([[2.0, -4.0]] * len(layer.weight.data))
-    for layer in list(net)[::2]:
-        layer.bias.data = np.array([0.0, -0.5])[: len(layer.weight.data)]
     return net
 
 
@@ -61,24 +57,21 @@ def pieces(net, points=2**15):
 
 
 def main():
-    args = chapter.options(__doc__)
-    counts = []
+    args, counts = chapter.options(__doc__), []
     print("parity of n bits: gates (layers) with two layers, and with pairs of pairs; all outputs are right")
     for n in BITS:
         wanted = (bits := all_inputs(n)).sum(axis=1) % 2 == 1
         (flat, few), (tree, gates, layers) = shallow(bits, wanted), deep(bits)
-        assert np.array_equal(flat, wanted)
-        assert np.array_equal(tree, wanted)
+        np.testing.assert_array_equal([flat, tree], [wanted, wanted])
         counts.append((few, gates))
         print(f"    {n:2} bits: {few:5} (2), {gates:3} ({layers})")
-    print("pieces on [0, 1]: of a zigzag with two ReLUs a layer; of as many ReLUs in one layer, at most")
-    found, one_layer = [pieces(zigzag(layers)) for layers in LAYERS], [2 * layers + 1 for layers in LAYERS]
-    print("   ", ", ".join(map(str, found)), "and", ", ".join(map(str, one_layer)))
+    found = [(pieces(zigzag(layers)), 2 * layers + 1) for layers in LAYERS]
+    print("pieces on [0, 1] of a zigzag with two ReLUs a layer (and of as many ReLUs in one layer, at most)")
+    print("   ", ", ".join(f"{folded} ({flat})" for folded, flat in found))
     drawn, (left, right) = chapter.figure(2, width=9)
     left.semilogy(BITS, counts, "o-", label=["two layers", "pairs of pairs"])
     left.set(title="Gates that compute parity", xlabel="bits", ylabel="gates")
-    right.semilogy(LAYERS, found, "o-", label="folded in each layer")
-    right.semilogy(LAYERS, one_layer, "o-", label="as many ReLUs in one layer, at most")
+    right.semilogy(LAYERS, found, "o-", label=["folded in each layer", "as many ReLUs in one layer, at most"])
     right.set(title="Linear pieces of networks of ReLUs", xlabel="layers of two ReLUs", ylabel="pieces on [0, 1]")
     chapter.write(drawn, args.out, "depth_as_power", left, right)
 

@@ -13,12 +13,12 @@ X = np.linspace(0, 1, 1001)
 
 
 def identity(w1):
-    """The output on [0, 1] of the neuron with the bias 1/2 − 2/w₁ behind it."""
+    """The output on [0, 1] of the neuron followed by the bias 1/2 − 2/w₁."""
     return 4 / w1 * tg.ops.sigmoid(w1 * (X - 0.5)) + 0.5 - 2 / w1
 
 
 def error(w1):
-    """The largest |error| of it."""
+    """The largest error of this output, |identity(w₁) − x|."""
     return np.abs(identity(w1) - X).max()
 
 
@@ -43,7 +43,7 @@ def best_scales(w1, b, x=X[::10]):
 
 
 def best_without_bias(rounds=14, points=25):
-    """(error, w₁, b, w₂) of the best neuron without a bias behind it, on a grid that closes in on its best point."""
+    """(error, w₁, b, w₂) of the best neuron without a bias after it, on a grid that closes in on its best point."""
     middle, reach = np.array([5.0, -4.0]), np.array([5.0, 4.0])
     for _ in range(rounds):
         axes = (np.linspace(m - r, m + r, points) for m, r in zip(middle, reach, strict=True))
@@ -59,8 +59,7 @@ def main():
     weights = np.array([0.8, 0.4, 0.2, 0.1, 0.05, 0.025])
     print("largest error on [0, 1], and Taylor's w₁²Δ³/12 at Δ = 1/2:")
     print(*(f"    w₁ = {w1:<5} {error(w1):.3e}, {leading_term(w1):.3e}" for w1 in weights), sep="\n")
-    errors = [error(w1) for w1 in weights]
-    power = np.polyfit(*np.log([weights, errors]), 1)[0]
+    power = np.polyfit(*np.log([weights, errors := [error(w1) for w1 in weights]]), 1)[0]
     print(f"the error falls as w₁ to the power {power:.3f} (Taylor: 2)")
     least, w1, b, w2 = best_without_bias()
     print(f"without the next bias: w₁ = {w1:.3f}, b = {b:.3f}, w₂ = {w2:.3f} is best, and has an error of {least:.4f}")

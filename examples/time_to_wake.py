@@ -18,7 +18,7 @@ def look_of(net):
     """A function that returns log10 of last : first, (seed,), on the first 1,000 images."""
     images, _, targets = chapter.digits(1000)
     biases, cost = [net[0].bias, net[len(net) - 3].bias], tg.nn.BCEWithLogitsLoss("batchmean")
-    gradients = tg.compile(lambda x, t: tg.grad(cost(net(x), t), biases))
+    gradients = tg.compile(lambda x, t: tg.grad(cost(net(x), t), biases), backend=chapter.backend())
 
     def look():
         first, last = (np.log10(np.linalg.norm(g, axis=-1)) for g in gradients(images, targets))
@@ -39,9 +39,9 @@ def waking(case, seeds, report=lambda share: False):
         if i * EVERY % STEPS == 0:
             order = rng.permutation(len(images)).reshape(STEPS // EVERY, EVERY, chapter.BATCH)
         gaps.append(look())
+        if np.isfinite(first_below(gaps)).all() or report(i / looks):  # all are awake
+            return first_below(gaps)
         step.over(order[i % len(order)], images, targets)
-        if report(i / looks):
-            break
     return first_below([*gaps, look()])
 
 

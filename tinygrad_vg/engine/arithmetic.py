@@ -37,8 +37,8 @@ class Arithmetic(Recordable, Generic[Result]):
     ([4.0, 5.0, 7.0, 10.0], [4.0, 4.0, 8.0, 24.0], [4.0, 3.0])
     >>> [same.data.tolist() for same in (t.T, t.mT, t.transpose(1, 0), t.swapaxes(0, 1))] == 4 * [[[4, 2], [1, 3]]]
     True
-    >>> t.take([1, 0], axis=0), t.repeat(2, axis=1).shape, t[None].squeeze(0).shape, t.argsort(axis=1).tolist()
-    (Tensor([[2., 3.], [4., 1.]], requires_grad=True), (2, 4), (2, 2), [[1, 0], [0, 1]])
+    >>> t.take(1, axis=0), t.repeat(2, axis=1).shape, t[None].squeeze(0).shape, t.argsort(axis=1).tolist()
+    (Tensor([2., 3.], requires_grad=True), (2, 4), (2, 2), [[1, 0], [0, 1]])
     >>> t.dot(t).data.tolist(), t.clip(2, 3).data.tolist(), (t / 3).round(1).tolist()
     ([[18.0, 7.0], [14.0, 11.0]], [[3.0, 2.0], [2.0, 3.0]], [[1.3, 0.3], [0.7, 1.0]])
     >>> t.copy().requires_grad, t.astype(np.float32).dtype

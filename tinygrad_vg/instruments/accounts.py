@@ -238,7 +238,7 @@ def samples_of(chain: Chain) -> float:
         return 1.0
     shape = last.gradient.shape
     features = shape[feature_axis(len(shape), chain.members, last.channels_first)]
-    return max(1.0, math.prod(shape) / max(1, features * math.prod(chain.members)))
+    return float(max(1.0, math.prod(shape) / max(1, features * math.prod(chain.members))))
 
 
 def rows_of(accounts: Sequence[Account]) -> tuple[Row, ...]:

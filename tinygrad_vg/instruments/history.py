@@ -3,7 +3,6 @@
 import csv
 import importlib
 import json
-import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
@@ -11,12 +10,12 @@ from typing import Any, Self
 
 import numpy as np
 
+from tinygrad_vg.instruments.history_files import QUANTITIES, misfit, plain
 from tinygrad_vg.instruments.history_table import table_of
 from tinygrad_vg.instruments.spikes import Spike, spikes_in
 from tinygrad_vg.storage import load, replacing, save
 
 # The arrays [step, layer(, member)].
-_QUANTITIES = ("log10_norm", "log10_weight_norm", "log10_rms", "coherence", "saturation", "log10_update")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -137,7 +136,7 @@ class History:
 
     def _recorded(self) -> dict[str, Any]:
         """The arrays [step, layer(, member)] that were recorded, by name."""
-        arrays = {name: getattr(self, name) for name in _QUANTITIES}
+        arrays = {name: getattr(self, name) for name in QUANTITIES}
         return {name: array for name, array in arrays.items() if array is not None}
 
     def arrays(self, prefix: str = "") -> dict[str, Any]:
@@ -196,8 +195,8 @@ class History:
         values = {f"values_{layer}": None for layer in layers}
         if missing or arrays.keys() - {field.name for field in fields(cls)} - values.keys():
             raise ValueError(f"{os.fspath(path)} holds {sorted(arrays)}, not a history")
-        if misfit := _misfit(arrays, [name for name in values if name in arrays], len(values)):
-            raise ValueError(f"{os.fspath(path)} is not a history: its arrays do not fit together: {misfit}")
+        if reason := misfit(arrays, [name for name in values if name in arrays], len(values)):
+            raise ValueError(f"{os.fspath(path)} is not a history: its arrays do not fit together: {reason}")
         arrays |= {"layers": layers, "names": tuple(arrays["names"].tolist())}
         if values.keys() & arrays.keys():
             arrays["values"] = tuple(arrays.pop(name) for name in values)
@@ -266,33 +265,9 @@ class History:
         {"steps": [0], "layers": [1], "names": ["0"], "log10_norm": [[-2.0]]}
         """
         recorded = {field.name: getattr(self, field.name) for field in fields(self)}
-        plain = {name: _plain(value) for name, value in recorded.items() if value is not None}
+        lists = {name: plain(value) for name, value in recorded.items() if value is not None}
         with replacing(path) as temporary:
-            temporary.write_text(json.dumps(plain, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def _misfit(arrays: dict[str, Any], values: list[str], layers: int) -> str | None:
-    """A message about the first loaded array that does not fit the others; None if all fit."""
-    lengths = arrays["log10_norm"].shape
-    if len(lengths) not in (2, 3):
-        return f"log10_norm has the shape {lengths}, not (steps, layers) or (steps, layers, members)"
-    count = len(arrays["layers"]) if arrays["layers"].ndim == 1 else -1
-    wanted = {"steps": (lengths[:1], "iu"), "layers": (lengths[1:2], "iu"), "names": (lengths[1:2], "U"),
-              "first_nonfinite": ((), "iu")} | dict.fromkeys(_QUANTITIES, (lengths, "fiu"))  # fmt: skip
-    for name in wanted.keys() & arrays.keys():
-        shape, kinds = wanted[name]
-        if arrays[name].shape != shape or arrays[name].dtype.kind not in kinds:
-            what = {"iu": "whole numbers", "U": "strings", "fiu": "numbers"}[kinds]
-            return f"{name} is {arrays[name].dtype} of shape {arrays[name].shape}, not {what} of shape {shape}"
-    if layers != count:
-        return "a layer is there twice"
-    if values and len(values) != count:
-        return f"there are values of {len(values)} layers, not of {count}"
-    rest = (lengths[0], *lengths[2:])
-    for name in values:
-        if arrays[name].shape[:-1] != rest or arrays[name].dtype.kind not in "fiu":
-            return f"{name} is {arrays[name].dtype} of shape {arrays[name].shape}, not numbers of shape {(*rest, 'n')}"
-    return None
+            temporary.write_text(json.dumps(lists, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def join(parts: Sequence[History]) -> History:
@@ -320,14 +295,3 @@ def positions(chosen: int | str | Iterable[int | str], numbers: Sequence[int], n
             known = ", ".join(f"{number} ({name!r})" for number, name in zip(numbers, names, strict=True))
             raise ValueError(f"there is no layer {layer!r}; layers are chosen by number or name: {known}")
     return [i for i in range(len(numbers)) if numbers[i] in chosen or names[i] in chosen]
-
-
-def _plain(value: Any) -> Any:
-    """A value as JSON can hold it: lists, finite numbers, and strings for NaN and infinities."""
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    return value

@@ -9,6 +9,7 @@ import numpy as np
 from tinygrad_vg.engine import HookHandle, Tensor
 from tinygrad_vg.engine.instead import MODULE, missing
 from tinygrad_vg.engine.recording import changes, recording
+from tinygrad_vg.nn.nesting import STRIDE, levels_below, made
 from tinygrad_vg.nn.outline import outline
 from tinygrad_vg.nn.parameter import Buffer, Parameter
 from tinygrad_vg.nn.twins import warn_of_twins
@@ -303,25 +304,6 @@ class Module:
             return f"{type(self).__name__}(...)"
         inside = "\n  ".join(["", *children]) + "\n" if children else self.extra_repr()
         return f"{type(self).__name__}({inside})"
-
-
-STRIDE = 50  # levels of nesting that pickle has the stack for, also where it is called far down
-
-
-def levels_below(module: Module, levels: int) -> list[Module]:
-    """The modules so many levels below this one, by the shortest way, each once."""
-    seen, level = {module}, [module]
-    while level and levels:
-        below = dict.fromkeys(child for above in level for _, child in above.named_children())
-        level = [child for child in below if child not in seen]
-        seen.update(level)
-        levels -= 1
-    return level
-
-
-def made(make: Callable[..., Module], arguments: tuple[Any, ...], below: list[Module]) -> Module:
-    """A module that is being unpickled; those below it, which come first, need nothing but to be known."""
-    return make(*arguments)
 
 
 def state_of(module: Module) -> dict[str, Tensor]:
