@@ -117,6 +117,40 @@ def _(torch):
         t += 1
 
 
+@ours("`p -= lr * p.grad` of a Parameter")
+def _():
+    p = nn.Parameter(1.0)
+    before = p.data
+    with tg.no_grad():
+        p -= 0.5
+    assert (before, p.item()) == (1.0, 0.5)
+    with pytest.raises(RuntimeError, match="no_grad"):
+        p -= 0.5
+
+
+@theirs("`p -= lr * p.grad` of a Parameter")
+def _(torch):
+    p = torch.nn.Parameter(torch.tensor(1.0))
+    before = p.data
+    with torch.no_grad():
+        p -= 0.5
+    assert before == p.item() == 0.5
+    with pytest.raises(RuntimeError, match="in-place"):
+        p -= 0.5
+
+
+@ours("`t.exp()`, `t.numpy()`, `t.view(-1)`")
+def _():
+    for name, instead in [("exp", r"np\.exp\(t\)"), ("numpy", r"t\.data"), ("view", r"t\.reshape")]:
+        with pytest.raises(AttributeError, match=f"write {instead}"):
+            getattr(leaf([1.0]), name)
+
+
+@theirs("`t.exp()`, `t.numpy()`, `t.view(-1)`")
+def _(torch):
+    assert torch.zeros(2, 1).exp().view(-1).numpy().tolist() == [1.0, 1.0]
+
+
 @ours("`t[0] = 1`")
 def _():
     with pytest.raises(TypeError, match=r"np\.where"):
@@ -326,6 +360,29 @@ def _(torch):
         torch.nn.Linear(2, 1)(torch.ones(3, 2, dtype=torch.float64))
 
 
+@ours("float32 input into a float64 layer")
+def _():
+    node = nn.Linear(2, 1)(np.ones((3, 2), np.float32)).node
+    assert node.output.dtype == node.values[0].dtype == np.float64
+
+
+@theirs("float32 input into a float64 layer")
+def _(torch):
+    with pytest.raises(RuntimeError, match="dtype"):
+        torch.nn.Linear(2, 1, dtype=torch.float64)(torch.ones(3, 2))
+
+
+@ours("a dtype in the place of `bias`")
+def _():
+    with pytest.raises(TypeError, match=r"write dtype=np\.float32"):
+        nn.Linear(2, 3, np.float32)
+
+
+@theirs("a dtype in the place of `bias`")
+def _(torch):
+    assert torch.nn.Linear(2, 3, torch.float32).bias is not None
+
+
 @ours("random numbers")
 def _():
     first, second = nn.Linear(2, 1, rng=0), nn.Linear(2, 1, rng=np.random.default_rng(0))
@@ -338,6 +395,20 @@ def _(torch):
     first = torch.rand(3)
     torch.manual_seed(0)
     assert torch.equal(first, torch.rand(3))
+
+
+@ours("the same seed for two layers")
+def _():
+    with pytest.warns(UserWarning, match="same random numbers"):
+        net = nn.Sequential(nn.Linear(2, 2, rng=0), nn.Linear(2, 2, rng=0))
+    assert np.array_equal(net[0].weight.data, net[1].weight.data)
+
+
+@theirs("the same seed for two layers")
+def _(torch):
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
+    assert not torch.equal(net[0].weight, net[1].weight)
 
 
 @ours("`reduction=`")
@@ -453,15 +524,26 @@ def _(torch):
 
 @ours("batches")
 def _():
-    x, n = np.arange(60.0).reshape(30, 2), 30
-    batches = [x[batch] for batch in np.random.default_rng(0).permutation(n).reshape(-1, 10)]
-    assert np.array_equal(np.sort(np.concatenate(batches), axis=0), x)
+    x, y = np.arange(60.0).reshape(30, 2), np.arange(30)
+    found = [*tg.datasets.batches(x, y, size=10, rng=np.random.default_rng(0))]
+    assert all(np.array_equal(a, x[b]) for a, b in found)
+    assert [len(b) for _, b in found] == [10, 10, 10]
 
 
 @theirs("batches")
 def _(torch):
     (batch,) = next(iter(torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.ones(30, 2)), 10)))
     assert batch.shape == (10, 2)
+
+
+@ours("the shapes in a network")
+def _():
+    assert [row[2] for row in nn.summary(nn.mlp([3, 4, 2]), np.ones((5, 3))).rows] == ["(5, 4)", "(5, 4)", "(5, 2)"]
+
+
+@theirs("the shapes in a network")
+def _(torch):
+    assert not hasattr(torch.nn, "summary")
 
 
 @ours("compile")

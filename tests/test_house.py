@@ -259,13 +259,30 @@ def test_readme_example_prints_what_the_readme_says(tmp_path, monkeypatch, capsy
     assert f"It prints `{capsys.readouterr().out.strip()}`" in readme
 
 
-def test_the_blocks_of_the_guide_run_one_after_the_other(tmp_path, monkeypatch):
+def test_the_blocks_of_the_guide_run_one_after_the_other(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names = {}
     for page in sorted((ROOT / "docs").rglob("*.md")):
-        for i, block in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.S)):
+        text = page.read_text(encoding="utf-8")
+        for i, block in enumerate(re.findall(r"```python\n(.*?)```", text, re.S)):
             exec(compile(block, f"{page.name}, block {i}", "exec"), names)
+        printed = capsys.readouterr().out.splitlines()
+        if page.name == "start.md":
+            shown = [block.splitlines() for block in re.findall(r"```text\n(.*?)```", text, re.S)]
+            assert len(shown) == 2
+            for lines in shown:
+                begin = printed.index(lines[0])
+                for there, here in zip(printed[begin : begin + len(lines)], lines, strict=True):
+                    (words, numbers), (same, near) = said(there), said(here)
+                    assert words == same
+                    assert numbers == pytest.approx(near, abs=0.01)  # the last digits depend on the BLAS
     assert names
+
+
+def said(line):
+    """The words of a line, and its numbers."""
+    numbers = re.findall(r"[−+]?[\d,]*\.?\d+", line)
+    return re.findall(r"[^\W\d]+", line), [float(n.replace("−", "-").replace(",", "")) for n in numbers]
 
 
 def test_pictures_and_files_that_the_readme_shows_exist():
