@@ -137,6 +137,12 @@ def test_a_white_page_is_behind_every_picture(drawn, engine, tmp_path):
         assert high - low >= 0.99 * (wide - left)
 
 
+def test_jupyter_shows_the_same(drawn, tmp_path):
+    draw.save(drawn["graph"], tmp_path / "picture.svg")
+    shown = drawn["graph"]._repr_mimebundle_()["image/svg+xml"]
+    assert shown.encode() == (tmp_path / "picture.svg").read_bytes()
+
+
 def test_the_text_of_ones_own_tables_stays_where_it_is(engine, tmp_path):
     own = graphviz.Digraph()
     own.node("a", '<<table width="200"><tr><td align="left" bgcolor="#ffffff" width="150">left</td></tr></table>>')
