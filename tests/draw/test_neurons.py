@@ -181,7 +181,7 @@ def test_all_numbers_are_those_of_the_sample_alone(sample, first):
 
 
 @pytest.mark.parametrize(("layers", "pixels"), [(3, 10.0), (6, 8.0)])
-def test_the_diagram_is_legible_on_a_page_600_pixels_wide(layers, pixels, engine, tmp_path):
+def test_the_diagram_is_legible_on_a_page_600_pixels_wide(layers, pixels, tmp_path):
     net = network([9] + [30] * layers, nn.Sigmoid)
     cost, _ = trained_once(net)
     for rankdir in ("LR", "TB"):
