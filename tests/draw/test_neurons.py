@@ -4,6 +4,7 @@ import math
 import re
 from itertools import product
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 import tinygrad_vg as tg
 from tests.draw.nets import network, residual, trained_once
-from tests.draw.reading import Node, Picture, assert_svg_says_the_same, printed, read
+from tests.draw.reading import SVG, Node, Picture, assert_svg_says_the_same, printed, read
 from tinygrad_vg import draw, nn
 from tinygrad_vg.draw import style
 
@@ -177,6 +178,43 @@ def test_all_numbers_are_those_of_the_sample_alone(sample, first):
             assert [line.replace("Cₓ", "C") for line in picture.nodes[key].lines] == node.lines
         lines = [[edge.attributes.get("penwidth") for edge in x.edges if edge.head != "whole"] for x in (own, picture)]
         assert lines[0] == lines[1]
+
+
+@pytest.mark.parametrize(("layers", "pixels"), [(3, 10.0), (6, 8.0)])
+def test_the_diagram_is_legible_on_a_page_600_pixels_wide(layers, pixels, tmp_path):
+    net = network([9] + [30] * layers, nn.Sigmoid)
+    cost, _ = trained_once(net)
+    for rankdir in ("LR", "TB"):
+        draw.save(draw.neurons(net, cost, first=6, rankdir=rankdir), tmp_path / "net.svg")
+        root = ElementTree.parse(tmp_path / "net.svg").getroot()
+        smallest = min(float(text.get("font-size")) for text in root.iter(f"{SVG}text"))
+        assert smallest * 600 / float(root.get("viewBox").split()[2]) >= pixels
+
+
+MEANS = {
+    "np.mean": (np.mean, True),
+    "a sum divided": (lambda z: np.sum(z) / 5, True),
+    "a half of it": (lambda z: 0.5 * (np.sum(z * z) / 5), True),
+    "MSELoss": (lambda z: nn.MSELoss()(z, np.zeros((5, 2))), True),
+    "CrossEntropyLoss": (lambda z: nn.CrossEntropyLoss()(z, np.array([0, 1, 0, 1, 1])), True),
+    "weights of classes": (
+        lambda z: nn.CrossEntropyLoss(weight=np.array([1.0, 3.0]))(z, np.array([0, 1, 0, 1, 1])), False,
+    ),
+    "np.sum": (np.sum, False),
+    "a sum divided by 2": (lambda z: np.sum(z) / 2, False),
+    "a quotient": (lambda z: 5.0 / np.sum(z), False),
+    "a penalty": (lambda z: np.mean(z) + np.sum(z * z), False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", MEANS)
+def test_what_is_a_mean_is_called_one(kind):
+    function, is_mean = MEANS[kind]
+    net = network([3, 2, 2], nn.Sigmoid)
+    cost = function(net(np.random.default_rng(0).normal(size=(5, 3))))
+    cost.backward()
+    words = "mean of 5 samples" if is_mean else "cost of 5 samples"
+    assert read(draw.neurons(net, cost)).nodes["mean"].lines == [words]
 
 
 def test_columns_do_not_stagger():

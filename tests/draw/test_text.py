@@ -94,7 +94,8 @@ KINDS = ["chain", "graph", "graph of arrays", "layers", "residual", "path", "neu
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_text_stands_in_its_box_in_the_widest_font(kind, drawn, engine, tmp_path):
+def test_text_stands_in_the_middle_of_its_box(kind, drawn, engine, tmp_path):
+    """In every font, for it is anchored at its middle and has room; but for the notes, which begin at the left."""
     draw.save(drawn[kind], tmp_path / "picture.svg")
     found = list(texts(tmp_path / "picture.svg"))
     assert len(found) > 10
@@ -103,20 +104,22 @@ def test_text_stands_in_its_box_in_the_widest_font(kind, drawn, engine, tmp_path
         for left, right in text.boxes:
             assert left - 0.5 <= text.ends[0], text
             assert text.ends[1] <= right + 0.5, text
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_text_stands_in_the_middle_of_its_box(kind, drawn, engine, tmp_path):
-    """In every font, for it is anchored at its middle; but for the legend's notes, which begin at the left."""
-    draw.save(drawn[kind], tmp_path / "picture.svg")
-    for text in texts(tmp_path / "picture.svg"):
+        left, right = min(text.boxes, key=lambda box: box[1] - box[0])
         if text.anchor == "middle":
-            left, right = min(text.boxes, key=lambda box: box[1] - box[0])
             assert sum(text.ends) / 2 == pytest.approx((left + right) / 2, abs=2.0), text
         else:
             assert text.is_legend
-    source = (tmp_path / "picture.svg").read_text("utf-8")
-    assert "transparent" not in source
+    assert "transparent" not in (tmp_path / "picture.svg").read_text("utf-8")
+    assert_page_is_white(tmp_path / "picture.svg")
+
+
+def assert_page_is_white(path: Path) -> None:
+    """Behind all of the picture, so that it can be read on a dark page."""
+    root = ElementTree.parse(path).getroot()
+    page = next(root.iter(f"{SVG}polygon"))
+    left, right, _, _ = bounds(page)
+    assert page.get("fill") == style.WHITE
+    assert right - left >= 0.99 * float(root.get("viewBox").split()[2])
 
 
 @pytest.mark.parametrize("is_bold", [False, True])
@@ -126,15 +129,10 @@ def test_the_estimate_is_not_below_the_width_of_any_letter(is_bold):
         assert style.width_of(letter, 12.0, is_bold) >= width(letter, 12.0, is_bold) - 0.13, letter
 
 
-def test_a_white_page_is_behind_every_picture(drawn, engine, tmp_path):
-    for digraph in drawn.values():
-        draw.save(digraph, tmp_path / "picture.svg")
-        root = ElementTree.parse(tmp_path / "picture.svg").getroot()
-        page = next(root.iter(f"{SVG}polygon"))
-        assert page.get("fill") == style.WHITE
-        left, _, wide, _ = (float(x) for x in root.get("viewBox").split())
-        low, high, *_ = bounds(page)
-        assert high - low >= 0.99 * (wide - left)
+def test_jupyter_shows_the_same(drawn, tmp_path):
+    draw.save(drawn["graph"], tmp_path / "picture.svg")
+    shown = drawn["graph"]._repr_mimebundle_()["image/svg+xml"]
+    assert shown.encode() == (tmp_path / "picture.svg").read_bytes()
 
 
 def test_the_text_of_ones_own_tables_stays_where_it_is(engine, tmp_path):

@@ -21,6 +21,7 @@ _BAR = 58.0  # the length of the longest bar
 _ROOM = 5.0  # between two neurons, and between them and the frame of their layer
 _LINE = 14.0  # the height of a line of text
 _ARROW = 10.0  # what is seen of an arrow before and after its label
+_GAP = 34.0  # the least room between two layers side by side
 _END = 28.0  # the size of the boxes at both ends of the path
 _WAYS = {"LR": (1, 0), "RL": (-1, 0), "TB": (0, 1), "BT": (0, -1)}  # of the data: to the right, and down
 
@@ -48,6 +49,7 @@ class Diagram:
         self._plane = Plane()
         self._widths = widths
         self._gap = 0.0  # between two layers
+        self._bottom = 0.0  # of all layers
         self.picture = self._plane.picture
 
     def draw(self, path: Path, sizes: Sequence[Any], first: int, samples: int, is_mean: bool) -> None:
@@ -96,12 +98,19 @@ class Diagram:
     # Where things are.
 
     def _make_room(self, labels: Sequence[Sequence[str]]) -> None:
-        """Set the gap between two layers, so that the labels of the path and its arrows have room."""
-        size = (
+        """Set the gap between two layers, so that the arrows and labels of the path have room.
+
+        Labels stand between layers that are one below the other. Layers side by side would be too far apart: there
+        the labels stand in a row below all layers, each under its gap, and only need not overlap.
+        """
+        width, height = (
             max(style.width_of(line, _SMALL) for lines in labels for line in lines) + 6,
             max(map(len, labels)) * _LINE + 4,
         )
-        self._gap = size[0 if self._is_upright else 1] + 2 * _ARROW
+        if self._is_upright:
+            self._gap = max(_GAP, width + 4 - self._along - 2 * _ROOM)
+        else:
+            self._gap = height + 2 * _ARROW
 
     def _at(self, layer: float, slot: float, shift: float = 0.0) -> Point:
         """The middle of a neuron, by the number of its layer from 0 on and its place there; or shifted along."""
@@ -132,6 +141,7 @@ class Diagram:
             for slot, i in enumerate(some):
                 value = None if size is None else float(size[i])
                 self._draw_neuron(layer, slot, i, value, longest, is_on_path=route[layer : layer + 1] == [i])
+        self._bottom = self._plane.bottom
 
     def _draw_frame(self, layer: int, count: int, size: Any) -> None:
         name, width = f"layer {layer + 1}", self._widths[layer]
@@ -180,9 +190,10 @@ class Diagram:
         start, end = self._side(i - 1, slots[0], 1), self._side(i, slots[1], -1)
         line = {} if why else style.line(gain)
         self._plane.arrow(self._key(i - 1), self._key(i), start, end, tooltip=tip, **line)
-        middle = (start[0] + end[0]) / 2, (start[1] + end[1]) / 2
-        width = max(style.width_of(x, _SMALL) for x in lines) + 6
-        self._plane.box(f"factor {i}", middle, (width, len(lines) * _LINE + 4), lines, fill=style.fill(gain),
+        (x, y), height = ((start[0] + end[0]) / 2, (start[1] + end[1]) / 2), len(lines) * _LINE + 4
+        width = max(style.width_of(line, _SMALL) for line in lines) + 6
+        middle = (x, self._bottom + 8 + height / 2) if self._is_upright else (x, y)
+        self._plane.box(f"factor {i}", middle, (width, height), lines, fill=style.fill(gain),
                         tooltip=tip, fontsize=f"{_SMALL:g}")  # fmt: skip
 
     def _key(self, layer: int) -> str:
@@ -196,8 +207,9 @@ class Diagram:
         words = f"mean of {samples} samples" if is_mean else f"cost of {samples} samples"
         lines = words.rsplit(" ", 2) if self._is_upright else [words]
         width, height = max(style.width_of(line, _SMALL) for line in lines) + 6, len(lines) * _LINE
-        dx, dy = (0, -1 if slot else 1) if self._is_upright else (1, 0)
         length = (height if self._is_upright else width) + 30
+        back = -1 if slot * (self._across + _ROOM) > length else 1  # back over the layers, if they reach as far
+        dx, dy = (0, back) if self._is_upright else (back, 0)
         start, end = ((x + dx * distance, y + dy * distance) for distance in (_END / 2, _END / 2 + length))
         self._plane.arrow("cost", "whole", start, end, color=style.FRAME, style="dashed", tooltip=words)
         self._plane.box("whole", (end[0] + dx * _END / 2, end[1] + dy * _END / 2), (_END, _END), ["C"],

@@ -188,15 +188,17 @@ def has_gradient(leaves: Iterable[Tensor]) -> bool:
 
 def legend(picture: "Digraph", *notes: str) -> None:
     """Add a legend below the picture: the scale of colours, and the notes."""
+    widths = [round(width_of(note, 11.0)) for note in notes]
+    part = max(94.0, *(width / 5 + 4 for width in widths))  # five parts of one width, also above wide notes
     scale = "".join(
-        cell(label, 11.0, colour=fill(gain), width=94)
+        cell(label, 11.0, colour=fill(gain), width=part)
         for gain, label in ((-1.0, "×0.1 shrinks"), (-0.5, "×0.3"), (0.0, "×1 keeps"), (0.5, "×3"), (1.0, "×10 grows"))
     )
     rows = [
         f"<tr>{scale}</tr>",
         *(
-            f'<tr><td colspan="5" align="left" width="{round(width_of(note, 11.0))}">{text(note)}</td></tr>'
-            for note in notes
+            f'<tr><td colspan="5" align="left" width="{width}">{text(note)}</td></tr>'
+            for note, width in zip(notes, widths, strict=True)
         ),
     ]
     picture.attr(label=table(rows, spacing=2), labelloc="b", fontsize="11", fontcolor=INK)
