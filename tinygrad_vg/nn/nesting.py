@@ -1,17 +1,12 @@
 """Nesting: pickling modules that are nested deeper than Python's stack."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from tinygrad_vg.nn.module import Module
+from typing import Any
 
 STRIDE = 50  # levels of nesting that pickle has the stack for, also where it is called far down
 
 
-def levels_below(module: Module, levels: int) -> list[Module]:
+def levels_below(module: Any, levels: int) -> list[Any]:
     """The modules so many levels below this one, by the shortest way, each once."""
     seen, level = {module}, [module]
     while level and levels:
@@ -22,6 +17,6 @@ def levels_below(module: Module, levels: int) -> list[Module]:
     return level
 
 
-def made(make: Callable[..., Module], arguments: tuple[Any, ...], below: list[Module]) -> Module:
+def made(make: Callable[..., Any], arguments: tuple[Any, ...], below: list[Any]) -> Any:
     """A module that is being unpickled; those below it, which come first, need nothing but to be known."""
     return make(*arguments)
