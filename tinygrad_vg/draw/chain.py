@@ -59,7 +59,8 @@ def chain(cost: Tensor | Sequence[Tensor], bias: Tensor | Sequence[Tensor]) -> "
             f"draw.chain takes one bias for each cost, and here are {len(costs)} costs, {len(biases)} bias(es)"
         )
     products = [product_of(*pair) for pair in zip(costs, biases, strict=True)]
-    lines = [line for one in products for step in one.steps for line in step.lines]
+    lines = [line for one in products for step in one.steps for line in (*step.lines, step.title)]
+    lines += [str(number) for one in products for number in one.running]
     column = max(76.0, _GAP + max(style.width_of(line, _SMALL) for line in lines))
     axis, plane = _Axis(products), Plane()
     for i, product in enumerate(products):
@@ -135,9 +136,8 @@ class _Strip:
         for i, step in enumerate(self.product.steps[:-1], 1):
             self.plane.box(self._key(f"node {i}"), self._at(i, _NEURONS), size, [str(step.layer)], shape="circle",
                            tooltip=f"the neuron of layer {step.layer}")  # fmt: skip
-            if step.z is not None:
-                words = f"{subscripted('z', step.layer or 0)} = {style.three_digits(step.z)}"
-                self.plane.words(self._key(f"z {i}"), self._at(i, _Z), words, _SMALL)
+            if step.title:
+                self.plane.words(self._key(f"z {i}"), self._at(i, _Z), step.title, _SMALL)
         self.plane.box(self._key(f"node {last}"), self._at(last, _NEURONS), size, [cost], frame=style.INK,
                        tooltip="the cost")  # fmt: skip
 

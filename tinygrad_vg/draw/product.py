@@ -16,6 +16,7 @@ from tinygrad_vg.draw import style
 from tinygrad_vg.engine import ExtendedArray, Tensor, between, cotangents
 from tinygrad_vg.instruments.factors import Factor, links_of
 from tinygrad_vg.instruments.magnitude import log10_norm
+from tinygrad_vg.notation import subscripted
 
 _DIGITS = 10  # digits to which two float64 are called equal: the last ones differ by rounding
 
@@ -64,6 +65,11 @@ class Step:
         names = " ".join(factor.label for factor in self.factors)
         values = " × ".join(style.three_digits(factor.value) for factor in self.factors)
         return [names, *([values] if len(self.factors) > 1 else []), f"= {self.number}"]
+
+    @property
+    def title(self) -> str:
+        """What stands above the neuron: "z₁ = 0.5"; "" if no activation follows z."""
+        return "" if self.z is None else f"{subscripted('z', self.layer or 0)} = {style.three_digits(self.z)}"
 
 
 @dataclass(frozen=True)
