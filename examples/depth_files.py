@@ -30,6 +30,8 @@ def take_folder(out):
     The results of an earlier run are kept: their folder is renamed. The system releases the lock at the end of the
     process, also if that is killed.
     """
+    if out.exists() and not out.is_dir():
+        raise OSError(f"{out} is a file, and the results need a folder: write --out and a new folder")
     strange = sorted(path.name for path in out.iterdir() if not known(path)) if out.is_dir() else []
     if strange:
         raise OSError(f"{out}/ holds {strange[0]}, which is no result of this script, and would be renamed with the "
@@ -92,7 +94,9 @@ def save(args, results, origin):
     The table begins with lines "# name: text" about its origin. The file of arrays has them in the array "about".
     """
     with replacing(args.out / TABLE) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        file.writelines(f"# {name}: {json.dumps(text)[1:-1]}\n" for name, text in origin.items())  # each in one line
+        file.writelines(
+            f"# {name}: {json.dumps(text, ensure_ascii=False)[1:-1]}\n" for name, text in origin.items()
+        )  # each in one line
         rows = csv.writer(file)
         rows.writerow(["depth", "seed", "epoch", "validation_accuracy"])
         for (name, depth), result in sorted(results.items()):

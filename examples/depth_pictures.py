@@ -8,7 +8,7 @@ from depth_files import save_picture
 from tinygrad_vg import plots
 
 COLUMNS = 3  # panels of learning speeds in a row
-BLUE, GRAY = "#1f5fa8", "#777777"
+BLUE, ORANGE, GRAY = "#1f5fa8", "#d9730d", "#777777"
 
 
 def draw(results, args, origin):
@@ -49,7 +49,7 @@ def learning_speeds(results):
     size = len(rows), max(map(len, rows))
     figure, axes = pyplot.subplots(*size, squeeze=False, sharey=True, layout="constrained",
                                    figsize=(8.5, 1.0 + 2.4 * size[0]))  # fmt: skip
-    shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, max(depth for row in rows for _, depth in row)))
+    shades = matplotlib.colormaps["plasma"](np.linspace(0, 0.9, max(depth for row in rows for _, depth in row)))
     for row, keys in zip(axes, rows, strict=True):
         for ax, key in zip(row, keys, strict=False):
             result, depth = results[key], key[1]
@@ -94,19 +94,19 @@ def accuracy(results, args):
                                    height_ratios=[3, 1][: 1 + split])  # fmt: skip
     for ax in axes.flat:
         for seed, values in enumerate(zip(*accuracies.values(), strict=True)):
-            ax.plot(list(accuracies), values, ".", ms=5, color=GRAY, label=None if seed else "one seed")
+            beside = np.array([*accuracies]) - 0.08
+            ax.plot(beside, values, ".", ms=6, color=ORANGE, label=None if seed else "one seed")
         spread(ax, accuracies)
-        if book:
-            shown = [depth for depth in book if depth in accuracies]
-            ax.plot(shown, [book[depth] for depth in shown], "kx", ms=8, mew=2, label="the book's network")
         ax.grid(alpha=0.3)
+    if shown := [depth for depth in book if depth in accuracies]:
+        axes[0, 0].plot(shown, [book[depth] for depth in shown], "kx", ms=8, mew=2, label="the book's network")
     axes[-1, 0].axhline(share, ls="--", lw=1, color=GRAY)
     axes[-1, 0].annotate("chance", (1, share), (4, 0), ("axes fraction", "data"), "offset points", va="center",
                          size="small", annotation_clip=True)  # fmt: skip
     axes[-1, 0].set(xlabel="hidden layers", xticks=list(accuracies))
     axes[-1, 0].margins(x=0.1)
     if split:
-        zoom(axes[0, 0], [accuracies[depth] for depth in high], [book[depth] for depth in book if depth in accuracies])
+        zoom(axes[0, 0], [accuracies[depth] for depth in high], [book[depth] for depth in shown])
         axes[1, 0].set(ylim=(0, 100), yticks=(0, 50, 100))
     handles, names = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False)

@@ -18,7 +18,8 @@ EXAMPLES, DOCS, PROJECT = (PACKAGE.parent / name for name in ("examples", "docs"
 HERE = EXAMPLES.joinpath("mnist_depth.py").is_file()  # a copy of the repository, and not an installed package alone
 ELSEWHERE = (
     "The examples and the documentation are not installed with the package. They are in the folders examples/ and "
-    "docs/ of the repository and of the source distribution; `python -m tinygrad_vg` in that folder runs an example."
+    "docs/ of the repository and of the source distribution. In the folder that has them, `python -m tinygrad_vg NAME` "
+    "runs the example NAME."
 )
 
 
@@ -140,9 +141,9 @@ def main() -> None:
     elif name.removesuffix(".py") in scripts():
         run(name.removesuffix(".py"), options)
     elif HERE:
-        sys.exit(f"tinygrad_vg: there is no example {name!r}: write one of {', '.join(scripts())}")
+        sys.exit(filled(f"tinygrad_vg: there is no example {name!r}: write one of {', '.join(scripts())}"))
     else:
-        sys.exit(f"tinygrad_vg: {name!r} cannot be run. {ELSEWHERE}")
+        sys.exit(filled(f"tinygrad_vg: {name!r} cannot be run. {ELSEWHERE}"))
 
 
 if __name__ == "__main__":

@@ -295,6 +295,8 @@ def test_a_folder_with_other_files_is_not_renamed(tmp_path, script):
     with pytest.raises(OSError, match=r"mine/ holds thesis.tex, which is no result of this script.*a new folder"):
         files.take_folder(out)
     assert (out / "thesis.tex").exists()
+    with pytest.raises(OSError, match=r"thesis.tex is a file, and the results need a folder: write --out"):
+        files.take_folder(out / "thesis.tex")
 
 
 @pytest.mark.parametrize(
