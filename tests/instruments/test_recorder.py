@@ -413,7 +413,7 @@ def test_memory_does_not_grow_with_the_length_of_a_run():
 
     Whatever a step left behind would show: 16 bytes a step are 0.8 MB.
     """
-    net = tg.nn.Sequential(*(tg.nn.Linear(30, 30, dtype=np.float32, rng=0) for _ in range(5)))
+    net = tg.nn.Sequential(*(tg.nn.Linear(30, 30, dtype=np.float32, rng=i) for i in range(5)))
     gradients = np.random.default_rng(0).normal(size=(5, 30)).astype(np.float32)
     tracemalloc.start()
     try:

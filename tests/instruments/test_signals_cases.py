@@ -252,7 +252,7 @@ def test_members_of_an_ensemble_have_the_rows_of_the_single_networks(kind: str, 
     def make(seed: int) -> nn.Module:
         net = {"recurrence": lambda: Recurrence(4), "row": deep,
                "residual": lambda: Row(linear(0), *blocks(linear(1), tanh), tanh, linear(2)),
-               "gated": lambda: Row(linear(0), tanh, Gated(1), linear(2))}[kind]()  # fmt: skip
+               "gated": lambda: Row(linear(0), tanh, Gated(1), linear(3))}[kind]()  # fmt: skip
         rng = np.random.default_rng(seed)
         for parameter in net.parameters():
             parameter.data = rng.normal(size=parameter.shape)

@@ -211,9 +211,7 @@ def test_the_jump_is_where_the_message_says():
 
 
 def ensemble(sizes, activation, weight_std, bias_std, members, rng, dtype=np.float64):
-    layers = [
-        layer for n_in, n_out in pairwise(sizes) for layer in (nn.Linear(n_in, n_out, dtype=dtype, rng=0), activation)
-    ]
+    layers = [layer for n_in, n_out in pairwise(sizes) for layer in (nn.Linear(n_in, n_out, dtype=dtype), activation)]
     net = nn.stack([nn.Sequential(*layers[:-1])] * members)
     linears = [layer for layer in net if isinstance(layer, nn.Linear)]
     stds = np.broadcast_to(weight_std, len(linears)), np.broadcast_to(bias_std, len(linears))

@@ -361,8 +361,8 @@ def test_whoever_looks_later_knows_that_it_was_trained(tmp_path):
         with GradientRecorder(other) as recorder:
             np.sum(other(samples(10))).backward()
         assert not diagnose(recorder).at_start
-    for linear in net[::2]:
-        nn.init.kaiming_normal_(linear.weight, rng=0)
+    for i, linear in enumerate(net[::2]):
+        nn.init.kaiming_normal_(linear.weight, rng=i)
     assert diagnose(heard(net, samples(10))).at_start  # an initializer begins anew
     fresh = nn.mlp([10] * 7, rng=0)
     heard(net, samples(10), 2, by_an_optimizer(net))
