@@ -47,7 +47,8 @@ def main():
     longest_first = sorted(WHY, key=lambda name: (name not in CONVOLUTIONAL, "Norm" not in name))
     tasks = {name: (trial, (name, do)) for name in longest_first} | {SWEEP: (sweep, (SWEEP, do))}
     results, interrupted = run_tasks(tasks, os.cpu_count() or 1, lambda results: save(results, args.out))
-    done = trained(results)
+    if not (done := trained(results)):
+        sys.exit(130)  # interrupted before the first result
     print(f"Decades a layer at the start; accuracy after {do['steps']} steps of {BATCH}, best of rates {do['rates']}")
     table(done)
     if SWEEP in results:

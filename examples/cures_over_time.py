@@ -70,8 +70,9 @@ def main():
     cases.sort(key=lambda case: -TRAINED.get(case[0], 0))  # the longest first
     tasks = {case: (experiment, (case, QUICK if args.quick else FULL)) for case in cases}
     results, interrupted = run_tasks(tasks, os.cpu_count() or 1, lambda results: None)
-    tell(results)
-    draw(results, args.out)
+    if results:  # else interrupted before the first one
+        tell(results)
+        draw(results, args.out)
     sys.exit(130 if interrupted else 0)
 
 

@@ -1,10 +1,11 @@
-"""The cures of the vanishing gradient: what must hold of each on the ledger, and both scripts from start to end."""
+"""The cures of the vanishing gradient: what must hold of each on the ledger, and the scripts from start to end."""
 
-import importlib
+import os
 import re
+import signal
 import subprocess
 import sys
-from argparse import Namespace
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,25 +16,27 @@ import tinygrad_vg as tg
 pytestmark = pytest.mark.long  # seconds for each script
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+SHORT = dict(seeds=2, of_convolutions=1, new=500, steps=150, rates=(0.1,), coding_steps=0)
 pytest.importorskip("rich")
 pytest.importorskip("matplotlib")
 
 
-@pytest.fixture(scope="module")
-def cures():
-    sys.path.insert(0, str(EXAMPLES))
-    try:
-        yield importlib.import_module("cures")
-    finally:
-        sys.path.remove(str(EXAMPLES))
+@pytest.fixture
+def trial(script):
+    return script("cures_trial")
 
 
 @pytest.fixture(scope="module")
-def accounts(cures):
+def accounts():
     """The accounts of every network at its start: three seeds, 100 images."""
-    images, _, targets = cures.data("train")
-    nets = {name: tg.nn.stack([make(seed) for seed in range(3)]) for name, make in cures.PATIENTS.items()}
-    return {name: cures.on_ledger(net, images[:100], targets[:100]) for name, net in nets.items()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "environ", dict(os.environ))
+        patch.syspath_prepend(EXAMPLES)
+        import chapter
+        import cures_trial
+    images, _, targets = chapter.digits(100)
+    nets = {name: tg.nn.stack([make(seed) for seed in range(3)]) for name, make in cures_trial.PATIENTS.items()}
+    return {name: cures_trial.on_ledger(net, images, targets) for name, net in nets.items()}
 
 
 def way(account):
@@ -41,10 +44,10 @@ def way(account):
     return account["norms"][0] - account["norms"][-1]
 
 
-def test_every_network_has_ten_hidden_layers_and_parts_that_add_up(cures, accounts):
+def test_every_network_has_ten_hidden_layers_and_parts_that_add_up(accounts):
     for name, account in accounts.items():
-        assert account["norms"].shape == (cures.DEPTH + 1, 3), name
-        parts = cures.DEPTH * (account["weights"] + account["slopes"] + account["other"])
+        assert account["norms"].shape == (11, 3), name
+        parts = 10 * (account["weights"] + account["slopes"] + account["other"])
         np.testing.assert_allclose(parts, way(account), atol=1e-9, err_msg=name)
 
 
@@ -85,10 +88,10 @@ def test_each_cure_acts_on_its_own_factor(accounts):
     assert abs(accounts["LayerNorm before σ"]["other"]).max() < 0.15
 
 
-def test_larger_weights_explode_above_the_critical_point(cures, accounts, monkeypatch):
+def test_larger_weights_explode_above_the_critical_point(trial, accounts, monkeypatch):
     factors = np.array([3.0, 10.0, 30.0])
-    monkeypatch.setattr(cures, "FACTORS", factors)
-    found = cures.sweep(Namespace(seeds=2), lambda share: False)
+    monkeypatch.setattr(trial, "FACTORS", factors)
+    found = trial.sweep("larger and larger weights", SHORT)
     assert (np.diff(found) > 0).all()  # monotonic, so that there is one crossing
     crossing = 10 ** np.interp(0, found, np.log10(factors))
     theory = tg.instruments.critical_weight_std(tg.nn.Sigmoid, 1.0)
@@ -99,74 +102,105 @@ def test_larger_weights_explode_above_the_critical_point(cures, accounts, monkey
         assert (way(accounts[name]) > 1.5).all()
 
 
-def test_autoencoders_make_the_weights_larger(cures):
+def test_autoencoders_make_the_weights_larger(script, trial):
     """They pay back a large part of what σ′ takes, and each layer's code still tells images apart."""
-    images, _, targets = (array[:500] for array in cures.data("train"))
-    net = tg.nn.stack([cures.PATIENTS[cures.CODED](0)])
-    before = cures.on_ledger(net, images, targets)
-    cures.pre_trained(net, images, 150, 20)
-    after = cures.on_ledger(net, images, targets)
+    images, _, targets = script("chapter").digits(500)
+    net = tg.nn.stack([trial.PATIENTS[trial.CODED](0)])
+    before = trial.on_ledger(net, images, targets)
+    script("cures_pretraining").pre_trained(net, images, 150, 20)
+    after = trial.on_ledger(net, images, targets)
     assert after["weights"][0] > before["weights"][0] + 0.3
     assert way(after)[0] > way(before)[0] + 2
 
 
-def test_a_trial_trains_what_keeps_the_gradient_and_not_the_patient(cures):
-    args = Namespace(seeds=2, slow_seeds=1, new_images=500, steps=150, rates=(0.1,), coding_steps=0)
-    patient, cured = (cures.trial(name, args, lambda share: False) for name in ("the patient", "tanh, orthogonal"))
+def test_a_trial_trains_what_keeps_the_gradient_and_not_the_patient(trial):
+    patient, cured = (trial.trial(name, SHORT) for name in ("the patient", "tanh, orthogonal"))
     assert patient["accuracy"].max() < 25
     assert cured["accuracy"].min() > 50
     shares = []
-    assert "accuracy" not in cures.trial("the patient", args, lambda share: shares.append(share) or True)
+    assert "accuracy" not in trial.trial("the patient", SHORT, lambda share: shares.append(share) or True)
     assert shares == [0]  # it ends as soon as it is asked to
 
 
-def test_figure_table_and_sentences(cures, accounts, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    cures.OUT.mkdir(parents=True)
-    rng = np.random.default_rng(0)
+def test_figure_table_and_sentences(script, accounts, tmp_path, capsys):
+    cures, rng = script("cures"), np.random.default_rng(0)
     results = {name: account | {"rate": 0.1, "accuracy": rng.uniform(10, 90, 3)} for name, account in accounts.items()}
-    results[cures.SWEEP] = np.linspace(-0.7, 0.5, len(cures.FACTORS))
-    cures.save(results)
-    cures.draw(results)
-    cures.tell(results, Namespace(steps=7, rates=(0.1,)))
+    assert cures.trained(results | {cures.SWEEP: np.zeros(9)}).keys() == accounts.keys()
+    cures.save(results, tmp_path)
+    script("cures_figure").draw(cures.WHY, results, tmp_path)
+    cures.table(results)
+    cures.explosion(cures.FACTORS, np.linspace(-0.7, 0.5, len(cures.FACTORS)))
+    cures.sentences(results)
     said = capsys.readouterr().out
     for name, result in results.items():
-        if name != cures.SWEEP:
-            assert re.search(rf"^{re.escape(name)} .*{result['accuracy'].mean():.1f} \[", said, re.M)
-            assert said.count(f"\n{name}: ") == 1
+        assert re.search(rf"^{re.escape(name)} .*{result['accuracy'].mean():.1f} \[", said, re.M)
+        assert said.count(f"\n{name}: ") == 1
     assert "{" not in said
-    assert (cures.OUT / "cures.png").stat().st_size > 20_000
-    assert len((cures.OUT / "results.csv").read_text().splitlines()) == 1 + 3 * len(accounts)
-    assert tg.load(cures.OUT / "norms.npz").keys() == accounts.keys()
+    assert (tmp_path / "cures.png").stat().st_size > 20_000
+    assert len((tmp_path / "cures.csv").read_text().splitlines()) == 1 + 3 * len(accounts)
 
 
-def test_interval_of_a_mean(cures):
-    assert cures.interval(np.full(10, 3.0)).tolist() == [3, 3]
-    low, high = cures.interval(np.arange(100.0))
+def test_interval_of_a_mean(script):
+    interval = script("cures_table").interval
+    assert interval(np.full(10, 3.0)).tolist() == [3, 3]
+    low, high = interval(np.arange(100.0))
     assert low < 49.5 < high
     assert high - low == pytest.approx(2 * 1.96 * np.arange(100).std() / 10, rel=0.05)
 
 
-def test_regularization_and_depth(tmp_path, monkeypatch):
+def test_regularization_and_depth(script):
     """A larger λ gives another training from the same start, and a run that is stopped keeps its epochs."""
-    monkeypatch.syspath_prepend(str(EXAMPLES))
-    decay = importlib.import_module("regularization_and_depth")
-    args = Namespace(images=500, epochs=2, members=2)
-    curves = {(1, strength): decay.training(1, strength, args, lambda share: False) for strength in (0, 25)}
+    decay = script("regularization_and_depth")
+    curves = {(1, strength): decay.training((1, strength), 500, 2, 2) for strength in (0, 25)}
     assert all(curve.shape == (2, 2, 2) for curve in curves.values())
     assert (curves[1, 0][-1, 1] != curves[1, 25][-1, 1]).all()
-    stopped = decay.training(1, 0, args, lambda share: True)
-    np.testing.assert_array_equal(stopped, curves[1, 0][:1])
-    monkeypatch.chdir(tmp_path)
-    decay.OUT.mkdir(parents=True)
-    decay.save(curves)
-    assert len((decay.OUT / "results.csv").read_text().splitlines()) == 1 + 2 * 2 * 2
-    assert f"{100 * curves[1, 25][-1, 0].mean():.2f} ±" in decay.table(curves)
+    stopped = decay.training((1, 0), 500, 2, 2, lambda share: True)
+    np.testing.assert_array_equal(stopped[0, 1], curves[1, 0][0, 1])
+    assert f"{curves[1, 25][-1, 0].mean():.2f} ±" in decay.row((1, 25), curves[1, 25])
 
 
-@pytest.mark.parametrize("script", ["cures.py", "regularization_and_depth.py"])
-def test_wrong_arguments_are_named(script):
-    command = [sys.executable, str(EXAMPLES / script), "--fast"]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+def command(name, *options):
+    return [sys.executable, "-W", "error", str(EXAMPLES / f"{name}.py"), *options]
+
+
+@pytest.mark.parametrize("name", ["cures", "cures_over_time", "regularization_and_depth"])
+def test_the_script_with_quick(name, tmp_path):
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(
+        command(name, "--quick", "--out", str(tmp_path)), capture_output=True, env=environment, timeout=300
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert (tmp_path / f"{name}.png").stat().st_size > 5000
+
+
+def workers_of(process):
+    """The number of processes that a script has begun, besides the one that tracks what they share."""
+    return len(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()) - 1
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for the workers in Linux's /proc")
+@pytest.mark.parametrize("name", ["cures", "cures_over_time", "regularization_and_depth"])
+def test_ctrl_c_shows_what_was_done(name, tmp_path):
+    """The script ends with 130 and without a traceback; those that take results of a part show them."""
+    options = ["--out", str(tmp_path), *["--quick"] * (name == "cures")]  # its first result comes after a few seconds
+    process = subprocess.Popen(command(name, *options), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        while workers_of(process) < os.cpu_count() or (name == "cures" and not (tmp_path / "cures.csv").exists()):
+            assert process.poll() is None, process.stderr.read().decode()
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        said, errors = process.communicate(timeout=200)
+    finally:
+        process.kill()
+    assert process.returncode == 130, errors.decode()
+    assert b"Traceback" not in errors
+    if name == "cures":
+        assert (tmp_path / "cures.png").exists()
+        assert "Decades a layer at the start" in said.decode()
+
+
+@pytest.mark.parametrize("name", ["cures", "cures_over_time", "regularization_and_depth"])
+def test_wrong_arguments_are_named(name):
+    result = subprocess.run(command(name, "--fast"), capture_output=True, text=True, timeout=60)
     assert result.returncode == 2
     assert "unrecognized arguments: --fast" in result.stderr

@@ -1,32 +1,34 @@
 """The gradient over time: what vanishes at initialization and what does not, the tasks, and the picture and table."""
 
-import argparse
-import runpy
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 pytestmark = pytest.mark.long  # seconds for each script
 
-SCRIPT = Path(__file__).parents[2] / "examples" / "cures_over_time.py"
+SHORT = dict(members=1, steps=1)
 
 
 @pytest.fixture
-def example(monkeypatch):
-    """The names of the example; its functions see other tasks, and smaller networks and batches."""
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        monkeypatch.setenv(name, "1")  # the example sets them too; so they are what they were after the test
-    names = runpy.run_path(str(SCRIPT))
-    names["measure"].__globals__.update(
-        TASKS={"adding 8": 8, "adding 100": 100}, TRAINED={"adding 8": 2}, BATCH=5, HIDDEN=16
-    )
-    return names
+def modules(script, monkeypatch):
+    """The script, its tasks and its report, with other tasks, and smaller networks and batches."""
+    names = ("cures_over_time", "over_time_tasks", "over_time_report")
+    modules = {name: script(name) for name in names}
+    tasks, trained = {"adding 8": 8, "adding 100": 100}, {"adding 8": 2}
+    for name in names:
+        monkeypatch.setattr(modules[name], "TASKS", tasks)
+        monkeypatch.setattr(modules[name], "TRAINED", trained)
+    monkeypatch.setattr(modules["cures_over_time"], "BATCH", 5)
+    monkeypatch.setattr(modules["over_time_tasks"], "HIDDEN", 16)
+    return modules
+
+
+@pytest.fixture
+def example(modules):
+    return modules["cures_over_time"]
 
 
 def at_start(example, task, seeds=4):
-    args = argparse.Namespace(seeds=seeds, members=1, steps=1, seed=0)
-    return {name: example["experiment"](task, name, args, lambda share: False) for name in example["NETWORKS"]}
+    return {name: example.experiment((task, name), SHORT | {"seeds": seeds}) for name in example.NETWORKS}
 
 
 def test_over_100_steps_an_lstm_vanishes_too_unless_its_forget_gates_are_open(example):
@@ -37,17 +39,17 @@ def test_over_100_steps_an_lstm_vanishes_too_unless_its_forget_gates_are_open(ex
     assert -5 < decades["open LSTM"] < 2
 
 
-def test_the_parts_of_a_time_step_add_up_and_the_cell_state_gives_back_what_gates_and_weights_take(example):
-    found = at_start(example, "adding 8", seeds=3)
+def test_the_parts_of_a_time_step_add_up_and_the_cell_state_gives_back_what_gates_and_weights_take(modules, example):
+    found, parts_of_a_step = at_start(example, "adding 8", seeds=3), modules["over_time_report"].PARTS
     for name, result in found.items():
-        parts = {part: result[f"start: {part}"] for part in example["PARTS"] if f"start: {part}" in result}
+        parts = {part: result[f"start: {part}"] for part in parts_of_a_step if f"start: {part}" in result}
         np.testing.assert_allclose(7 * sum(parts.values()), result["start: total"], atol=1e-5)
         assert set(parts) - {"cell state", "update gate"} == {part for part, v in parts.items() if np.mean(v) < 0}, name
     assert np.all(found["open LSTM"]["start: cell state"] > found["LSTM"]["start: cell state"])
 
 
 def test_the_adding_problem_and_its_baseline(example):
-    x, target = example["sequences"]("adding 8", 20_000, np.random.default_rng(0))
+    x, target = example.sequences("adding 8", 20_000, np.random.default_rng(0))
     assert (x.shape, target.shape, x.dtype, target.dtype) == ((8, 20_000, 2), (20_000, 1), np.float32, np.float32)
     np.testing.assert_array_equal(x[:4, :, 1].sum(axis=0), 1)  # one marker in each half
     np.testing.assert_array_equal(x[4:, :, 1].sum(axis=0), 1)
@@ -55,30 +57,28 @@ def test_the_adding_problem_and_its_baseline(example):
     assert np.mean(np.square(target - 1)) == pytest.approx(1 / 6, rel=0.02)
 
 
-def test_digits_are_read_row_by_row(example, monkeypatch):
+def test_digits_are_read_row_by_row(script, example, monkeypatch):
     images, labels = np.arange(4 * 784.0, dtype=np.float32).reshape(4, 784), np.array([7, 5, 3, 1])
-    monkeypatch.setitem(example["sequences"].__globals__, "mnist", lambda split: (images, labels))
-    x, target = example["sequences"]("digits", 9, np.random.default_rng(0))
+    monkeypatch.setattr(script("chapter"), "digits", lambda split: (images, labels, None))
+    x, target = example.sequences("digits", 9, np.random.default_rng(0))
     assert x.shape == (28, 9, 28)
     for i in range(9):
         np.testing.assert_array_equal(x[:, i].reshape(-1), images[[7, 5, 3, 1].index(target[i])])
 
 
 def test_a_training_that_is_asked_to_end_says_how_far_it_came(example):
-    args = argparse.Namespace(seeds=2, members=2, steps=9, seed=0)
-    result = example["experiment"]("adding 8", "GRU", args, lambda share: share > 0.3)
+    result = example.experiment(("adding 8", "GRU"), dict(seeds=2, members=2, steps=9), lambda share: share > 0.3)
     assert result["steps"] == 3
     assert result["score"].shape == (2,)
     assert not np.array_equal(result["start: norms"], result["after: norms"])
 
 
-def test_table_sentences_and_picture(example, monkeypatch, tmp_path, capsys):
+def test_table_sentences_and_picture(modules, example, tmp_path, capsys):
     pytest.importorskip("matplotlib")
-    monkeypatch.setitem(example["draw"].__globals__, "OUT", tmp_path)
     results = {("adding 8", name): found for name, found in at_start(example, "adding 8").items()}
-    example["draw"](results)
-    assert (tmp_path / "over_time.png").stat().st_size > 5000
-    example["report"](results)
+    modules["over_time_report"].draw(results, tmp_path)
+    assert (tmp_path / "cures_over_time.png").stat().st_size > 5000
+    modules["over_time_report"].tell(results)
     printed = capsys.readouterr().out
     for (_, name), found in results.items():
         assert f"{name}: from the last state to the first the gradient changes by" in printed
