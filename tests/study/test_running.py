@@ -82,8 +82,8 @@ def test_bars_show_the_study_and_its_running_parts(digits, tmp_path, monkeypatch
     monkeypatch.setattr(monitor, "LOOK_SECONDS", 0.0)
     study, bars = Study([one], tmp_path), monitor.Bars({one.key: one}, 2)
     study._store.prepare()
-    study._store.note(one, 0, run="r", share=0.5, accuracy=0.25)
-    study._store.note(one, 1, run="another", share=0.5, accuracy=0.25)
+    study._store.note(one, 0, {"run": "r", "share": 0.5, "accuracy": 0.25})
+    study._store.note(one, 1, {"run": "another", "share": 0.5, "accuracy": 0.25})
     with bars:
         bars.show(1, study._store, "r")
         shown = {task.description: (task.completed, task.total, task.fields["facts"]) for task in bars._bars.tasks}

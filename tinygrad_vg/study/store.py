@@ -162,7 +162,7 @@ class Store:
         """The file that asks the parts of a run to end."""
         return self.running / f"{run}.stop"
 
-    def note(self, trial: Trial, number: int, **facts: Any) -> None:
+    def note(self, trial: Trial, number: int, facts: dict[str, Any]) -> None:
         """Say how far a part is. Without a flush to the disk: it is for those who look on. It may fail silently."""
         path = self._note(trial, number)
         temporary = path.with_name(f".{path.stem}.{os.urandom(8).hex()}{path.suffix}")

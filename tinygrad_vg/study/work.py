@@ -1,5 +1,6 @@
 """What a worker does: train one part of a trial under its lock, and leave everything in the store."""
 
+import os
 import threading
 import time
 import traceback
@@ -95,4 +96,5 @@ class _Watch:
     def look(self, share: float, accuracy: float | None) -> None:
         self._next = time.monotonic() + LOOK_SECONDS
         self.raise_if_stopped()
-        self._store.note(self._trial, self._number, run=self._run, share=share, accuracy=accuracy)
+        facts = {"run": self._run, "pid": os.getpid(), "share": share, "accuracy": accuracy}
+        self._store.note(self._trial, self._number, facts)
