@@ -2,17 +2,15 @@
 
 import contextlib
 import multiprocessing
-import os
 import pickle
 import queue
-import signal
-import threading
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from tinygrad_vg.extras import install
+from tinygrad_vg.study.processes import Signals, begin_worker, sigint_held
 
 Report = Callable[[float], bool]
 """The argument `report` of a task: it takes the share of the work that is done, 0 to 1, and returns whether to end."""
@@ -62,9 +60,9 @@ def run_tasks(tasks: Mapping[Hashable, Task], workers: int, on_result: OnResult)
     context = multiprocessing.get_context("spawn")
     reports, stop = context.Queue(), context.RawValue("b", 0)  # it has no lock, which a killed worker would keep
     others = {*multiprocessing.active_children()}
-    end, outcome = _Signals(), _Outcome(on_result)
+    end, outcome = Signals(), _Outcome(on_result)
     with end, ProcessPoolExecutor(workers, context, _start, (reports, stop)) as pool, bars:
-        with _held():
+        with sigint_held():
             futures = {key: pool.submit(_run, key, *task) for key, task in tasks.items()}
         rows = {key: bars.add_task(escape(_label(key)), start=False, total=1) for key in tasks}
         while futures:
@@ -130,38 +128,6 @@ class _Outcome:
         raise self.error
 
 
-class _Signals:
-    """A context that counts Ctrl-C and SIGTERM. A KeyboardInterrupt could interrupt anything, such as a save."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._before: dict[signal.Signals, Any] = {}
-
-    def _heard(self, *_: Any) -> None:
-        self.count += 1
-
-    def __enter__(self) -> None:
-        if threading.current_thread() is threading.main_thread():  # other threads cannot set handlers
-            self._before = {number: signal.signal(number, self._heard) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: it was not Python's
-
-
-@contextlib.contextmanager
-def _held() -> Iterator[None]:
-    """A context that blocks SIGINT, also in processes that start inside; they ignore it later."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 def _progress() -> Any:
     """Rich's display of all tasks (name, bar, share, time so far, time left), and its function that escapes names."""
     try:
@@ -184,17 +150,8 @@ def _labels(keys: Iterable[Hashable]) -> str:
 def _start(reports: Any, stop: Any) -> None:
     """Initialize a worker. Ctrl-C reaches every process; workers ignore it, and the main process sets `stop`."""
     global _channel
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _channel = reports, stop
-    threading.Thread(target=_follow, daemon=True).start()
-
-
-def _follow() -> None:
-    """End this worker when the main process ends: if that is killed, it cannot ask the workers to end."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))  # Windows has only the second, which is as final
+    begin_worker()
 
 
 def _run(key: Hashable, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:

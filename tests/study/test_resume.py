@@ -1,0 +1,134 @@
+"""A part that goes on from a checkpoint gives the bits that it gives without an interruption; parts are joined."""
+
+import json
+
+import numpy as np
+import pytest
+
+import tinygrad_vg as tg
+from tests.study.small import Here, assert_same, contents, trial
+from tinygrad_vg.study import Study, training, work
+
+CASES = {
+    "SGD": {},
+    "momentum": {"momentum": 0.9, "lr": 0.1, "weight_decay": 5.0, "init": "xavier_normal", "activation": "Tanh"},
+    "Adam": {"optimizer": "Adam", "lr": 0.01, "cost": "CrossEntropyLoss", "activation": "ReLU"},
+    "RMSprop": {"optimizer": "RMSprop", "lr": 0.01, "momentum": 0.5, "dtype": "float64"},
+}
+
+
+def run(directory, *trials):
+    return Study(trials, directory).run(Here(), progress=False)
+
+
+@pytest.mark.parametrize("settings", CASES.values(), ids=CASES)
+def test_a_stop_at_any_step_changes_no_bit(digits, tmp_path, monkeypatch, settings):
+    wanted = trial(digits, **settings)
+    assert str(run(tmp_path / "whole", wanted)) == "1 of 1 trials are done"
+    steps = iter([3, 20, 16, 1, 30, 10**9])  # of the sittings: 17 are an epoch
+    left = next(steps)
+
+    def looked(self, share, accuracy, look=work._Watch.look):
+        nonlocal left
+        if share:
+            left -= 1
+            if left < 0:
+                self._store.stop_file(self._run).touch()
+        look(self, share, accuracy)
+
+    monkeypatch.setattr(work, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(work._Watch, "look", looked)
+    sittings = 0
+    while run(tmp_path / "stopped", wanted).done == 0:
+        sittings += 1
+        left = next(steps)
+    assert sittings >= 3
+    assert_same(tmp_path / "whole", tmp_path / "stopped")
+    assert not [*(tmp_path / "stopped").rglob("*checkpoint*"), *(tmp_path / "stopped" / "running").iterdir()]
+
+
+def test_parts_are_joined_and_equal_the_whole_to_rounding(digits, tmp_path):
+    whole, split = (trial(digits, seeds=range(5), members_at_once=n, dtype="float64") for n in (5, 2))
+    executor = Here()
+    study = Study([whole, split], tmp_path)
+    assert study.run(executor, progress=False).done == 2
+    assert [(args[1] is split, args[2]) for args in executor.tasks] == [(False, 0), (True, 0), (True, 1), (True, 2)]
+    one, two = study.result(whole), study.result(split)
+    assert one.accuracy.shape == two.accuracy.shape == (3, 5)
+    np.testing.assert_allclose(one.cost, two.cost, rtol=1e-12)
+    np.testing.assert_allclose(one.history.log10_norm, two.history.log10_norm, atol=1e-10)
+    for name, weight in one.weights.items():
+        np.testing.assert_allclose(weight, two.weights[name], atol=1e-12)
+    net = tg.nn.stack([tg.nn.mlp(whole.sizes, rng=seed) for seed in whole.seeds])
+    net.load_state_dict(one.weights)  # weights are those of an ensemble of all members
+
+
+def test_what_is_kept_of_a_trial(digits, tmp_path):
+    one = trial(digits, epochs=2, seeds=(7,))
+    study = Study([one], tmp_path)
+    study.run(Here(), progress=False)
+    result = study.result(one)
+    assert result.history.steps.tolist() == [0, 5, 10, 15, 17, 22, 27, 32]  # multiples of 5 in epochs of 17 steps
+    assert result.history.layers == (1, 2)
+    images, labels = tg.datasets.mnist("validation", digits)
+    net = tg.nn.stack([tg.nn.mlp(one.sizes, dtype=np.float32)])
+    net.load_state_dict(result.weights)
+    output = net(images)
+    assert result.accuracy[-1] == np.mean(np.argmax(output, axis=-1) == labels)
+    cost = tg.nn.BCEWithLogitsLoss("batchmean")(output, np.eye(10, dtype=np.float32)[labels])
+    np.testing.assert_allclose(result.cost[-1], cost.item(), rtol=1e-6)
+    (arrays,) = contents(tmp_path).values()
+    assert json.loads(str(arrays["settings"])) == one.settings
+    assert result.versions[0]["numpy"] == np.__version__
+    assert json.loads((tmp_path / "trials" / one.key / "settings.json").read_text()) == one.settings
+
+
+def test_it_is_the_training_that_it_says(digits, tmp_path):
+    """The same as a loop written by hand: data order, λ/n on the weights only, and the cost as a mean."""
+    one = trial(digits, seeds=(7,), epochs=2, weight_decay=3.0, dtype="float64")
+    study = Study([one], tmp_path)
+    study.run(Here(), progress=False)
+    images, labels = tg.datasets.mnist("train", digits, np.float64)
+    net, n = tg.nn.mlp(one.sizes, rng=7), len(images)
+    for epoch in range(2):
+        order = np.random.default_rng((0, epoch)).permutation(n)
+        for begin in range(0, n, 10):
+            rows = order[begin : begin + 10]
+            net.zero_grad()
+            tg.nn.BCEWithLogitsLoss("batchmean")(net(images[rows]), np.eye(10)[labels[rows]]).backward()
+            for name, p in net.named_parameters():
+                p.data = p.data - 0.5 * (p.grad + (3.0 / n * p.data if "weight" in name else 0.0))
+    for name, weight in net.state_dict().items():
+        np.testing.assert_allclose(study.result(one).weights[name][0], weight, atol=1e-12)
+
+
+def test_a_gradient_that_explodes_is_a_result(digits, tmp_path):
+    study = Study([trial(digits, activation="ReLU", lr=1e30, seeds=(0, 1, 2), members_at_once=2)], tmp_path)
+    assert study.run(Here(), progress=False).done == 1
+    result = study.result(study.trials[0])
+    assert result.history.first_nonfinite is not None
+    at = np.searchsorted(result.history.steps, result.history.first_nonfinite)
+    assert not np.isfinite(result.history.log10_norm[at:]).all()
+    assert np.isfinite(result.history.log10_norm[0]).all()
+
+
+def test_only_checkpoints_are_read_again(digits, tmp_path, monkeypatch):
+    """With a clock that runs fast there is a checkpoint at the end of every epoch but the last."""
+    now = iter(range(10**9))
+    monkeypatch.setattr(work.time, "monotonic", lambda: 100.0 * next(now))
+    epochs, seen = [], training._Training.epoch
+
+    def epoch(self, number, *args):
+        epochs.append(number)
+        if epochs == [0, 1, 2]:
+            raise RuntimeError("the power fails")
+        return seen(self, number, *args)
+
+    monkeypatch.setattr(training._Training, "epoch", epoch)
+    one = trial(digits)
+    outcome = run(tmp_path, one)
+    assert outcome.failed[0].error == "RuntimeError: the power fails"
+    assert outcome.failed[0].path.read_text().startswith("Traceback")
+    assert run(tmp_path, one).done == 1
+    assert epochs == [0, 1, 2, 2]
+    assert not outcome.failed[0].path.exists()

@@ -1,0 +1,140 @@
+"""Handing parts to executors: windows, executors that fail, the cost of a trial, and what is shown."""
+
+import gc
+import sys
+import time
+import tracemalloc
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+
+import pytest
+
+from tests.study.small import Here, assert_same, trial
+from tinygrad_vg.study import Study, work
+
+
+def test_threads_give_the_same_bits(digits, tmp_path):
+    trials = [trial(digits, epochs=1, lr=lr, members_at_once=1) for lr in (0.1, 0.2, 0.4)]
+    Study(trials, tmp_path / "here").run(Here(), progress=False)
+    with ThreadPoolExecutor(3) as pool:
+        assert Study(trials, tmp_path / "threads").run(pool, progress=False).done == 3
+    assert_same(tmp_path / "here", tmp_path / "threads")
+
+
+class Refusing(Executor):
+    def submit(self, function, *args):
+        raise RuntimeError("cannot schedule new futures after shutdown")
+
+
+class Losing(Executor):
+    """An executor whose workers are lost, as Dask's after three tries."""
+
+    def submit(self, function, *args):
+        future = Future()
+        future.set_exception(RuntimeError("KilledWorker"))
+        return future
+
+
+class Breaking(Executor):
+    def submit(self, function, *args):
+        future = Future()
+        future.set_exception(BrokenProcessPool("it is broken"))
+        return future
+
+
+def test_an_executor_that_takes_nothing(digits, tmp_path):
+    for executor, words in ((Refusing(), "cannot schedule"), (Breaking(), "it is broken")):
+        with pytest.raises(RuntimeError, match=words) as raised:
+            Study([trial(digits)], tmp_path).run(executor, progress=False)
+        assert raised.value.__notes__ == ["0 of 1 trials are done"]
+
+
+def test_a_lost_worker_is_a_failure(digits, tmp_path):
+    outcome = Study([trial(digits), trial(digits, lr=0.1)], tmp_path).run(Losing(), progress=False)
+    assert [failure.error for failure in outcome.failed] == ["RuntimeError: KilledWorker"] * 2
+    assert "RuntimeError: KilledWorker" in outcome.failed[0].path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("executor", "error", "words"),
+    [(0, ValueError, "1 or more, not 0"), ("all", TypeError, r"client.get_executor\(\)")],
+)
+def test_what_is_no_executor(digits, tmp_path, executor, error, words):
+    with pytest.raises(error, match=words):
+        Study([trial(digits)], tmp_path).run(executor, progress=False)
+    assert not [*tmp_path.iterdir()]
+
+
+def test_rich_is_named_if_it_is_missing(digits, tmp_path, monkeypatch):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "rich"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "rich", None)
+    with pytest.raises(ModuleNotFoundError, match=r"tinygrad_vg\[examples\].*progress=False"):
+        Study([trial(digits)], tmp_path).run(Here())
+    assert not [*tmp_path.iterdir()]
+
+
+def test_bars_show_the_study_and_its_running_parts(digits, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("rich")
+    from tinygrad_vg.study import monitor
+
+    one = trial(digits, epochs=1)
+    monkeypatch.setattr(monitor, "LOOK_SECONDS", 0.0)
+    study, bars = Study([one], tmp_path), monitor.Bars({one.key: one}, 2)
+    study._store.prepare()
+    study._store.note(one, 0, {"run": "r", "share": 0.5, "accuracy": 0.25})
+    study._store.note(one, 1, {"run": "another", "share": 0.5, "accuracy": 0.25})
+    with bars:
+        bars.show(1, study._store, "r")
+        shown = {task.description: (task.completed, task.total, task.fields["facts"]) for task in bars._bars.tasks}
+        assert shown == {"all parts": (1, 2, "1/2"), f"{one.label}, seed 3 to 4": (0.5, 1, "accuracy 0.2500")}
+        study._store.forget(one, 0)
+        bars.show(2, study._store, "r")
+        assert [task.description for task in bars._bars.tasks] == ["all parts"]
+    assert "2/2" in capsys.readouterr().out
+
+
+class Cluster(ThreadPoolExecutor):
+    """Eight workers, each of which takes two milliseconds for a trial. It notes how many trials wait at once."""
+
+    def __init__(self):
+        super().__init__(8)
+        self.waiting = self.most = 0
+
+    def submit(self, function, *args):
+        self.waiting += 1
+        self.most = max(self.most, self.waiting)
+        future = super().submit(function, *args)
+        future.add_done_callback(self._ended)
+        return future
+
+    def _ended(self, future):
+        self.waiting -= 1
+
+
+@pytest.mark.long
+def test_ten_thousand_trials_cost_little_and_leave_nothing_behind(digits, tmp_path, monkeypatch):
+    def simulated(directory, one, number, run):
+        time.sleep(0.002)
+        return work.DONE, ""
+
+    monkeypatch.setattr(work, "run_part", simulated)
+    held = {}
+    for n in (2000, 10_000):
+        study = Study([trial(digits, order_seed=i) for i in range(n)], tmp_path / str(n))
+        gc.collect()
+        begin, own = time.perf_counter(), time.process_time()
+        with Cluster() as cluster:
+            outcome = study.run(cluster, progress=False)
+        cost = (time.process_time() - own) / n
+        print(f"{n} trials in {time.perf_counter() - begin:.1f} s: {1e3 * cost:.2f} ms of the processor each")
+        assert outcome.done == n
+        assert cost < 0.005
+        assert cluster.most <= 1000
+        tracemalloc.start()
+        with Cluster() as cluster:
+            study.run(cluster, progress=False)
+        held[n] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        print(f"{held[n] / 1e6:.2f} MB at most")
+    assert held[10_000] < 1.2 * held[2000]

@@ -1,0 +1,122 @@
+"""Study: a list of trials and the directory that keeps their results."""
+
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor
+
+from tinygrad_vg.study.executors import executor_of
+from tinygrad_vg.study.monitor import Bars, Monitor
+from tinygrad_vg.study.running import Outcome, Running
+from tinygrad_vg.study.state import Result, State
+from tinygrad_vg.study.store import Store
+from tinygrad_vg.study.table import Table
+from tinygrad_vg.study.trial import Trial
+
+
+class Study:
+    """Trials and a directory. `run` trains what is not finished there, in processes, and may be interrupted.
+
+    A finished part of a trial is never trained again. A part that was interrupted goes on from its last checkpoint, and
+    gives the same bits as if it had never been interrupted. Checkpoints are written at the ends of epochs, at most
+    every 30 seconds, and when Ctrl-C or SIGTERM ends a run.
+
+    The directory may hold trials of other lists too: a study may be made again with more trials. Several processes may
+    run a study in one directory, also on several machines that share a file system with locks: a part that another
+    process trains is waited for.
+
+    Args:
+        trials: the trials, in the order in which they are begun. Long ones first end earlier on the whole.
+        directory: where results are kept. It is made by `run`, or is empty, or holds a study.
+
+    Raises:
+        TypeError: if something else than a Trial is among the trials.
+        ValueError: if there is no trial, or two are equal.
+
+    >>> import tempfile, tinygrad_vg as tg
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     study = tg.study.Study([tg.study.Trial((784, 5, 10), images=100, epochs=2, seeds=(0, 1))], folder)
+    ...     outcome = study.run(1, progress=False)
+    ...     study.results()["validation_accuracy"].shape, study.result(study.trials[0]).history.log10_norm.shape
+    ((4,), (2, 2, 2))
+    >>> print(outcome)
+    1 of 1 trials are done
+    """
+
+    def __init__(self, trials: Iterable[Trial], directory: str | os.PathLike[str]) -> None:
+        self.trials = (trials,) if isinstance(trials, Trial) else tuple(trials)
+        if strange := [trial for trial in self.trials if not isinstance(trial, Trial)]:
+            raise TypeError(f"a study is made of Trials, not of {strange[0]!r}")
+        self._by_key = {trial.key: trial for trial in self.trials}
+        if not self.trials:
+            raise ValueError("a study has no trials: give it one or more")
+        if len(self._by_key) < len(self.trials):
+            twice = next(trial for i, trial in enumerate(self.trials) if trial in self.trials[:i])
+            raise ValueError(
+                f"the trial {twice.label} with seeds {twice.seeds} is there twice: give it once, or other seeds"
+            )
+        self._store = Store(directory)
+        self.directory = self._store.directory
+
+    def run(self, executor: Executor | int | None = None, progress: bool = True) -> Outcome:
+        """Train everything that is not finished.
+
+        An exception in a part of a trial is recorded with its traceback, and the others go on. Ctrl-C and SIGTERM ask
+        the running parts to write a checkpoint of their last epoch and to end; after the third signal they are not
+        waited for. If a worker of the default pool is killed, the pool is made anew and its parts go on from their
+        checkpoints; a part that was running in three broken pools has failed.
+
+        Args:
+            executor: a `concurrent.futures.Executor`, such as Dask's `client.get_executor()`; or a number of processes
+                of this machine. None: as many as there are cores. These processes use one BLAS thread each; those of
+                an executor of your own should do the same, by `OMP_NUM_THREADS=1`.
+            progress: whether to show a bar for the study and a row for each running part, with Rich.
+
+        Returns:
+            What is done and what has failed; print it.
+
+        Raises:
+            ValueError: if the directory is no study, or holds a damaged file or one that does not belong there. The
+                message names it. Nothing is deleted.
+            ModuleNotFoundError: if Rich is missing; the message names the extra that installs it.
+            OSError: if the directory cannot be written.
+            Exception: if the executor takes no parts any more. Its note says how many trials are done.
+        """
+        chosen = executor_of(executor)
+        monitor = Bars(self._by_key, sum(len(trial.parts) for trial in self.trials)) if progress else Monitor()
+        self._store.prepare()
+        self._store.check(self.trials)
+        with monitor:
+            return Running(self._store, self.trials, os.urandom(8).hex()).drive(chosen, monitor)
+
+    def results(self) -> Table:
+        """The table of all finished parts: a row for each trial, member and epoch.
+
+        Raises:
+            ValueError: if the directory is no study, or a file is damaged; the message names it.
+        """
+        return Table.of(self._finished())
+
+    def result(self, trial: Trial) -> Result:
+        """Everything that is kept of a finished trial: accuracies, recorded gradients, weights.
+
+        Raises:
+            ValueError: if the trial is not one of the study, or is not finished, or a file is damaged.
+        """
+        if self._by_key.get(trial.key) != trial:
+            raise ValueError(f"the trial {trial.label} is not one of this study")
+        places = [self._store.place(trial, number) for number in range(len(trial.parts))]
+        if missing := [place.number for place in places if not place.finished.exists()]:
+            raise ValueError(
+                f"the trial {trial.label} is not finished: {len(missing)} of its {len(places)} parts are missing; "
+                "run the study"
+            )
+        return Result.of(trial, [place.load() for place in places])
+
+    def _finished(self) -> Iterator[tuple[Trial, tuple[int, ...], State]]:
+        for trial in self.trials:
+            for number, seeds in enumerate(trial.parts):
+                if self._store.is_done(trial, number):
+                    yield trial, seeds, self._store.place(trial, number).load()
+
+    def __repr__(self) -> str:
+        return f"Study({len(self.trials)} trials, {os.fspath(self.directory)!r})"

@@ -1,0 +1,139 @@
+"""How a part of a trial is trained: epoch by epoch, each from what the one before has left and nothing else.
+
+So a training that goes on from a checkpoint gives the same bits as one that was never interrupted. Each epoch makes its
+own compiled step and its own recorder: the first step of a compiled one is the function itself, whose results differ
+from those of the compiled function by rounding. An epoch that went on with the compiled step of the epoch before would
+therefore depend on where the training was interrupted.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+import tinygrad_vg as tg
+from tinygrad_vg import datasets, nn, optim
+from tinygrad_vg.instruments.history import History
+from tinygrad_vg.instruments.recorder import GradientRecorder
+from tinygrad_vg.study.state import State, after, shifted, versions
+from tinygrad_vg.study.trial import COSTS, Trial
+
+Report = Callable[[float, float | None], None]
+"""Called with the share of the training that is done, and the last mean accuracy; it raises `StopError` to end it."""
+
+AT_ONCE = 1000  # validation images in one forward pass
+
+
+class StopError(Exception):
+    """The study has been asked to end."""
+
+
+def trained(trial: Trial, seeds: tuple[int, ...], state: State | None, report: Report) -> Iterator[State]:
+    """Train a part of a trial, from the beginning or from a state; yield the state after each further epoch.
+
+    Raises:
+        ValueError: if the data do not fit the sizes of the trial.
+        StopError: from `report`. What was trained since the last state is lost.
+    """
+    training = _Training(trial, seeds)
+    done, accuracy, cost, histories = 0, np.empty((0, len(seeds))), np.empty((0, len(seeds))), []
+    used: tuple[dict[str, str | None], ...] = (versions(),)
+    if state is not None:
+        training.restore(state)
+        done, accuracy, cost, histories = state.epochs, state.accuracy, state.cost, [state.history]
+        used = state.versions if used[0] in state.versions else (*state.versions, *used)
+    last: float | None = accuracy[-1].mean() if done else None
+    for epoch in range(done, trial.epochs):
+        histories = [after([*histories, training.epoch(epoch, last, report)])]
+        scores = training.judged()
+        accuracy, cost = np.concatenate([accuracy, scores[:1]]), np.concatenate([cost, scores[1:]])
+        last = float(accuracy[-1].mean())
+        weights, optimizer = training.net.state_dict(), training.optimizer.state_dict()
+        yield State(accuracy, cost, histories[0], weights, optimizer, used)
+
+
+class _Training:
+    """The network of a part, its optimizer and its data."""
+
+    def __init__(self, trial: Trial, seeds: tuple[int, ...]) -> None:
+        self.trial, self.seeds = trial, seeds
+        self.images, self.targets, _ = data_of(trial, "train")
+        self.validation = data_of(trial, "validation")
+        activation, dtype = getattr(nn, trial.activation), np.dtype(trial.dtype)
+        init = None if trial.init is None else getattr(nn.init, f"{trial.init}_")
+        self.net = nn.stack([nn.mlp(trial.sizes, activation, init=init, dtype=dtype, rng=seed) for seed in seeds])
+        self.optimizer = self._optimizer()
+        self.cost = getattr(nn, trial.cost)(COSTS[trial.cost])
+        self.steps = -(-len(self.images) // trial.batch)
+
+    def _optimizer(self) -> Any:
+        named = dict(self.net.named_parameters())
+        decay = self.trial.weight_decay / len(self.images)
+        weights = [p for name, p in named.items() if name.endswith("weight")]
+        biases = [p for name, p in named.items() if name.endswith("bias")]
+        groups = [{"params": weights, "weight_decay": decay}, {"params": biases, "weight_decay": 0.0}]
+        options = {"momentum": self.trial.momentum} if self.trial.momentum else {}
+        return getattr(optim, self.trial.optimizer)(groups, lr=self.trial.lr, **options)
+
+    def restore(self, state: State) -> None:
+        self.net.load_state_dict(state.weights)
+        self.optimizer.load_state_dict(state.optimizer)
+
+    def epoch(self, number: int, accuracy: float | None, report: Report) -> History:
+        """Train for one epoch, and return the recorded gradients, whose steps count through all epochs."""
+        net, optimizer, cost = self.net, self.optimizer, self.cost
+
+        @tg.compile
+        def step(images: Any, targets: Any) -> None:
+            optimizer.zero_grad()
+            cost(net(images), targets).backward()
+            optimizer.step()
+
+        order = np.random.default_rng((self.trial.order_seed, number)).permutation(len(self.images))
+        batch, whole = self.trial.batch, self.steps * self.trial.epochs
+        # A gradient that explodes overflows: it is recorded, and no reason for warnings.
+        with GradientRecorder(net, self.trial.every, max_steps=None) as recorder, np.errstate(all="ignore"):
+            for i in range(self.steps):
+                report((number * self.steps + i) / whole, accuracy)
+                rows = order[i * batch : (i + 1) * batch]
+                step(self.images.take(rows, axis=0), self.targets.take(rows, axis=0))
+        return shifted(recorder.history, number * self.steps)
+
+    def judged(self) -> Any:
+        """(2, R): accuracy and mean cost of each member on the validation images."""
+        images, targets, labels = self.validation
+        cost = getattr(nn, self.trial.cost)("none")
+        totals = np.zeros((2, len(self.seeds)))
+        with tg.no_grad(), np.errstate(all="ignore"):
+            for begin in range(0, len(images), AT_ONCE):
+                part = slice(begin, begin + AT_ONCE)
+                output = self.net(images[part])
+                totals[0] += (np.argmax(output, axis=-1) == labels[part]).sum(axis=-1)
+                values = np.asarray(cost(output, targets[part]).data, np.float64)
+                totals[1] += values.reshape(len(self.seeds), -1).sum(axis=1)
+        return totals / len(images)
+
+
+def data_of(trial: Trial, split: str) -> tuple[Any, Any, Any]:
+    """Images, targets and labels of a split. The targets are rows of 0 and 1, or the labels for CrossEntropyLoss.
+
+    Raises:
+        ValueError: if the data do not fit the sizes of the trial.
+    """
+    images, labels = _read(trial.data, split, trial.dtype)
+    classes = int(labels.max()) + 1
+    if trial.sizes[0] != images.shape[1] or trial.sizes[-1] < classes:
+        raise ValueError(
+            f"{trial.data} has {images.shape[1]} pixels and {classes} classes, and sizes is {trial.sizes}: write "
+            f"({images.shape[1]}, ..., {classes})"
+        )
+    images, labels = images[: trial.images], labels[: trial.images]
+    if trial.cost == "CrossEntropyLoss":
+        return images, labels, labels
+    return images, np.eye(trial.sizes[-1], dtype=trial.dtype)[labels], labels
+
+
+@lru_cache(maxsize=4)
+def _read(data: str, split: str, dtype: str) -> tuple[Any, Any]:
+    return datasets.mnist(split, None if data == "mnist" else data, np.dtype(dtype))
