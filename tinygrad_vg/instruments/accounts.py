@@ -27,7 +27,7 @@ from tinygrad_vg.instruments.signals import Chain, Unit
 from tinygrad_vg.nn import by_member, feature_axis, member_axis
 
 # What the norms of the accounts are, for a picture's caption.
-MEASURE = "‖δ‖: the root of the sum of squares of ∂C/∂z over a layer's neurons and over the samples."
+MEASURE = "‖δ‖: the length of ∂Cₓ/∂z of one sample (root mean square over the batch)."
 
 
 @dataclass(frozen=True, eq=False)
