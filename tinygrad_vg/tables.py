@@ -62,7 +62,7 @@ class Table:
         for tag, cells in (("th", self.header), *(("td", row) for row in self.rows)):
             sides = ["left" if k in self.left else "right" for k in range(len(cells))]
             parts = zip(sides, map(escape, cells), strict=True)
-            line = (f"<{tag} style='text-align: {side}'>{cell}</{tag}>" for side, cell in parts)
+            line = (f"<{tag} style='text-align: {side}; padding: 0 0.5em'>{cell}</{tag}>" for side, cell in parts)
             lines.append(f"<tr>{''.join(line)}</tr>")
         note = f"<p>{escape(self.note)}</p>" if self.note else ""
         return f"<p>{escape(self.title)}</p><table>{''.join(lines)}</table>{note}"
