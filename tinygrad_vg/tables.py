@@ -1,4 +1,4 @@
-"""Table: a few rows of text, which show as a table in a terminal, by Rich and in a notebook."""
+"""Table and Sentence: what a terminal, Rich or a notebook shows of an object."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -62,10 +62,29 @@ class Table:
         for tag, cells in (("th", self.header), *(("td", row) for row in self.rows)):
             sides = ["left" if k in self.left else "right" for k in range(len(cells))]
             parts = zip(sides, map(escape, cells), strict=True)
-            line = (f"<{tag} style='text-align: {side}'>{cell}</{tag}>" for side, cell in parts)
+            line = (f"<{tag} style='text-align: {side}; padding: 0 0.5em'>{cell}</{tag}>" for side, cell in parts)
             lines.append(f"<tr>{''.join(line)}</tr>")
         note = f"<p>{escape(self.note)}</p>" if self.note else ""
         return f"<p>{escape(self.title)}</p><table>{''.join(lines)}</table>{note}"
+
+
+class Sentence:
+    """Base of results whose `str` is a sentence: a session shows it, and not all their fields.
+
+    >>> class Two(Sentence):
+    ...     def __str__(self):
+    ...         return "1 < 2"
+    >>> Two(), Two()._repr_html_()
+    (<Two: 1 < 2>, '<p>1 &lt; 2</p>')
+    """
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self}>"
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        return f"<p>{escape(str(self))}</p>"
 
 
 def shortened(rows: Sequence[Sequence[str]], most: int) -> list[Sequence[str]]:

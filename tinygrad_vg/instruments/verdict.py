@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from tinygrad_vg.instruments.dying import Dying
 from tinygrad_vg.instruments.naming import Named
 from tinygrad_vg.notation import decades
+from tinygrad_vg.tables import Sentence
 
 # Borders for the decades of the whole way at initialization, which tell what plain SGD can train. They were chosen for
 # two sets of 80 networks (sigmoid, tanh, ReLU, softplus; 1 to 30 hidden layers) that were trained at the best of 3 to 5
@@ -54,8 +55,8 @@ class LayerVerdict:
     rate: float
 
 
-@dataclass(frozen=True)
-class Diagnosis:
+@dataclass(frozen=True, repr=False)
+class Diagnosis(Sentence):
     """How the gradient changes on its way to the input; `str` says it in a sentence.
 
     At initialization it is a forecast, such as "vanishing, severe". For gradients that explode, the borders hold at the
@@ -136,14 +137,6 @@ class Diagnosis:
         if self.state in ("dead", "underflow", "not finite"):
             return True
         return self.at_start and self.severity == "severe"
-
-    def __repr__(self) -> str:
-        return f"<Diagnosis: {self}>"
-
-    def _repr_html_(self) -> str:
-        from html import escape
-
-        return f"<p>{escape(str(self))}</p>"
 
     def __str__(self) -> str:
         if self.state in BROKEN_STATES and self.state != "underflow":

@@ -13,12 +13,13 @@ from tinygrad_vg.instruments.signals import dry_run
 from tinygrad_vg.instruments.theory import mean_field_of
 from tinygrad_vg.nn import Linear, Module, Sequential, stack
 from tinygrad_vg.notation import decades
+from tinygrad_vg.tables import Sentence
 
 _MEMBERS = 64  # the number of networks, with different random seeds, that a measurement averages over
 
 
-@dataclass(frozen=True)
-class WhatIf:
+@dataclass(frozen=True, repr=False)
+class WhatIf(Sentence):
     """Rates before and after a change, in decades per layer, negative where gradients shrink towards the input.
 
     A rate is the mean over layers and random seeds. The kind of a network is defined in `what_if`.
