@@ -78,16 +78,19 @@ def test_bars_show_the_study_and_its_running_parts(digits, tmp_path, monkeypatch
     pytest.importorskip("rich")
     from tinygrad_vg.study import monitor
 
-    one = trial(digits, epochs=1)
+    one, other = trial(digits, epochs=1), trial(digits, epochs=1, lr=0.1)
     monkeypatch.setattr(monitor, "LOOK_SECONDS", 0.0)
-    study, bars = Study([one], tmp_path), monitor.Bars({one.key: one}, 2)
+    study, bars = Study([one, other], tmp_path), monitor.Bars({one.key: one, other.key: other}, 2)
     study._store.prepare()
     study._store.note(one, 0, {"run": "r", "share": 0.5, "accuracy": 0.25})
     study._store.note(one, 1, {"run": "another", "share": 0.5, "accuracy": 0.25})
     with bars:
         bars.show(1, study._store, "r")
         shown = {task.description: (task.completed, task.total, task.fields["facts"]) for task in bars._bars.tasks}
-        assert shown == {"all parts": (1, 2, "1/2"), f"{one.label}, seed 3 to 4": (0.5, 1, "accuracy 0.2500")}
+        assert shown == {
+            "all parts": (1, 2, "1/2"),
+            "16-5-10 Sigmoid, lr=0.5, seed 3 to 4": (0.5, 1, "accuracy 0.2500"),
+        }
         study._store.forget(one, 0)
         bars.show(2, study._store, "r")
         assert [task.description for task in bars._bars.tasks] == ["all parts"]

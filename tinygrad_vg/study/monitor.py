@@ -42,6 +42,11 @@ class Bars(Monitor):
         self._escape, self._trials = escape, trials
         self._all = self._bars.add_task("all parts", total=parts, facts=f"0/{parts}")
         self._parts = parts
+        values: dict[str, set[str]] = {}
+        for trial in trials.values():
+            for name, value in trial.settings.items():
+                values.setdefault(name, set()).add(str(value))
+        self._differing = [name for name, found in values.items() if len(found) > 1]
         self._rows: dict[tuple[str, int], Any] = {}
         self._next = 0.0
 
@@ -54,11 +59,12 @@ class Bars(Monitor):
         self._bars.stop()
 
     def show(self, handled: int, store: Store, run: str) -> None:
-        self._bars.update(self._all, completed=handled, facts=f"{handled}/{self._parts}")
-        if time.monotonic() < self._next:
+        if time.monotonic() < self._next and handled < self._parts:
             return
         self._next = time.monotonic() + LOOK_SECONDS
         notes = store.notes(run)
+        done = handled + sum(note["share"] for note in notes.values())
+        self._bars.update(self._all, completed=done, facts=f"{handled}/{self._parts}")
         for gone in self._rows.keys() - notes.keys():
             self._bars.remove_task(self._rows.pop(gone))
         for key, note in notes.items():
@@ -71,4 +77,5 @@ class Bars(Monitor):
     def _name(self, key: str, number: int) -> str:
         trial = self._trials[key]
         seeds = trial.parts[number]
-        return f"{trial.label}, seed {seeds[0]}" + (f" to {seeds[-1]}" if len(seeds) > 1 else "")
+        text = f"{trial.told(self._differing)}, seed {seeds[0]}"
+        return text + (f" to {seeds[-1]}" if len(seeds) > 1 else "")

@@ -109,7 +109,8 @@ class Running:
             with Signals() as signals, executor:
                 self._drive(executor, monitor, signals)
         finally:
-            self._store.stop_file(self._run).unlink(missing_ok=True)
+            if not self._futures:  # else there are parts that have still to find it
+                self._store.stop_file(self._run).unlink(missing_ok=True)
         outcome = Outcome(self._done, len(self._trials), tuple(self._failed), signals.count > 0)
         if self._error is not None:
             self._error.add_note(str(outcome))
@@ -126,11 +127,19 @@ class Running:
             if lost:
                 self._mend(executor, lost)
             if (signals.count or self._error) and not self._stopping:
-                self._stopping = True
-                self._store.stop_file(self._run).touch()
+                self._stop(executor)
             if signals.count >= 3:
                 if not isinstance(executor, Processes):
                     return
+                executor.kill()
+
+    def _stop(self, executor: Given | Processes) -> None:
+        """Ask the running parts to end; on a full disk, where that is not possible, kill the workers."""
+        self._stopping = True
+        try:
+            self._store.stop_file(self._run).touch()
+        except OSError:
+            if isinstance(executor, Processes):
                 executor.kill()
 
     def _wait(self) -> Iterator[Future[Any]]:
@@ -148,17 +157,15 @@ class Running:
                 continue
             try:
                 future = executor.submit(work.run_part, str(self._store.directory), *part, self._run)
-            except BrokenProcessPool as error:
-                if not executor.is_own:
+            except Exception as error:
+                if not (isinstance(error, BrokenProcessPool) and isinstance(executor, Processes)):
                     self._error = error
                     return
-                self._again.appendleft(part)  # the futures tell the same, and the pool is made anew
-                if not self._futures:
-                    executor.end()  # type: ignore[union-attr]
-                return
-            except Exception as error:
-                self._error = error
-                return
+                self._again.appendleft(part)
+                if self._futures:
+                    return  # they tell the same, and the pool is made anew
+                executor.end()  # a worker was killed that had nothing to do
+                continue
             self._futures[future] = part
             future.add_done_callback(self._ended.put)
 

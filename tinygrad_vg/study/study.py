@@ -92,7 +92,7 @@ class Study:
         """The table of all finished parts: a row for each trial, member and epoch.
 
         Raises:
-            ValueError: if the directory is no study, or a file is damaged; the message names it.
+            ValueError: if a file is damaged; the message names it.
         """
         return Table.of(self._finished())
 

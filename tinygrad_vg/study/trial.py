@@ -5,7 +5,7 @@ import inspect
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass, fields
 from functools import cache, cached_property
 from numbers import Integral, Real
@@ -141,10 +141,17 @@ class Trial:
     @property
     def label(self) -> str:
         """A short text: sizes, activation, and the settings that are not the default ones; the seeds are left out."""
-        named = {"sizes", "activation", "seeds"}
-        others = [f for f in fields(self) if f.name not in named and getattr(self, f.name) != f.default]
-        told = "".join(f", {f.name}={getattr(self, f.name)}" for f in others)
-        return f"{'-'.join(map(str, self.sizes))} {self.activation}{told}"
+        return self.told(f.name for f in fields(self) if getattr(self, f.name) != f.default)
+
+    def told(self, names: Iterable[str]) -> str:
+        """A short text: sizes, activation, and the settings of these names; the seeds are left out.
+
+        >>> Trial((784, 30, 10)).told(["lr", "epochs"])
+        '784-30-10 Sigmoid, lr=0.1, epochs=30'
+        """
+        others = [name for name in names if name not in ("sizes", "activation", "seeds")]
+        text = "".join(f", {name}={getattr(self, name)}" for name in others)
+        return f"{'-'.join(map(str, self.sizes))} {self.activation}{text}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return self._of, (self.settings,)
