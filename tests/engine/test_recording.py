@@ -101,7 +101,7 @@ def test_what_the_decorator_cannot_follow_is_refused():
 
     with pytest.raises(TypeError, match=r"numbers makes an asynchronous generator, .* write `with tg\.no_grad"):
         tg.no_grad()(numbers)
-    with pytest.raises(TypeError, match="stands above a function, not 3"):
+    with pytest.raises(TypeError, match="takes a function, not 3"):
         tg.no_grad()(3)
 
 

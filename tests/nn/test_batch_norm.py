@@ -125,7 +125,7 @@ def test_what_does_not_fit_is_refused() -> None:
     assert nn.BatchNorm1d(4).eval()(np.zeros((1, 4))).shape == (1, 4)
     with pytest.raises(ValueError, match="at least one feature"):
         nn.BatchNorm1d(0)
-    with pytest.raises(ValueError, match=r"of shape \(4,\) is not set to a value of shape \(3,\)"):
+    with pytest.raises(ValueError, match=r"of shape \(4,\) cannot be set to a value of shape \(3,\)"):
         nn.Buffer(np.zeros(4)).assign(tg.Tensor(np.zeros(3)))
 
 

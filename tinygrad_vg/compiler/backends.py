@@ -20,8 +20,8 @@ class Lowered(NamedTuple):
         function: `function(look, *arrays)` takes the arrays of the inputs, and returns those of the outputs. The next
             run writes into them again. `look` is None, or a function that is called with the outputs before any input
             changes.
-        source: its text.
-        plan: what it computes, with the place of each array.
+        source: the text of the function.
+        plan: the operations, with the place of each array.
         into: the outputs that the function writes into the array of a bound input.
         bytes: the size of the memory for all intermediate values.
     """
@@ -34,7 +34,7 @@ class Lowered(NamedTuple):
 
 
 def chosen(backend: str) -> str:
-    """The backend that a name stands for: "auto" is "numba" where it is installed.
+    """The backend of a name: "auto" is "numba" if Numba is installed, else "numpy".
 
     Raises:
         ValueError: for an unknown name.
@@ -65,11 +65,11 @@ def lowered(
 
     Args:
         backend: "numpy" or "numba".
-        plan: what it computes.
+        plan: the operations.
         inputs: the inputs whose arrays are the arguments of the function, in their order.
         bound: the inputs whose arrays are the same in every run.
-        changed: outputs that may be written into the array of a bound input, whose new value they are.
-        is_looked_at: whether hooks look at the results of a run before it changes an input.
+        changed: outputs that are the new value of a bound input, and may be written into its array.
+        is_looked_at: whether hooks are called before a run changes an input.
     """
     plan = simplified(expanded(plan, COMMON))
     if backend == "numba":

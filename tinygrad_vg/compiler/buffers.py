@@ -1,4 +1,4 @@
-"""Buffers: where the values of a plan are kept. Values that do not live at the same time share memory."""
+"""Buffers: the memory for the values of a plan. Values that are not needed at the same time share memory."""
 
 import ctypes
 from collections.abc import Iterable
@@ -12,11 +12,11 @@ STEP = 64  # bytes; buffers begin at multiples, where vector instructions read f
 
 
 class Arena:
-    """One block of memory, given out by lifetime.
+    """One block of memory, whose parts are used again after the values in them are no longer needed.
 
     Attributes:
-        size: how many bytes it needs.
-        places: where each value begins, in bytes.
+        size: the size of the block, in bytes.
+        places: the offset of each value, in bytes.
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class Arena:
         self._free: list[tuple[int, int]] = []  # (begin, end) of the gaps, in order
 
     def take(self, value: Value) -> None:
-        """Give a value the smallest gap that it fits into, or new memory at the end."""
+        """Reserve the smallest gap into which a value fits, or new memory at the end."""
         size = bytes_of(value)
         fitting = [gap for gap in self._free if gap[1] - gap[0] >= size]
         if fitting:
@@ -42,7 +42,7 @@ class Arena:
         self.places[value] = begin
 
     def release(self, value: Value) -> None:
-        """Take back the memory of a value that is no longer read."""
+        """Free the memory of a value that is no longer read."""
         begin = self.places[value]
         gaps = sorted([*self._free, (begin, begin + bytes_of(value))])
         self._free = gaps[:1]
@@ -54,15 +54,15 @@ class Arena:
 
 
 def bytes_of(value: Value) -> int:
-    """How many bytes a value takes, rounded up to whole steps."""
+    """The number of bytes of a value, rounded up to a multiple of STEP."""
     size = int(np.prod(value.shape, dtype=np.int64)) * value.dtype.itemsize
     return int(max(1, -(-size // STEP))) * STEP
 
 
 class Life(NamedTuple):
-    """When a value needs its memory: from the instruction that writes it first to the one that reads it last.
+    """The time in which a value needs its memory: from the instruction that writes it to the last one that reads it.
 
-    With `early` that last instruction may write its own output into the same memory.
+    With `early` the last instruction may write its output into the same memory.
     """
 
     value: Value
@@ -98,9 +98,9 @@ def allocated(arena: Arena) -> dict[Value, np.ndarray]:
 
 
 def _field_of_the_address() -> int | None:
-    """How far behind the beginning of an array's object its address lies; None if it is not behind the head.
+    """The offset of the data pointer in an array object; None if it does not directly follow the object's head.
 
-    NumPy's public structure of an array has it there, and to read it takes a fifth of `__array_interface__`'s time.
+    It does in NumPy's public structure, and reading it takes a fifth of the time of `__array_interface__`.
     """
     array, head = np.zeros(1), object.__basicsize__
     found = ctypes.c_ssize_t.from_address(id(array) + head).value

@@ -1,5 +1,4 @@
-"""The cache: machine code on the disk, by the hash of what it was made from. A second process does not compile it
-again.
+"""The cache: machine code on the disk, by the hash of its source. A second process does not compile it again.
 
 The folder is `$TINYGRAD_VG_CACHE`, or `tinygrad_vg` in the user's folder for caches. A cache that cannot be written or
 holds damaged files costs time and changes no result: `tg.load` compares every checksum.
@@ -33,7 +32,7 @@ def folder() -> Path:
 
 
 def path_of(source: str) -> Path | None:
-    """The file for a source: a hash of it, of what it imports, of the versions, and of the processor."""
+    """The file for a source. Its name is a hash of the source, its imports, the versions, and the processor."""
     import llvmlite.binding as llvm
 
     if os.environ.get("TINYGRAD_VG_CACHE") == "":
@@ -49,8 +48,8 @@ def machine_code(source: str, names: list[str], make: Callable[[], list[tuple[st
 
     Args:
         source: the text.
-        names: of its functions.
-        make: compiles them: (symbol, object code) of each.
+        names: the names of its functions.
+        make: a function that compiles them, and returns (symbol, object code) of each.
     """
     source = re.sub(r"  #.*", "", source)  # the user's lines are not part of the code
     path = path_of(source)

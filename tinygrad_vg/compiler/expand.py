@@ -16,9 +16,7 @@ Expansion = Callable[..., Any]  # (build, *args) -> Value, or NotImplemented to 
 
 
 class Builder:
-    """Makes the instructions that replace one instruction. `build(function, *args)` adds a call and returns its
-    value.
-    """
+    """Makes the instructions that replace another one; `build(function, *args)` adds a call and returns its value."""
 
     def __init__(self, line: str) -> None:
         self.instructions: list[Instruction] = []
@@ -91,7 +89,7 @@ def _divided_bce(build: Builder, z: Any, target: Any, n: int) -> Any:
     return build(divided_sum, build(ops.binary_cross_entropy_with_logits, z, target), n)
 
 
-# What every backend takes apart.
+# Operations that are expanded for every backend.
 COMMON: dict[Any, Expansion] = {
     ops.linear: _linear,
     divided_sum: _divided_sum,
@@ -133,11 +131,11 @@ def _sigmoid_error(build: Builder, z: Any, target: Any) -> Any:
     return build(np.divide, error, build(np.add, p, q))
 
 
-# What BLAS can do without copying its matrices.
+# Operations that BLAS computes without copying its matrices.
 PRODUCTS: dict[Any, Expansion] = {sum_of_outer: _sum_of_outer}
 
 
-# What NumPy's own functions can do with arrays to write into.
+# Operations that NumPy's own functions compute into given arrays.
 ELEMENTARY: dict[Any, Expansion] = {
     ops.sigmoid: _sigmoid,
     ops.sigmoid_slope: _sigmoid_slope,

@@ -14,11 +14,11 @@ Show = Callable[[Callable[[Any], bool]], None]  # calls the hooks of those owner
 
 
 class Followers:
-    """Who follows a compiled step, and what each of them takes.
+    """The followers of a compiled step, and the gradients that each of them takes.
 
     Args:
-        shown: what the step shows.
-        begin: where the arrays of `shown.ready` begin among the outputs of a run.
+        shown: the events of the step that hooks see.
+        begin: the place of the first array of `shown.ready` among the outputs of a run.
         moving: the arrays that a run writes into.
     """
 
@@ -41,7 +41,7 @@ class Followers:
             show(lambda owner: all(owner is not other for other in told))
 
     def find(self, outputs: list[Any]) -> None:
-        """Find out who follows."""
+        """Find the followers among the owners of hooks and listeners."""
         self.found, self.others = [], False
         calls = [id(owner) for owner in self.owners_of_calls()]
         backwards = [event for event in self.shown.events if isinstance(event, Backward)]
@@ -68,7 +68,7 @@ class Followers:
         return not any(np.may_share_memory(a, b) for a in outputs[self.begin :] for b in self.moving)
 
     def owners(self) -> Iterator[Any]:
-        """Who has hooks or listeners that see the step."""
+        """The owners of the hooks and listeners that see the step."""
         yield from map(owner_of, LISTENERS.values())
         yield from self.owners_of_calls()
         for kept in (*self.shown.gradients, *self.shown.later):
@@ -76,7 +76,7 @@ class Followers:
                 yield from map(owner_of, (vertex.hooks or {}).values())
 
     def owners_of_calls(self) -> Iterator[Any]:
-        """Who has hooks on the modules that the step calls."""
+        """The owners of the hooks on the modules that the step calls."""
         for event in self.shown.events:
             if not isinstance(event, Backward):
                 yield from map(owner_of, (event[0]._forward_hooks or {}).values())

@@ -1,8 +1,8 @@
 """Generated text: the source of a plan as functions of loops and BLAS calls, which Numba compiles.
 
-Each loop is a function of its own, `loop_1(...)`; loops with the same text are one. `run_0(address)` calls the loops
-and gemm in their order; at the address is a table with the addresses of all arrays. An operation without a form here
-runs as a NumPy call, and `run_0`, `run_2` ... are the parts between such calls.
+Each loop is a function, `loop_1(...)`; loops with the same text share one function. `run_0(address)` calls the loops
+and gemm in their order; the address is that of a table with the addresses of all arrays. An operation without generated
+code runs as a NumPy call, and `run_0`, `run_2` ... are the parts between such calls.
 """
 
 from typing import Any
@@ -52,7 +52,7 @@ class Text:
             part += self.product(group) if group.kind == "product" else self.loop(group, number)
 
     def place(self, value: Value) -> int:
-        """The place of a root in the table."""
+        """The index of a root in the table."""
         return self.places.setdefault(value, len(self.places))
 
     def is_stored(self, value: Value, number: int) -> bool:
@@ -185,7 +185,7 @@ class Text:
         return f"{kind}({float(factor)!r})"
 
     def gemm(self, dtype: Any) -> int:
-        """The place of gemm's address in the table."""
+        """The index of gemm's address in the table."""
         key = GEMMS.setdefault(dtype.name, Value((), np.dtype(dtype)))
         return self.place(key)
 

@@ -1,4 +1,4 @@
-"""Generators of random numbers: a trace must not draw from one in a way that a later run would not repeat."""
+"""Generators of random numbers: a trace must notice a draw that a later run would not repeat."""
 
 from collections.abc import Iterable
 from typing import Any

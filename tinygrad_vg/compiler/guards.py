@@ -1,4 +1,4 @@
-"""Guards: what must be as it was in the trace for a program to be right. They are compared before each run."""
+"""Guards: the facts of a trace that must still hold for a program to be right. They are compared before each run."""
 
 from tinygrad_vg.compiler.outside import Elements
 from tinygrad_vg.compiler.shown import signature_of
@@ -8,10 +8,10 @@ from tinygrad_vg.nn import Module
 
 
 class Guards:
-    """What a trace has found and must stay as it was.
+    """The facts of a trace that must still hold.
 
-    Attributes of modules, hooks and `requires_grad` are compared if the engine has counted a change; elements of lists
-    and what the function's own code takes from outside are compared always.
+    Attributes of modules, hooks and `requires_grad` are compared if the engine has counted a change. Elements of lists,
+    and objects that the function's own code uses from outside, are always compared.
     """
 
     def __init__(self, trace: Trace) -> None:
@@ -31,7 +31,7 @@ class Guards:
         self.count = changes.count
 
     def changed(self) -> str | None:
-        """What has changed since the trace; None if nothing has."""
+        """The change since the trace, in words; None if there is none."""
         for each in self.containers:
             if each.changed():
                 return each.name
@@ -40,7 +40,7 @@ class Guards:
         return None if changes.count == self.count else self.looked_closer()
 
     def looked_closer(self) -> str | None:
-        """The same for the facts whose changes the engine counts."""
+        """The same, for the facts whose changes the engine counts."""
         for tensor, asks in zip(self.leaves, self.asks, strict=True):
             if tensor._asks is not asks:
                 return f"requires_grad of {tensor.label}"

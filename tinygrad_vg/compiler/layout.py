@@ -1,4 +1,4 @@
-"""Layout: where the elements of each value lie, and which instructions run in one loop."""
+"""Layout: the place of each value's elements in memory, and the instructions that run in one loop."""
 
 import operator
 from collections.abc import Callable, Container, Iterable
@@ -13,7 +13,7 @@ from tinygrad_vg.engine.arrays import is_basic
 
 
 class Access(NamedTuple):
-    """Where the elements of a value lie: in the array of `root`, from `offset` on, `strides` elements apart."""
+    """The place of a value's elements: in the array of `root`, from `offset` on, `strides` elements apart."""
 
     root: Value
     offset: int
@@ -39,7 +39,7 @@ def accesses(plan: Plan, into: dict[Value, Value]) -> dict[Value, Access]:
 
 
 def view_of(i: Instruction, found: dict[Value, Access]) -> Access | None:
-    """The access of a view, found by making the same view of an array of bytes; None if it is none."""
+    """The access of a view, found by making the same view of an array of bytes; None if the value is not a view."""
     if i.operation.function not in VIEWS or not isinstance(i.args[0], Value) or len(i.reads) > 1:
         return None
     if i.operation.function is operator.getitem and not is_basic(i.args[1]):
@@ -63,9 +63,9 @@ class Group:
 
     Attributes:
         kind: "loop" over the elements of one shape, a matrix "product", or a "call" of NumPy.
-        shape: what a loop goes over.
-        is_flat: whether all arrays of a loop lie in its order, so that it counts one index.
-        is_late: whether it waits until hooks have seen what the others make.
+        shape: the shape over whose elements a loop runs.
+        is_flat: whether all arrays of a loop lie in its order, so that the loop needs only one index.
+        is_late: whether the group runs after the hooks were called.
     """
 
     kind: Kind
@@ -88,15 +88,14 @@ def grouped(
     product: Callable[..., bool],
     late: Container[Value] = (),
 ) -> list[Group]:
-    """The instructions in groups. An elementwise instruction joins the first loop of its shape that comes after
-    everything it needs.
+    """The instructions in groups. An elementwise instruction joins the first loop of its shape after its arguments.
 
     Args:
         plan: the instructions.
         found: the access of every value.
         elementwise: whether an instruction can be part of a loop.
         product: whether an instruction is a product that BLAS can compute.
-        late: what is made only when hooks have seen the rest: in groups of its own.
+        late: the values that are computed after the hooks were called, in groups of their own.
     """
     groups: list[Group] = []
     behind: dict[Value, int] = {}  # the number of the group that makes a root
@@ -130,8 +129,8 @@ def grouped(
 
 
 def is_inside(i: Instruction, groups: list[Group], needed: int, found: dict[Value, Access]) -> bool:
-    """Whether an instruction may be in the same loop that makes its arguments: it reads each element as soon as it is
-    made.
+    """Whether an instruction may be in the loop that computes its arguments: it reads each element right after it was
+    computed.
     """
     if needed < 0 or groups[needed].kind != "loop":
         return False
@@ -143,7 +142,7 @@ def is_inside(i: Instruction, groups: list[Group], needed: int, found: dict[Valu
 
 
 def is_flat(value: Value, access: Access, shape: tuple[int, ...]) -> bool:
-    """Whether a value has one element for each of a loop over `shape`, in its order; or is a single number."""
+    """Whether a value has one element for each step of a loop over `shape`, in its order, or is a single number."""
     return value.shape == () or (value.shape == shape and access.strides == contiguous(shape))
 
 
@@ -169,7 +168,7 @@ def lies_well(value: Value, access: Access) -> bool:
 def replaced(
     groups: list[Group], changed: dict[Value, Value], found: dict[Value, Access], outputs: Iterable[Any]
 ) -> dict[Value, Value]:
-    """Which outputs may be written into the array of the input that they replace, since the input is not read later.
+    """The outputs that may be written into the array of the input that they replace: the input is not read later.
 
     An output that is the input itself, or a view of it, is read at the end.
     """

@@ -1,4 +1,4 @@
-"""What generated code is made of: elementary functions that vectorize, and the products of BLAS. Needs Numba and SciPy.
+"""The parts of generated code: elementary functions that vectorize, and BLAS products. It needs Numba and SciPy.
 
 The functions are exact to a few units in the last place over the whole range of their floats, subnormal numbers too,
 and pass NaN on. Numba's own call the C library once for each element; these are sums and products, which LLVM computes
@@ -18,7 +18,7 @@ f32, i32, i64 = np.float32, np.int32, np.int64
 
 
 class Separate(CompilerBase):  # type: ignore[misc]
-    """Compiles functions whose arrays do not overlap, so that LLVM need not look whether they do."""
+    """Compiles functions whose arrays do not overlap, so that LLVM need not check it."""
 
     def define_pipelines(self) -> list[Any]:
         self.state.flags.noalias = True
@@ -30,7 +30,7 @@ loop = njit(error_model="numpy", pipeline_class=Separate)
 
 
 def alone(signature: Any) -> Any:
-    """A decorator for a function that is called by its address alone."""
+    """A decorator for a function that is only called by its address."""
     return njit(signature, error_model="numpy", pipeline_class=Separate, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
@@ -240,7 +240,7 @@ def elementary(kind: Any, exp: Any, log1p_of_unit: Any, tanh: Any) -> dict[str, 
 
 @intrinsic  # type: ignore[untyped-decorator]
 def call(context: Any, function: Any, spare: Any, argument: Any) -> Any:
-    """Call a compiled function of one whole number by its address; at `spare` it puts what it returns: nothing."""
+    """Call a compiled function of one whole number by its address; its empty result goes to the address `spare`."""
 
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         kind = ir.FunctionType(ir.IntType(32), [cgutils.voidptr_t, cgutils.voidptr_t, ir.IntType(64)])

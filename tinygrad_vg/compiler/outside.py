@@ -1,4 +1,4 @@
-"""What a function takes from outside by name: numbers, arrays, modules ..., and the elements of lists among them."""
+"""The objects that a function uses from outside by name: numbers, arrays, modules ..., and elements of lists."""
 
 import types
 from collections.abc import Callable, Iterator
@@ -28,9 +28,9 @@ class Elements:
 
 
 def named(function: Any) -> Iterator[tuple[str, Any, Any]]:
-    """(name, where its object is found, the object) for what a function's own code takes from outside.
+    """(name, the cell or the globals with the object, the object) for each name that a function uses from outside.
 
-    It is found in a cell of the function, or in its globals. Modules of Python, such as `np`, are left out.
+    Modules of Python, such as `np`, are left out.
     """
     code = getattr(function, "__code__", None)
     for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True) if code is not None else ():
@@ -51,14 +51,14 @@ def codes_in(code: types.CodeType) -> Iterator[types.CodeType]:
 
 
 def is_plain(value: Any) -> bool:
-    """Whether a value is an object of a class of the user's, with attributes."""
+    """Whether a value is an object with attributes, of a class of the user."""
     if isinstance(value, type | Tensor | Module | Optimizer) or type(value).__module__.split(".")[0] in KNOWN:
         return False
     return isinstance(getattr(value, "__dict__", None), dict)
 
 
 class Outside:
-    """The objects that a function, and the functions that it calls by name, take from outside.
+    """The objects that a function, and the functions that it calls by name, use from outside.
 
     Attributes:
         objects: all of them.
@@ -72,7 +72,7 @@ class Outside:
         self.follow("the step", function)
 
     def follow(self, name: str, value: Any) -> None:
-        """Note an object, and what can be reached from it by names, elements and attributes."""
+        """Note an object, and all that can be reached from it by names, elements and attributes."""
         if id(value) in self.objects:
             return
         self.objects[id(value)] = value

@@ -1,4 +1,4 @@
-"""The passes: functions plan → plan. Each makes a plan that computes the same with less work."""
+"""The passes: functions plan → plan. Each returns a plan that computes the same with less work."""
 
 from collections.abc import Container
 from typing import Any
@@ -18,7 +18,7 @@ def simplified(plan: Plan) -> Plan:
 
 
 def folded(plan: Plan) -> Plan:
-    """Compute once what depends on numbers alone. Arrays are left out: the user may own them and write into them."""
+    """Compute values that depend on numbers alone. Arrays are left out, because the user may write into them."""
     constants: dict[Value, Any] = {}
     kept = []
     for i in plan.instructions:
@@ -59,7 +59,7 @@ def identity_of(argument: Any) -> Any:
 
 
 def without_unused(plan: Plan) -> Plan:
-    """Leave out what no output needs."""
+    """Leave out the instructions that no output needs."""
     needed = {value for value in plan.outputs if isinstance(value, Value)}
     kept: list[Instruction] = []
     for i in reversed(plan.instructions):
@@ -70,9 +70,9 @@ def without_unused(plan: Plan) -> Plan:
 
 
 def in_place(plan: Plan, changed: dict[Value, Value]) -> dict[Value, Value]:
-    """Which outputs may be written into the array of the input that they replace, of {output: input}.
+    """The pairs of {output: input} in which the output may be written into the array of the input that it replaces.
 
-    The instruction that makes the output must be elementwise, and the input may not be read after it.
+    The instruction that computes the output must be elementwise, and the input may not be read after it.
     """
     made = {i.out: number for number, i in enumerate(plan.instructions)}
     last: dict[Value, int] = {}
@@ -107,7 +107,7 @@ _PRODUCTS = {np.matmul, sum_of_outer, np.swapaxes, np.transpose, np.reshape}
 def recipe_of(plan: Plan, value: Any) -> tuple[list[Instruction], list[Any]]:
     """The products and views that a value is made of, and their arguments.
 
-    With this recipe the value need not be computed until it is asked for.
+    With this recipe the value can be computed later, when somebody asks for it.
     """
     made = {i.out: i for i in plan.instructions}
     needed: dict[Value, None] = {}
@@ -142,9 +142,9 @@ DESCENT = Operation(descended, descended, (), "plain")
 
 
 def made_late(plan: Plan, changed: Container[Value]) -> set[Value]:
-    """What is made when hooks have seen the rest: the new values of inputs, and all that needs them.
+    """The values that are computed after the hooks were called: the new values of inputs, and all that needs them.
 
-    With what an update alone needs, such as lr · g: the update then is rounded as without hooks.
+    Values that only an update needs, such as lr · g, are among them, so that the update is rounded as without hooks.
     """
     late: set[Value] = set()
     for i in plan.instructions:
@@ -160,8 +160,8 @@ def made_late(plan: Plan, changed: Container[Value]) -> set[Value]:
 
 
 def folded_updates(plan: Plan, changed: dict[Value, Value]) -> Plan:
-    """Write the product that is a weight's gradient and the weight's descent as one instruction, if neither is needed
-    elsewhere.
+    """Write the product that is a weight's gradient and the weight's descent as one instruction, if nothing else needs
+    either of them.
     """
     made = {i.out: i for i in plan.instructions}
     uses = plan.uses()
@@ -171,7 +171,7 @@ def folded_updates(plan: Plan, changed: dict[Value, Value]) -> Plan:
         return i if i is not None and i.operation.function is function else None
 
     def scaled(value: Any, inside: Any) -> tuple[Any, Any]:
-        """(factor, what it is multiplied by) of a product that has a number and, if given, `inside`."""
+        """(factor, the other argument) of a product with a number and, if given, with `inside`."""
         i = alone(value, np.multiply)
         for factor, other in (i.args, i.args[::-1]) if i is not None else ():
             if getattr(factor, "shape", ()) == () and isinstance(other, Value) and inside in (None, other):

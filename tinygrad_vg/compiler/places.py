@@ -1,4 +1,4 @@
-"""Places: where the arrays of a step come from before a run, and where they go after it."""
+"""Places: the sources of a step's arrays before a run, and their destinations after it."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,7 @@ from tinygrad_vg.optim import Optimizer
 
 @dataclass(frozen=True, eq=False)
 class Argument:
-    """The array number `number` among the arguments of the step."""
+    """The array with this number among the arguments of the step."""
 
     number: int
     name: str
@@ -125,8 +125,8 @@ class Numbers:
     """The numbers of optimizers that a program reads: 0-d arrays, which are brought up to date before each run.
 
     Args:
-        options: one of each group, or parameter, whose numbers the step uses, with all its numbers in the trace.
-        used: the array that the program reads for an option, with the option.
+        options: an option of each group, or parameter, whose numbers the step uses, with all its numbers in the trace.
+        used: each option with the array that the program reads for it.
     """
 
     def __init__(self, options: list[tuple[Option, dict[str, Any]]], used: list[tuple[Option, Any]]) -> None:
@@ -145,7 +145,7 @@ class Numbers:
         ]
 
     def changed(self) -> str | None:
-        """Why the program is no longer right; None if only values have changed. The values are brought up to date."""
+        """Bring the values up to date. Return the reason why the program is no longer right, or None."""
         for number, (option, names, fixed, _, arrays) in enumerate(self.groups):
             now = option.all()
             if now is self.last[number]:

@@ -19,7 +19,7 @@ class Value:
     Attributes:
         shape, dtype: the same in every run.
         source: where an input comes from; None for a value that an instruction makes.
-        name: of an input, as a user writes it.
+        name: the name of an input, as a user writes it.
     """
 
     shape: tuple[int, ...]
@@ -54,8 +54,8 @@ class Instruction:
         operation: the operation that is called.
         args: its arguments: Values, arrays that never change, numbers, shapes ...
         kwargs: its options.
-        out: the value that it makes.
-        line: the user's line that asked for it.
+        out: the value that it computes.
+        line: the user's line that called it.
     """
 
     operation: Operation
@@ -76,8 +76,8 @@ class Plan:
 
     Attributes:
         instructions: the calls in their order.
-        outputs: what the step gives: for each output a Value, or an array if it never changes.
-        buffers: for a plan that runs, where each value is kept.
+        outputs: for each output of the step a Value, or an array if it never changes.
+        buffers: the place of each value, in a plan that runs.
     """
 
     instructions: tuple[Instruction, ...]
@@ -91,7 +91,7 @@ class Plan:
         return [*dict.fromkeys(v for v in used if isinstance(v, Value) and v.source is not None)]
 
     def uses(self) -> dict[Value, int]:
-        """How often each value is read, by instructions and as an output."""
+        """The number of times that each value is read, by instructions and as an output."""
         count: dict[Value, int] = {}
         for value in (*(v for i in self.instructions for v in i.reads), *self.outputs):
             if isinstance(value, Value):
@@ -99,7 +99,7 @@ class Plan:
         return count
 
     def replaced(self, new: dict[Value, Any], instructions: Iterable[Instruction] | None = None) -> "Plan":
-        """The plan with other values in the place of some."""
+        """The plan with some values replaced by others."""
 
         def of(argument: Any) -> Any:
             return new.get(argument, argument) if isinstance(argument, Value) else argument
@@ -117,7 +117,7 @@ def plan_of(trace: Trace, outputs: Iterable[Any]) -> Plan:
 
     Args:
         trace: the recording of one call.
-        outputs: the Tensors that the step gives.
+        outputs: the Tensors that the step returns or assigns.
     """
     values: dict[int, Value] = {}
     names: dict[int, str] = {}  # of the parameters and buffers, in the outermost module that was called

@@ -1,4 +1,4 @@
-"""A program: one trace of a step as a function that runs again, with all that must hold for it to be right."""
+"""A program: one trace of a step as a function that runs again, with the conditions under which it is right."""
 
 import weakref
 from collections.abc import Callable
@@ -28,8 +28,8 @@ class Program:
     """A compiled step for arguments of one form.
 
     Attributes:
-        plan: what it computes.
-        places: where each output of the plan goes.
+        plan: the operations.
+        places: the place of each output of the plan.
         lowered: the function that runs; None before the first run.
     """
 
@@ -67,7 +67,7 @@ class Program:
         self.carried: list[tuple[int, Any, Any]] = []  # (output, its place, the array to write it into)
 
     def why_not(self, args: Any, kwargs: Any, found: list[Any]) -> str | None:
-        """Why these arguments need another program; None if this one is right. The arrays in them go into `found`."""
+        """The reason why these arguments need another program, or None. The arrays in them go into `found`."""
         if not self.form.is_of(args, kwargs, found):
             return "the arguments"
         for tensor in self.no_grads:
@@ -156,14 +156,14 @@ class Program:
         self.is_settled = True
 
     def look(self, shown: Shown, found: list[Any], outputs: Any) -> None:
-        """Show to hooks what a run has computed, before it changes anything."""
+        """Call the hooks with the arrays of a run, before it changes anything."""
         assert self.followers is not None
         self.ran = next(orders)
         self.followers.told(outputs, partial(self.show, shown, found, outputs, self.ran))
         writes.now(self.when)
 
     def show(self, shown: Shown, found: list[Any], outputs: Any, order: int, among: Callable[[Any], bool]) -> None:
-        """Call the hooks of some owners, if there was no other run since."""
+        """Call the hooks of some owners, if there was no later run."""
         if order != self.ran:
             return
         begin = len(self.places)
@@ -180,10 +180,7 @@ class Program:
         return put_together(self.result, lambda leaf: next(left))
 
     def over(self, batches: Any, data: list[Any]) -> Any:
-        """The results of a step for each row of indices, in native code, as a tuple of one: a step may return None.
-
-        None if the program cannot do that.
-        """
+        """(results,) of the step for each row of indices, in native code; None if the program cannot do that."""
         machine: Any = self.lowered.function if self.lowered is not None else None
         if self.shown is not None or not getattr(machine, "runs_at_once", False) or self.carried or self.numbers.counts:
             return None
@@ -198,7 +195,7 @@ class Program:
 
 
 def put_off(plan: Plan, n: int) -> tuple[Plan, list[tuple[Any, Any]]]:
-    """The plan with what its last n outputs are made of in their place, and (recipe, value) of each of them."""
+    """The plan with its last n outputs replaced by the values that they are made of, and their recipes."""
     if not n:
         return plan, []
     recipes, values = [], list(plan.outputs[:-n])
@@ -220,7 +217,7 @@ def is_like(array: Any, value: Any) -> bool:
 
 
 def owned(place: Held | State) -> Any:
-    """An array of its own for a place that a program writes into."""
+    """An array that only this place holds, for a program that writes into it."""
     array: Any = place.get()
     buffer: Any
     if isinstance(place, State):

@@ -1,4 +1,4 @@
-"""What a step gives, as the outputs of a plan: its results, and what it changes."""
+"""The results of a step and the arrays that it changes, as the outputs of a plan."""
 
 from typing import Any, NamedTuple
 
@@ -14,11 +14,11 @@ Place = Returned | Held | Gradient | State
 
 
 class Outcome(NamedTuple):
-    """What a traced step gives.
+    """The results of a traced step, and its changes.
 
     Attributes:
         structure: the result, with a Leaf for each array.
-        outputs: (place, Tensor or array) for each array that the step gives or changes.
+        outputs: (place, Tensor or array) for each array that the step returns or changes.
         counts: the numbers in the states of optimizers.
         no_grads: the tensors whose `.grad` was None before the step, and must be None before the next one.
         dropped: the tensors whose gradients an optimizer has used: their `.grad` is None after the step.
@@ -32,7 +32,7 @@ class Outcome(NamedTuple):
 
 
 def outcome_of(trace: Trace, result: Any, arguments: list[Tensor]) -> Outcome:
-    """What a trace gives, for the result that its function returned."""
+    """The outcome of a trace, with the result that its function returned."""
     found: list[Any] = []
     known: dict[int, bool] = {id(t): not is_tensor for t, is_tensor in trace.arguments.items()}
 

@@ -20,23 +20,23 @@ from tinygrad_vg.compiler.plan import Plan, Value, is_number
 from tinygrad_vg.compiler.templates import is_written
 
 _MEMORY = ctypes.create_string_buffer(64)
-SPARE = ctypes.addressof(_MEMORY)  # where Numba's functions put what they return, and their error: nothing here
-PAUSE = 0.05  # seconds in native code, after which Python looks whether Ctrl-C was pressed
+SPARE = ctypes.addressof(_MEMORY)  # Numba's functions put their result and their error there; both are nothing here
+PAUSE = 0.05  # seconds in native code, after which Python checks whether Ctrl-C was pressed
 
 
 class Machine:
     """Generated functions with their memory.
 
     Args:
-        plan: what they compute.
+        plan: the operations.
         inputs: the inputs whose arrays are given in each run.
         bound: the arrays of the other inputs.
-        changed: outputs that may be written into the array of a bound input, whose new value they are.
+        changed: outputs that are the new value of a bound input, and may be written into its array.
         is_looked_at: whether there is a pause before the inputs change.
 
     Attributes:
-        source: their text.
-        size: the bytes of the memory for all arrays on the way.
+        source: the text of the functions.
+        size: the size of the memory for all intermediate arrays, in bytes.
         into: the outputs that are written into the array of the input that they replace.
     """
 
@@ -148,15 +148,15 @@ class Machine:
 
     @property
     def runs_at_once(self) -> bool:
-        """Whether it is one native function, without calls of NumPy in between."""
+        """Whether the plan is one native function, without NumPy calls."""
         return self.runs_alone and not self.views and not self.copied
 
     def over(self, batches: Any, given: list[tuple[Any, bool]], wanted: list[int]) -> Iterator[tuple[int, list[Any]]]:
-        """Run once for each row of indices; yield from time to time how many are done, with the results of all.
+        """Run once for each row of indices; from time to time yield the number of finished runs, and the results.
 
         Args:
             batches: int64 indices (steps, ...).
-            given: for each input its array, or the data whose rows it is to hold and True.
+            given: for each input (its array, False), or (the data from which it takes rows, True).
             wanted: the numbers of the outputs whose values are the results.
         """
         moves, kept = [], [batches]
@@ -196,7 +196,7 @@ def stretches(steps: int) -> Iterator[tuple[int, int]]:
 def arranged(
     plan: Plan, changed: dict[Value, Value], is_looked_at: bool
 ) -> tuple[Plan, list[Group], dict[Value, Value]]:
-    """The plan with its products folded into the descents, its groups, and what is written in place."""
+    """The plan with its products folded into the descents, its groups, and the outputs that are written in place."""
     while True:
         short = folded_updates(plan, changed)
         found = accesses(short, {})
@@ -209,7 +209,7 @@ def arranged(
 
 
 def as_early(groups: list[Group], into: dict[Value, Value], found: dict[Value, Access]) -> list[Group]:
-    """The groups with those that change an input as early as may be: then what they read need not be kept."""
+    """The groups, those that change an input as early as possible, so that their arguments need no memory later."""
     order: list[Group] = []
     for group in groups:
         changed = {into[i.out] for i in group.instructions if i.out in into}
@@ -228,7 +228,7 @@ def as_early(groups: list[Group], into: dict[Value, Value], found: dict[Value, A
 
 
 def lives_of(groups: list[Group], found: dict[Value, Access], text: Text, outputs: set[Value]) -> list[Life]:
-    """When each array on the way needs its memory, counted in groups."""
+    """The groups between which each intermediate array needs its memory."""
     first: dict[Value, int] = {}
     last: dict[Value, int] = {}
     for number, group in enumerate(groups):

@@ -1,6 +1,6 @@
 """The backend "numpy": a plan as a flat list of NumPy calls, each of which writes into its buffer.
 
-This is what a plan means, without a dependency. A function that cannot write into a given array is called as it is.
+It defines the meaning of a plan, and needs only NumPy. A function that cannot write into a given array makes a new one.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def writes_into_buffer(i: Instruction) -> bool:
 
 
 def is_made(value: Any, first: list[Instruction], plan: Plan) -> bool:
-    """Whether a value is there before an input changes."""
+    """Whether a value is computed before an input changes."""
     return not isinstance(value, Value) or value.source is not None or any(i.out is value for i in first)
 
 
@@ -70,7 +70,7 @@ class Writer:
             self.write(instruction)
 
     def buffers(self, instructions: list[Instruction], into: dict[Value, Value]) -> dict[Value, Any]:
-        """An array for whatever an instruction writes into one."""
+        """An array for each value that an instruction writes into one."""
         first, last, early = {}, {}, {}
         bases: dict[Value, list[Value]] = {}  # of what may be a view, or a part, of other values
         for number, i in enumerate(instructions):
@@ -173,7 +173,7 @@ def program(
     """A function of the inputs, its source, and its writer.
 
     Args:
-        plan: what it computes.
+        plan: the operations.
         inputs: the inputs that are its arguments.
         bound: the inputs whose arrays are the same in every run.
         into: outputs that are written into the array of a bound input.

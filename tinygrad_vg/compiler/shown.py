@@ -1,4 +1,4 @@
-"""Hooks: what a compiled step shows to hooks and listeners, after each run and before it changes anything."""
+"""Hooks of a compiled step: they and the listeners are called after each run, before it changes anything."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -15,18 +15,18 @@ Signature = tuple[bool, frozenset[int], frozenset[int]]
 
 
 def signature_of(modules: Iterable[Module], tensors: Iterable[Tensor]) -> Signature:
-    """Who looks at a step: whether there are listeners, and which modules and tensors have hooks."""
+    """Whether there are listeners, and which modules and tensors of a step have hooks."""
     with_hooks = frozenset(id(module) for module in modules if module._forward_hooks)
     return bool(LISTENERS), with_hooks, frozenset(id(tensor) for tensor in tensors if tensor.hooks)
 
 
 def is_looked_at(trace: Trace) -> bool:
-    """Whether a hook or listener looks at what a trace does."""
+    """Whether a hook or listener has to be called for a trace."""
     return any(signature_of(trace.modules, [*trace.leaves, *hooked(trace)]))
 
 
 def hooked(trace: Trace) -> list[Tensor]:
-    """The tensors with hooks that backwards have reached and that are no leaves."""
+    """The tensors with hooks that backwards have reached and that are not leaves."""
     backwards = (event for event in trace.events if isinstance(event, Backward))
     return [vertex for event in backwards for vertex in event.gradients if vertex.node is not None and vertex.hooks]
 
@@ -41,13 +41,13 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
 
 
 class Shown:
-    """The events of a step at which somebody looks: the calls of modules with hooks, and the backwards.
+    """The events of a step for which hooks or listeners are called: calls of modules with hooks, and backwards.
 
     Attributes:
         tensors: inputs and outputs of modules with hooks, whose data are shown.
         gradients: for each backward the gradients of leaves and, if there are hooks, of outputs of modules, by vertex.
-        later: those of them that are computed when somebody asks for them: of the weights that an optimizer moves, for
-            the step itself needs no array of these.
+        later: the gradients of weights that an optimizer updates. The step itself needs no array of them, so they are
+            computed when somebody asks for them.
     """
 
     def __init__(self, trace: Trace) -> None:
@@ -97,10 +97,10 @@ class Shown:
 
         Args:
             given: the arrays of the arguments.
-            arrays: those of `ready`. Later they may be written into; what may be kept is copied.
+            arrays: the arrays of `ready`. They may be written into later, so arrays that hooks may keep are copied.
             later: a function for each of `asked`, which returns its array.
-            order: when the step has run, as the `order` of a Node.
-            among: which hooks are called: those for whose owner it returns True.
+            order: the time of the run, as the `order` of a Node.
+            among: the hooks are called for whose owner it returns True.
 
         Raises:
             TraceError: if a hook returns a replacement.
@@ -133,8 +133,8 @@ class Shown:
         given = tuple(t._data if isinstance(t, Tensor) and t in self.arrays else t for t in args)
         for key, hook in tuple(hooks.items()):
             if key in hooks and among(owner_of(hook)) and hook(module, given, output) is not None:
-                raise TraceError(f"a hook on {type(module).__name__} returned a replacement, which no compiled step "
-                                 "can take: its hooks are called when it has run")  # fmt: skip
+                raise TraceError(f"a hook on {type(module).__name__} returned a replacement, which a compiled step "
+                                 "cannot use: its hooks are called after the run")  # fmt: skip
 
     def show_backward(self, event: Backward, gradients: "Gradients", among: Callable[[Any], bool]) -> None:
         """Call the listeners and the hooks on tensors."""
@@ -144,15 +144,15 @@ class Shown:
                 if key in LISTENERS and among(owner_of(listener)):
                     listener(walk)
             if missing := [vertex for vertex in walk.wanted if vertex in event.gradients and vertex not in gradients]:
-                raise TraceError(f"a listener asks for the gradient of {missing[0].label}, which is no output of a "
-                                 "module: a compiled step does not keep it")  # fmt: skip
+                raise TraceError(f"a listener asks for the gradient of {missing[0].label}, which is not the output of "
+                                 "a module: a compiled step does not keep it")  # fmt: skip
             for vertex in [v for v in event.gradients if v in gradients]:  # in the order of the step itself
                 for key, hook in tuple((vertex.hooks or {}).items()):
                     if not (key in vertex.hooks and among(owner_of(hook))):
                         continue
                     if hook(PLAIN.shown(np.array(gradients[vertex]))) is not None:
-                        raise TraceError(f"a hook on {vertex.label} returned a replacement, which no compiled step can "
-                                         "take: its hooks are called when it has run")  # fmt: skip
+                        raise TraceError(f"a hook on {vertex.label} returned a replacement, which a compiled step "
+                                         "cannot use: its hooks are called after the run")  # fmt: skip
             for vertex in [v for v in gradients if v.node is not None and v not in walk.wanted]:
                 del gradients[vertex]
             walk.gradients = gradients

@@ -30,7 +30,7 @@ LOCK = threading.RLock()  # one trace at a time: it changes how the class Tensor
 
 
 class TraceError(TypeError):
-    """A step does something that a later run could not repeat. The message says in which line, and what to write.
+    """A step does something that a later run could not repeat. The message names the line, and says what to write.
 
     >>> import numpy as np, tinygrad_vg as tg
     >>> try:
@@ -42,18 +42,18 @@ class TraceError(TypeError):
 
 
 class SharedArrayError(Exception):
-    """Two tensors have one array. `args` has the second of them."""
+    """Two tensors have the same array. `args` holds the second one."""
 
 
 class Backward(NamedTuple):
-    """A backward in a trace: where it began, and the gradients of all vertices that it reached, as Tensors."""
+    """A backward in a trace: the vertices where it began, and the gradients of all that it reached, as Tensors."""
 
     starts: dict[Any, Any]
     gradients: dict[Any, Any]
 
 
 class Everything(Container[Any]):
-    """Contains whatever it is asked for."""
+    """A container that contains everything."""
 
     def __contains__(self, _: object) -> bool:
         return True
@@ -64,22 +64,22 @@ class Trace:
 
     Attributes:
         nodes: the recorded calls with the user's line of each, the oldest first.
-        sources: where an array came from that no call has made, by the id of the array.
+        sources: the place of each array that no call has made, by the id of the array.
         events: the module calls (module, arguments, output) and backwards, in their order.
-        moved: the new array of each parameter that an optimizer or `p -= ...` has moved, and of each buffer that a
-            module has set, as a Tensor.
+        moved: the new array, as a Tensor, of each parameter that an optimizer or `p -= ...` has updated and of each
+            buffer that a module has set.
         states: the new entries of the states of optimizers, as Tensors or numbers.
         leaves: the tensors that the step uses and no call has made, each with its array before the step.
         grads: the `.grad` of each leaf before the step first used it.
         modules: the modules that were called.
         optimizers: the optimizers whose `step` was called.
-        before: the `.grad` of tensors before the step, where it was known that the step uses them.
+        before: the `.grad` before the step of tensors that an earlier trace has used.
         zero: the tensors whose `.grad` was set to None before the step first used them.
         arguments: the arguments, each with whether it was given as a Tensor.
         plain: the ids of the gradients that are arrays outside of a trace.
         groups: the groups, or parameters, whose numbers a step of an optimizer used, with these numbers.
-        outside: what the function takes from outside.
-        made: the Tensors that the step itself has made of arrays or numbers: constants, by id.
+        outside: the objects that the function uses from outside.
+        made: the Tensors that the step itself has made of arrays or numbers, by id; they are constants.
     """
 
     def __init__(self) -> None:
@@ -118,8 +118,8 @@ class Trace:
             drawn = [i for node, _ in self.nodes if node.operation.kind == "random" for i in node.values]
             if state != now and not any(value is generator for value in drawn):
                 raise TraceError(
-                    f"the step has drawn random numbers from {generator}, and every run would have the same: draw them "
-                    "outside and pass them as an argument, or by tinygrad_vg.engine.random.uniform"
+                    f"the step has drawn random numbers from {generator}, and every run would use the same ones: draw "
+                    "them outside and pass them as an argument, or use tinygrad_vg.engine.random.uniform"
                 )
         return result
 
@@ -141,7 +141,7 @@ class Trace:
     # What the engine, the modules and the optimizers report to the trace.
 
     def expect(self, tensors: Iterable[Tensor]) -> None:
-        """Note the `.grad` that these tensors have before the step: the step may set it to None."""
+        """Note the `.grad` of these tensors before the step, which may set it to None."""
         self.before |= {tensor: tensor.grad for tensor in tensors}
 
     def undo(self) -> None:
@@ -152,7 +152,7 @@ class Trace:
             tensor.grad = gradient
 
     def looked(self, operation: Any, output: Any) -> Any:
-        """A call gives Python a value that is not a Tensor; return the value if it is the same in every run."""
+        """Return the result of a call that is not a Tensor, if it is the same in every run; else raise TraceError."""
         if operation.function in SHAPES_OF_DATA:
             self.refuse(operation.name, "its shape depends on the values; write np.where for a choice")
         if operation.function in TEXTS:
@@ -198,13 +198,13 @@ class Trace:
         self.events.append((module, args, output))
 
     def assigned(self, held: Parameter | Buffer, value: Tensor) -> None:
-        """A buffer or parameter was given a new array; what is computed of it from now on is of this one."""
+        """Note that a buffer or parameter has a new array, from which later calls compute."""
         self.leaf(held, held._data)
         self.moved[held] = value
         held._data = value._data
 
     def give_arrays(self, gradients: Iterable[Tensor]) -> None:
-        """Note that these gradients, of `tg.grad`, are arrays outside of a trace."""
+        """Note that these gradients of `tg.grad` are plain arrays outside of a trace."""
         self.plain.update(map(id, gradients))
 
     def walk(
@@ -272,7 +272,7 @@ class Trace:
         """Raise TraceError for something that the next run would not repeat."""
         instead = instead or "return the tensor from the step and look at it outside, or write np.where for a choice"
         raise TraceError(
-            f"{users_line()}: a compiled step records what is computed, and {what} gives Python a value of this one "
+            f"{users_line()}: a compiled step records computations, and {what} gives Python a value of this one "
             f"run; {instead}"
         )
 
@@ -293,7 +293,7 @@ def refuse_shapes_of_data(trace: Trace, node: Node) -> None:
 
 
 def users_line() -> str:
-    """The line of the user's code that is being run: file:line."""
+    """The line of the user's code that is running, as file:line."""
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
         frame = frame.f_back
@@ -302,7 +302,7 @@ def users_line() -> str:
 
 @contextmanager
 def guarded_data(trace: Trace) -> Iterator[None]:
-    """Inside this context `t.data` is refused where the user's code reads it in this thread's trace."""
+    """Inside this context `t.data` raises TraceError if the user's code reads it in this thread's trace."""
     plain, make = cast(Any, Tensor.data), Tensor.__init__
 
     def is_users() -> bool:

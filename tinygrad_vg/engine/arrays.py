@@ -1,4 +1,4 @@
-"""Which arrays are accepted, and which are refused because they would lose their meaning."""
+"""Checks of the arrays that are given to Tensors: some are refused because they would lose their meaning."""
 
 import sys
 from typing import Any
@@ -8,7 +8,7 @@ from numpy import ndarray
 
 
 def as_array(value: Any, dtype: Any = None) -> Any:
-    """The same as `np.asarray`, but it refuses arrays that would lose their meaning.
+    """As `np.asarray`, but arrays that would lose their meaning are refused.
 
     Raises:
         TypeError: for an np.matrix, a masked array, or complex numbers where real ones are asked for.
@@ -24,7 +24,7 @@ def as_array(value: Any, dtype: Any = None) -> Any:
 
 
 def check_floats(dtype: Any) -> None:
-    """Raise TypeError for a type of numbers that has no gradients."""
+    """Raise TypeError for a dtype that has no gradients."""
     if dtype.kind != "f":
         raise TypeError(f"only arrays of real floating-point numbers have gradients, not {dtype}")
 

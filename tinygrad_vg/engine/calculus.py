@@ -21,7 +21,7 @@ def _along(axis: int, part: slice) -> tuple[Any, ...]:
 
 
 def _spread(end: Any, a: Any, axis: int) -> Any:
-    """What is put before or behind an array; a number is put along its whole side."""
+    """The array that is put before or after another one; a number is spread along the whole side."""
     shape = np.shape(a)
     return np.broadcast_to(end, (*shape[:axis], 1, *shape[axis + 1 :])) if np.ndim(end) == 0 else end
 
@@ -84,7 +84,7 @@ def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> An
 
     Raises:
         ValueError: for another edge_order than 1 and 2, or fewer than edge_order + 1 elements.
-        TypeError: if the distances do not go with the axes.
+        TypeError: if the number of distances does not match the axes.
     """
     f = of_list(f)
     f = f if f.dtype.kind == "f" else f.astype(np.float64)
@@ -137,9 +137,9 @@ def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None) -> Any
 
 
 def cumprod_vjp(g: Any, y: Any, a: Any, axis: int | None = None) -> Any:
-    """g of all products that the element is in, each times its other factors; a may be 0.
+    """The sum of g over all products that contain the element, each times the other factors; a may be 0.
 
-    With p the product of all before the element, the share is p h with h_j = g_j + a_{j+1} h_{j+1}, found by doubling.
+    With p the product of all before the element, the sum is p h with h_j = g_j + a_{j+1} h_{j+1}, found by doubling.
     """
     shape = np.shape(a)
     along = np.reshape(a, (-1,)) if axis is None or not shape else np.moveaxis(a, axis, -1)
@@ -160,7 +160,7 @@ defvjp(np.cumprod, cumprod_vjp)
 
 
 def _cumulative(function: Any, x: Any, axis: int | None, first: Any) -> Any:
-    """np.cumsum or np.cumprod, with what they begin with in front unless that is None.
+    """np.cumsum or np.cumprod, after their first value if that is not None.
 
     Raises:
         ValueError: without an axis, if the array has several.

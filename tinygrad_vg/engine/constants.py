@@ -41,7 +41,7 @@ for _plain in (*OF_SHAPES, *OF_VALUES, *TEXTS):
 
 counts_of = operation(np.bincount, NO_RULES, "plain")
 histogram_of = operation(np.histogram, NO_RULES, "plain")
-# What no trace can carry: what each run computes has another shape, or is more than one array.
+# Functions that a trace cannot record: their results change their shape from run to run, or are several arrays.
 SHAPES_OF_DATA = {*OF_VALUES, np.argwhere, np.flatnonzero, counts_of, histogram_of}
 
 
@@ -71,7 +71,7 @@ def divmod_(x1: Any, x2: Any, /) -> Any:
 
 @composite(np.modf)
 def modf(x: Any, /) -> Any:
-    """np.modf: the part behind the point, and np.trunc, which has no derivative."""
+    """np.modf: the fractional part, and np.trunc, which has no derivative."""
     whole = np.trunc(x)
     return np.where(np.isinf(x), np.copysign(np.zeros_like(x), x), x - whole), whole
 

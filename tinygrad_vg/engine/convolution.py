@@ -25,7 +25,7 @@ def padded(x: Any, padding: Pair, value: float = 0.0) -> Any:
 
 
 def inside(a: Any, padding: Pair) -> Any:
-    """What `padded` has put a border around, a view."""
+    """The array without the border that `padded` has put around it, a view."""
     (top, left), (height, width) = padding, a.shape[-2:]
     return a[..., top : height - top, left : width - left]
 
@@ -67,8 +67,8 @@ def conv2d(x: Any, weight: Any, bias: Any = None, *, stride: Pair = (1, 1), padd
         x: images (B, C, H, W), or (R, B, C, H, W) for the R members of an ensemble.
         weight: filters (O, C, kh, kw), or (R, O, C, kh, kw).
         bias: (O,), or (R, O).
-        stride: by how many rows and columns two neighbouring patches are apart.
-        padding: how many rows and columns of zeros are added at either end.
+        stride: the distances between neighbouring patches, in rows and in columns.
+        padding: the numbers of rows and of columns of zeros that are added at either end.
 
     Returns:
         (B, O, H′, W′), or (R, B, O, H′, W′), with H′ = (H + 2·padding − kh) // stride + 1.
@@ -89,10 +89,10 @@ def conv2d(x: Any, weight: Any, bias: Any = None, *, stride: Pair = (1, 1), padd
 
 
 def output_size(size: Pair, kernel: Pair, stride: Pair, padding: Pair) -> Pair:
-    """(H′, W′): how many patches there are.
+    """(H′, W′), the numbers of patches.
 
     Raises:
-        ValueError: if there is none, for the kernel is larger than the images, or what was given are no images.
+        ValueError: if the kernel is larger than the images, or `size` is not that of images.
     """
     if len(size) < 2:
         raise ValueError(f"images have the shape (..., H, W), not {size}")
@@ -126,7 +126,7 @@ def conv2d_images(g: Any, weight: Any, *, size: Pair, stride: Pair, padding: Pai
 
 
 def places(kernel: Pair, stride: Pair, size: Pair) -> list[tuple[int, int, Any]]:
-    """(i, j, index) for each element of a kernel: the index takes, of padded images, what the element meets."""
+    """(i, j, index) for each element of a kernel: padded[index] are the pixels that the element is multiplied by."""
     ends = [(n - 1) * s + 1 for n, s in zip(size, stride, strict=True)]
     return [
         (i, j, (..., slice(i, i + ends[0], stride[0]), slice(j, j + ends[1], stride[1])))

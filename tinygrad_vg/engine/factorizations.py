@@ -1,8 +1,8 @@
 """The rules of NumPy's factorizations of matrices, for stacks (..., m, n) of float32 or float64.
 
 A node has one output, so a factorization of several parts is an operation that returns them side by side in one array;
-the composite takes it apart. Of a symmetric matrix NumPy reads one triangle, which has the whole gradient. Where a
-derivative is undefined, at equal eigenvalues or singular values, the undefined part is 0, as at other kinks.
+the composite takes it apart. NumPy reads one triangle of a symmetric matrix, and this triangle gets the whole gradient.
+At equal eigenvalues or singular values a part of the derivative is undefined; it is 0 here, as at other kinks.
 
 Formulas: I. Murray, "Differentiation of the Cholesky decomposition" (2016); M. Giles, "Collected matrix derivative
 results for forward and reverse mode algorithmic differentiation" (2008); J. Townsend, "Differentiating the singular
@@ -111,7 +111,7 @@ def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: 
     """np.linalg.svd, by `packed_svd`.
 
     Raises:
-        TypeError: for the full matrices of a matrix that is not square: its further vectors may be any.
+        TypeError: for the full matrices of a matrix that is not square, because the additional vectors are not unique.
     """
     m, n = np.shape(a)[-2:]
     if hermitian:
@@ -162,10 +162,10 @@ def packed_qr(a: Any) -> Any:
 
 @composite(np.linalg.qr)
 def qr(a: Any, mode: str = "reduced") -> Any:
-    """np.linalg.qr, by `packed_qr`. For m < n the columns behind the first m give qᵀ a, a part of r.
+    """np.linalg.qr, by `packed_qr`. For m < n the columns after the first m give qᵀ a, a part of r.
 
     Raises:
-        TypeError: for the modes "raw", and "complete" where q has columns that may be any.
+        TypeError: for the mode "raw", and for "complete" if some columns of q are not unique.
     """
     m, n = np.shape(a)[-2:]
     if mode not in ("reduced", "r") and not (mode == "complete" and m <= n):

@@ -12,7 +12,7 @@ from tinygrad_vg.engine.operations import differentiable
 
 
 def _counted(n: int, dtype: Any) -> Any:
-    """n times how often irfft has each frequency of n numbers: once at the ends, twice between. Shape (n//2 + 1, 1)."""
+    """n times the number of times that irfft adds each frequency, 1 at the ends and else 2, of shape (n//2 + 1, 1)."""
     twice = np.full((n // 2 + 1, 1), 0.5, dtype)
     twice[0] = 1
     if n % 2 == 0:
@@ -43,10 +43,10 @@ def _irfft_vjp(g: Any, y: Any, a: Any, n: int) -> Any:
 
 @differentiable(_irfft_vjp)
 def irfft(a: Any, n: int) -> Any:
-    """The n real numbers of which `rfft` gives `a`: (..., n//2 + 1, 2) → (..., n).
+    """The n real numbers whose `rfft` is `a`: (..., n//2 + 1, 2) → (..., n).
 
     Raises:
-        ValueError: if `a` has not n//2 + 1 frequencies.
+        ValueError: if `a` does not have n//2 + 1 frequencies.
 
     >>> import numpy as np
     >>> from tinygrad_vg import ops

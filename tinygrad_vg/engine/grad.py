@@ -61,7 +61,7 @@ def grad(
     for i, target in enumerate(targets):
         if target not in found:
             raise ValueError(
-                f"input {i} ({target.label}) does not take part in the outputs: its gradient would be 0 everywhere; "
+                f"input {i} ({target.label}) is not used by the outputs: its gradient would be 0 everywhere; "
                 "make it with requires_grad=True, and compute the outputs from it"
             )
     gradients = tuple(owned((found[target] for target in targets), given))

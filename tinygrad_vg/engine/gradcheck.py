@@ -63,7 +63,7 @@ def gradcheck(
         if tensor.dtype != np.float64:
             raise TypeError(f"gradcheck needs float64 inputs, not {tensor.dtype}: rounding would hide the error")
 
-    # A fixed cotangent without zeros or equal elements, with which a wrong rule could pass.
+    # A fixed cotangent without zeros and without equal elements, which could let a wrong rule pass.
     shape = func(*arguments).shape
     cotangent = Tensor(np.random.default_rng(0).uniform(0.5, 2.0, shape), requires_grad=True)
     compare(func, arguments, cotangent, eps, atol, rtol)

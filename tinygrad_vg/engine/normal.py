@@ -27,7 +27,7 @@ FAR = 200.0  # beyond it Φ and φ are 0 in every float type
 
 
 def _wide(z: Any) -> Any:
-    """z in float64 at the least, not beyond `FAR`: a polynomial of 25 terms leaves no digit of float32 unsure."""
+    """z in float64 or wider, not beyond `FAR`; a polynomial of 25 terms in float32 would lose digits."""
     z = np.asarray(z)
     return np.clip(z.astype(np.result_type(z, np.float64), copy=False), -FAR, FAR)
 

@@ -84,7 +84,7 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
     axis, the R layers are computed as one product with a matrix (R·out, in). A single sample x (in,) gives (..., out).
 
     Raises:
-        ValueError: if the weight has less than two axes, or the shapes do not match.
+        ValueError: if the weight has fewer than two axes, or the shapes do not match.
 
     >>> import numpy as np
     >>> from tinygrad_vg import ops
@@ -172,7 +172,7 @@ def binary_cross_entropy_with_logits(z: Any, target: Any) -> Any:
 
 
 def binary_cross_entropy(z: Any, target: Any) -> Any:
-    """The same for arrays whose shapes were compared already."""
+    """The same, for arrays whose shapes have been checked."""
     return np.maximum(z, 0) - z * target + np.log1p(np.exp(-np.abs(z)))
 
 
@@ -214,8 +214,8 @@ def _one_hot(target: Any, z: Any) -> Any:
 def cross_entropy(z: Any, target: Any) -> Any:
     """−Σ p log softmax(z) over the last axis: (..., B, C) → (..., B).
 
-    `target` holds class indices (B,), an integer array, or probabilities (B, C). A class that has probability 0 adds 0,
-    also where its logit is −∞.
+    `target` holds class indices (B,), an integer array, or probabilities (B, C). A class of probability 0 adds 0, even
+    if its logit is −∞.
 
     Raises:
         ValueError: if a class index is out of range, or the shapes do not match.

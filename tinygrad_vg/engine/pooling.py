@@ -1,7 +1,7 @@
 """Pooling: one number for each patch of an image, the largest or the mean.
 
-Where several elements of a patch are the largest, the first of them has the gradient, as in PyTorch. `kernel`, `stride`
-and `padding` say which patches there are, each by a pair (rows, columns). Images are (..., H, W).
+If several elements of a patch are the largest, the first of them gets the gradient, as in PyTorch. `kernel`, `stride`
+and `padding` are pairs (rows, columns). Images are (..., H, W).
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from tinygrad_vg.engine.operations import differentiable
 
 
 def _largest(x: Any, kernel: Pair, stride: Pair, padding: Pair) -> tuple[Any, Any, list[Any]]:
-    """The largest of each patch (..., H′, W′), the padded images, and where each element of the kernel lies in them."""
+    """The largest of each patch (..., H′, W′), the padded images, and the place of each kernel element in them."""
     size = output_size(x.shape[-2:], kernel, stride, padding)
     images = padded(x, padding, -np.inf)
     indices = [index for _, _, index in places(kernel, stride, size)]
@@ -31,9 +31,9 @@ def _zeros(g: Any, size: Pair, padding: Pair) -> Any:
 
 
 def _hits(x: Any, kernel: Pair, stride: Pair, padding: Pair) -> Iterator[tuple[Any, Any]]:
-    """(index, bools): in the patches that are True, this element of the kernel lies on the first largest one.
+    """(index, bools) for each element of the kernel: whether it lies on the first largest element of each patch.
 
-    In a patch with NaN it is the first NaN, so that no gradient is lost without a word.
+    In a patch with NaN it is the first NaN, so that the NaN is not lost in the gradient.
     """
     largest, images, indices = _largest(x, kernel, stride, padding)
     is_open = np.ones(largest.shape, bool)
@@ -76,7 +76,7 @@ def put_at_largest(g: Any, x: Any, *, kernel: Pair, stride: Pair, padding: Pair)
     None,
 )
 def take_at_largest(a: Any, x: Any, *, kernel: Pair, stride: Pair, padding: Pair) -> Any:
-    """For each patch of x the element of a that lies where that of x is the largest: (..., H, W) → (..., H′, W′)."""
+    """For each patch, the element of a at the place where x is largest: (..., H, W) → (..., H′, W′)."""
     out: Any = 0
     images = padded(a, padding)
     for index, hit in _hits(x, kernel, stride, padding):
@@ -90,7 +90,7 @@ def take_at_largest(a: Any, x: Any, *, kernel: Pair, stride: Pair, padding: Pair
     )
 )
 def avg_pool2d(x: Any, *, kernel: Pair, stride: Pair, padding: Pair) -> Any:
-    """The mean of each patch: (..., H, W) → (..., H′, W′). Padding counts as zeros, which are counted, as in PyTorch.
+    """The mean of each patch: (..., H, W) → (..., H′, W′). The zeros of the padding count, as in PyTorch.
 
     >>> import numpy as np
     >>> from tinygrad_vg import ops

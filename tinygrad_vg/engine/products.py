@@ -39,7 +39,7 @@ def einsum(subscripts: Any, *operands: Any, optimize: Any = False) -> Any:
 
     Raises:
         TypeError: if the subscripts are no string.
-        ValueError: if they do not go with the operands.
+        ValueError: if they do not match the operands.
     """
     if not isinstance(subscripts, str):
         raise TypeError(
@@ -146,7 +146,7 @@ def vecmat(x1: Any, x2: Any, /) -> Any:
 
 @composite(np.kron)
 def kron(a: Any, b: Any) -> Any:
-    """np.kron, by np.multiply with an axis of `b` behind each of `a`."""
+    """np.kron, by np.multiply with an axis of `b` after each axis of `a`."""
     n = max(np.ndim(a), np.ndim(b))
     shape_a, shape_b = ((1,) * (n - np.ndim(x)) + np.shape(x) for x in (a, b))
     left = np.reshape(a, tuple(chain(*((length, 1) for length in shape_a))))
@@ -245,7 +245,7 @@ def convolve(a: Any, v: Any, mode: str = "full") -> Any:
 
 @composite(np.correlate)
 def correlate(a: Any, v: Any, mode: str = "valid") -> Any:
-    """np.correlate of real numbers, by `convolve` with `v` from back to front."""
+    """np.correlate of real numbers, by `convolve` with `v` reversed."""
     if np.size(v) > np.size(a):
         return np.flip(correlate(v, a, mode))
     return convolve(a, np.flip(v), mode)

@@ -1,4 +1,4 @@
-"""Random numbers that a recorded graph knows of: a compiled step draws new ones in each run."""
+"""Random numbers as recorded operations, so that a compiled step draws new ones in each run."""
 
 from typing import Any
 
@@ -19,8 +19,8 @@ def uniform(generator: np.random.Generator, shape: tuple[int, ...], dtype: Any =
     """Numbers from [0, 1), an array; inside a compiled step, or `record_everything`, a recorded Tensor.
 
     Args:
-        generator: draws the numbers.
-        shape, dtype: of the result.
+        generator: the generator that draws the numbers.
+        shape, dtype: those of the result.
 
     >>> import numpy as np
     >>> uniform(np.random.default_rng(0), (2,)).round(3)

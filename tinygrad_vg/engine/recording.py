@@ -15,9 +15,9 @@ class Recording(threading.local):
     Attributes:
         enabled: whether calls that need gradients are recorded.
         everything: whether all other calls are recorded too.
-        note: None, or what is called with each new Node; `checked` and a trace have one.
-        trace: None, or the trace (`tinygrad_vg.compiler`) of a step: it also records the walk back and the update.
-        entered: the switches whose contexts this thread is in, the innermost last.
+        note: None, or a function that is called with each new Node, as in `checked` and in a trace.
+        trace: None, or the trace (`tinygrad_vg.compiler`) of a step, which also records the walk back and the update.
+        entered: the switches whose contexts this thread has entered, the innermost last.
     """
 
     enabled = True
@@ -44,8 +44,8 @@ changes = Changes()
 class Switch:
     """A context in which one attribute of `recording` has a given value; also a decorator.
 
-    It may be entered any number of times, also inside itself. The innermost context that is still open decides. So the
-    state is restored even if two generators are closed in the order in which they were opened.
+    It may be entered any number of times, also inside itself. The innermost open context decides, so the state is
+    restored even if two generators are closed in the order in which they were opened.
     """
 
     __slots__ = ("attribute", "value")
@@ -68,18 +68,17 @@ class Switch:
         setattr(recording, self.attribute, values[-1] if values else getattr(Recording, self.attribute))
 
     def __call__(self, function: F) -> F:
-        """The function with its whole body in this context. Of a generator or coroutine, each step from yield to yield
-        is in it.
+        """The function with its body in this context; a generator or coroutine with each step from yield to yield.
 
         Raises:
             TypeError: if it is not a function, or is an asynchronous generator function.
         """
         if not callable(function):
-            raise TypeError(f"the decorator stands above a function, not {function!r}")
+            raise TypeError(f"the decorator takes a function, not {function!r}")
         if inspect.isasyncgenfunction(function):
             raise TypeError(
                 f"{function.__name__} makes an asynchronous generator, which the decorator cannot follow; "
-                "write `with tg.no_grad():` inside it, around what has no yield"
+                "write `with tg.no_grad():` inside it, around code without a yield"
             )
 
         @functools.wraps(function)
@@ -125,8 +124,8 @@ recording = Recording()
 def no_grad() -> Switch:
     """Record nothing in this thread inside this context, or inside a function that it decorates.
 
-    The context lasts until it is left: a generator that yields inside `with no_grad():` leaves recording off in the
-    code that called it. `@no_grad()` above a generator or a coroutine holds for its own steps alone.
+    If a generator yields inside `with no_grad():`, recording stays off in the code that called the generator.
+    `@no_grad()` above a generator or a coroutine switches recording off for its own steps only.
 
     >>> import tinygrad_vg as tg
     >>> t = tg.Tensor([1.0, 2.0], requires_grad=True)

@@ -1,6 +1,6 @@
 """Functions of NumPy that take no Tensor, each with the reason and what to write instead.
 
-A reason is what the error at the call tells, behind "np.f takes no Tensor: ". `docs/functions.md` lists them.
+The error at the call is "np.f takes no Tensor: " and the reason. `docs/functions.md` lists them.
 """
 
 from typing import Any
@@ -93,7 +93,7 @@ PREFIXES = {
 
 
 def why_refused(function: Any, name: str) -> str | None:
-    """Why a function takes no Tensor; None if nobody has written a reason down.
+    """The reason why a function takes no Tensor; None if there is none in this file.
 
     >>> import numpy as np
     >>> why_refused(np.gcd, "np.gcd")

@@ -27,7 +27,7 @@ from tinygrad_vg.engine.ops import scatter, sigmoid, sigmoid_slope
 
 
 def spread(g: Any, a: Any, axis: Any, keepdims: bool) -> Any:
-    """Give every element that a reduction has summed the gradient of its sum, in the shape of `a`."""
+    """The gradient of each sum, for every element that the reduction has summed: g in the shape of `a`."""
     # Not np.broadcast_to: a number may be reduced along axis 0, and (1,) is not broadcast to ().
     return np.zeros(np.shape(a), g.dtype) + (g if keepdims else unreduce(g, axis))
 
@@ -38,14 +38,14 @@ def unreduce(g: Any, axis: Any) -> Any:
 
 
 def ratio(numerator: float, denominator: float) -> float:
-    """Of two counts; nan where the denominator is 0, as in the mean over nothing."""
+    """The ratio of two counts; nan if the denominator is 0, as in the mean of no elements."""
     return numerator / denominator if denominator else math.nan
 
 
 def larger_vjp(g: Any, y: Any, a: Any, b: Any) -> Any:
     """∂max(a, b)/∂a · g: g where a is the larger, g/2 where the two are equal, so that neither is preferred.
 
-    A NaN leaves both of them g, as in PyTorch: no gradient ends in a 0 that looks sound. (NaN ≠ NaN.)
+    Where one of them is NaN both get g, as in PyTorch, and not a 0 that would look right. (NaN ≠ NaN.)
     """
     return np.where(a == b, 0.5 * g, np.where(y != b, g, 0))
 
@@ -94,7 +94,7 @@ def var_vjp(g: Any, y: Any, a: Any, axis: Any = None, *, ddof: float = 0, keepdi
 
 
 def summing_wide(function: Any) -> Any:
-    """np.var or np.std; NumPy adds up their float16 in float16, which ends at 65,504."""
+    """np.var or np.std, with float16 added in float32: NumPy adds it in float16, which ends at 65,504."""
 
     def kernel(a: Any, *args: Any, **kwargs: Any) -> Any:
         if a.dtype.char == "e":
@@ -111,7 +111,7 @@ def std_vjp(g: Any, y: Any, a: Any, axis: Any = None, *, ddof: float = 0, keepdi
 
 
 def of_list(a: Any) -> Any:
-    """The array of a list, which has no arithmetic; all else as it is."""
+    """A list as an array, because a list has no arithmetic; anything else unchanged."""
     return np.asarray(a) if isinstance(a, list) else a
 
 

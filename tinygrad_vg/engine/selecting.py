@@ -1,7 +1,7 @@
 """NumPy's functions that pick elements of an array, repeat them, sort them or put them elsewhere.
 
-They are compositions of indexing: which element goes where is found by the same function, called on the numbers of the
-elements. Their derivative is that of indexing: an element that occurs several times has the sum of the gradients.
+They are compositions of indexing: the same function is called on the numbers of the elements, and so finds the place of
+each of them. Their derivative is that of indexing: an element that occurs several times gets the sum of the gradients.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from tinygrad_vg.engine.rules import of_list
 def rearranged(function: Callable[..., Any], *arrays: Any) -> Any:
     """function(*arrays), for a function that copies elements and computes nothing.
 
-    Called on the numbers of the elements it tells where each of them goes.
+    It is called on the numbers of the elements to find the place of each of them.
     """
     starts = accumulate(map(np.size, arrays[:-1]), initial=0)
     numbers = (np.arange(np.size(a)).reshape(np.shape(a)) + start for a, start in zip(arrays, starts, strict=True))
@@ -199,8 +199,8 @@ def pad(array: Any, pad_width: Any, mode: str = "constant", *, constant_values: 
         return rearranged(lambda numbers: np.pad(numbers, pad_width, mode), array)  # type: ignore[call-overload]
     if mode != "constant":
         raise TypeError(
-            f"np.pad of a Tensor takes no mode={mode!r}, but 'constant', {', '.join(map(repr, PADDED_WITH_ELEMENTS))}; "
-            "write np.concatenate with what is to be padded"
+            f"np.pad of a Tensor does not take mode={mode!r}, only 'constant', "
+            f"{', '.join(map(repr, PADDED_WITH_ELEMENTS))}; write np.concatenate with the values of the border"
         )
     zeros = np.zeros(np.shape(array), array.dtype)
     padded = np.pad(zeros, pad_width, constant_values=constant_values)

@@ -13,7 +13,7 @@ from tinygrad_vg.engine.operations import Recordable, composite, fixed
 
 
 def _parts(function: Callable[..., Any], ary: Any, indices_or_sections: Any, axis: int) -> list[Any]:
-    """The slices that a function of NumPy splits an axis into, found by splitting its numbers."""
+    """The slices into which a NumPy function splits an axis, found by splitting the numbers of its elements."""
     fixed(function, indices_or_sections=indices_or_sections)
     axis = normalize_axis_index(axis, np.ndim(ary))
     parts = function(np.arange(np.shape(ary)[axis]), indices_or_sections)
@@ -57,7 +57,7 @@ def dsplit(ary: Any, indices_or_sections: Any) -> Any:
 
 @composite(getattr(np, "unstack", None))
 def unstack(x: Any, /, *, axis: int = 0) -> Any:
-    """np.unstack, by an index for each."""
+    """np.unstack, by an index for each part."""
     moved = np.moveaxis(x, axis, 0)
     return tuple(moved[i] for i in range(np.shape(moved)[0]))
 
@@ -100,7 +100,7 @@ def block(arrays: Any) -> Any:
             depths.add(level)
             ndim = max(ndim, level, np.ndim(part))
     if len(depths) != 1:
-        raise ValueError(f"the arrays of np.block are in equally many lists, not in {sorted(depths)}")
+        raise ValueError(f"the arrays of np.block are nested equally deep, not {sorted(depths)} lists deep")
     (depth,) = depths
 
     def joined(part: Any, level: int) -> Any:

@@ -36,7 +36,7 @@ def _between(ordered: Any, lower: Any, upper: Any, weight: Any) -> Any:
 
 
 def _quantiles(function: Any, a: Any, q: Any, axis: Any, method: str, keepdims: bool) -> Any:
-    """np.quantile or np.percentile: the same of 0, 1, 2 ... tells the place in the order."""
+    """np.quantile or np.percentile: the same function, called on 0, 1, 2 ..., gives the places in the order."""
     fixed(function, q=q)
     a = _floats(a)
     rows, axes = _rows(a, axis)
@@ -65,7 +65,7 @@ def percentile(a: Any, q: Any, axis: Any = None, *, method: str = "linear", keep
 
 @composite(np.median)
 def median(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
-    """np.median, by `sort`: of an even count the mean of the two in the middle, each of which has half the gradient."""
+    """np.median, by `sort`. For an even count it is the mean of the two in the middle; each gets half the gradient."""
     rows, axes = _rows(_floats(a), axis)
     n = np.shape(rows)[-1]
     found = _between(sort(rows), (n - 1) // 2, n // 2, 0.5)
@@ -93,7 +93,7 @@ def average(a: Any, axis: Any = None, weights: Any = None, returned: bool = Fals
             raise TypeError("np.average takes weights of another shape than the array's along an axis only")
         axes = normalize_axis_tuple(axis, np.ndim(a))
         if np.shape(weights) != tuple(np.shape(a)[i] for i in axes):
-            raise ValueError(f"weights of shape {np.shape(weights)} do not go with the axes {axes} of {np.shape(a)}")
+            raise ValueError(f"weights of shape {np.shape(weights)} do not match the axes {axes} of {np.shape(a)}")
         order = np.argsort(axes)
         weights = np.transpose(weights, order)
         weights = np.expand_dims(weights, tuple(i for i in range(np.ndim(a)) if i not in axes))
@@ -117,7 +117,7 @@ def cov(m: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: in
 
 @composite(np.corrcoef)
 def corrcoef(x: Any, y: Any = None, rowvar: bool = True) -> Any:
-    """np.corrcoef, by `cov`; limited to what a correlation can be."""
+    """np.corrcoef, by `cov`; clipped to the range from −1 to 1."""
     c = cov(x, y, rowvar)
     if np.ndim(c) == 0:
         return c / c
@@ -134,7 +134,7 @@ def _in_place_of_nan(a: Any, value: float) -> Any:
 
 @composite(np.nan_to_num)
 def nan_to_num(x: Any, copy: bool = True, nan: Any = 0.0, posinf: Any = None, neginf: Any = None) -> Any:
-    """np.nan_to_num, by np.where; the numbers that take the place have no slope."""
+    """np.nan_to_num, by np.where; the replaced elements have gradient 0."""
     ends = np.finfo(x.dtype)
     x = np.where(np.isnan(x), nan, x)
     x = np.where(np.isposinf(x), ends.max if posinf is None else posinf, x)
@@ -166,7 +166,7 @@ def nancumprod(a: Any, axis: int | None = None) -> Any:
 
 
 def _counts(a: Any, axis: Any, keepdims: bool) -> Any:
-    """How many numbers are not NaN, in the dtype of the array; NaN for none, of which there is no mean."""
+    """The count of numbers that are not NaN, in the dtype of the array; NaN for none, so that their mean is NaN."""
     n = np.sum(np.logical_not(np.isnan(a)).astype(a.dtype), axis=axis, keepdims=keepdims)
     return np.where(n == 0, math.nan, n)
 
@@ -212,7 +212,7 @@ def nanmin(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
 
 
 def _nanquantiles(a: Any, q: Any, axis: Any, keepdims: bool) -> Any:
-    """np.nanquantile: the places in the order count the numbers of each row, behind which its NaN stand."""
+    """np.nanquantile: the places in the order are those among the numbers of each row, which come before its NaN."""
     a = _floats(a)
     rows, axes = _rows(a, axis)
     ordered = sort(rows)
@@ -229,7 +229,7 @@ def _nanquantiles(a: Any, q: Any, axis: Any, keepdims: bool) -> Any:
 
 @composite(np.nanquantile)
 def nanquantile(a: Any, q: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
-    """np.nanquantile by the method "linear", which the other methods of `quantile` have no place for here."""
+    """np.nanquantile by the method "linear"; the other methods are not supported."""
     fixed(np.nanquantile, q=q)
     return _nanquantiles(a, q if isinstance(q, float | int) else np.asarray(q), axis, keepdims)
 
@@ -243,5 +243,5 @@ def nanpercentile(a: Any, q: Any, axis: Any = None, *, keepdims: bool = False) -
 
 @composite(np.nanmedian)
 def nanmedian(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
-    """np.nanmedian: of an even count the mean of the two in the middle."""
+    """np.nanmedian; for an even count the mean of the two in the middle."""
     return _nanquantiles(a, 0.5, axis, keepdims)

@@ -1,7 +1,7 @@
 """The functions of activations: sigmoid, softplus and relu with its relatives. `normal.py` has GELU.
 
-Slopes are exact at every z, so that no gradient vanishes by rounding: far out they are computed as the small numbers
-that they are, and not as differences of large ones.
+Slopes are exact at every z, so that no gradient vanishes by rounding: a small slope is computed directly, and not as a
+difference of large numbers.
 """
 
 import math

@@ -1,8 +1,8 @@
-"""Writes into an array that a graph holds: after them the graph's gradients would be wrong.
+"""Writes into an array that a graph holds, after which the graph's gradients would be wrong.
 
-There are two ways to notice a write. `t.data *= 2` assigns the same array to `data` again; this is always noticed, for
-the setter costs a training step almost nothing. All other writes leave no trace, and looking for them costs more than a
-hundredth of a step. So only inside `checked()` is every array that a graph holds kept with a checksum.
+There are two ways to notice a write. `t.data *= 2` assigns the same array to `data` again; this is always noticed,
+because the setter takes almost no time. Other writes leave no trace, and to look for them takes more than a hundredth
+of a step. So they are noticed only inside `checked()`, where every array that a graph holds gets a checksum.
 """
 
 import dis
@@ -25,9 +25,9 @@ class Writes:
     """The writes that were noticed.
 
     Attributes:
-        latest: when the last one happened; a younger node need not be checked.
-        arrays: the arrays by the id of the array that owns the memory, and their own: a reference to each, which
-            removes the entry when the array dies, and when it was written into, in a list of one number.
+        latest: the time of the last write; a younger node need not be checked.
+        arrays: by the id of the array that owns the memory, and by the array's own id: a weak reference to the array,
+            which removes the entry when the array is freed, and the time of the last write, in a list of one number.
     """
 
     def __init__(self) -> None:
@@ -78,7 +78,7 @@ writes = Writes()
 
 
 def was_written(array: Any, since: int) -> bool:
-    """Whether an array was written into after the node of this order was recorded, as far as it was noticed.
+    """Whether a write into an array was noticed after the node of this order was recorded.
 
     >>> import tinygrad_vg as tg
     >>> w = tg.Tensor([1.0, 2.0], requires_grad=True)
@@ -94,11 +94,11 @@ def checked() -> Switch:
     """Inside this context every array that a graph keeps gets a checksum, and a backward compares it.
 
     It finds every kind of write into an array between forward and backward: `w.data[0] = 1`, `np.add(..., out=w.data)`,
-    a batch buffer that is filled again, an index array that is shuffled. Use it to find an error: it reads every array
-    once more, so a step takes two to three times as long. The forward has to be inside, the backward need not.
+    a batch buffer that is filled again, an index array that is shuffled. The backward then raises RuntimeError. Use it
+    to find an error: every array is read once more, so a step takes two to three times as long. The forward has to be
+    inside the context, the backward need not be.
 
-    Without it only `t.data *= 2` is noticed. An array that no rule reads, such as a summand, may be written into. The
-    error is a RuntimeError, raised by the backward.
+    Outside of it only `t.data *= 2` is noticed. An array that no rule reads, such as a summand, may be written into.
 
     >>> import numpy as np, tinygrad_vg as tg
     >>> w, x = tg.Tensor([1.0, 2.0], requires_grad=True, name="w"), np.array([3.0, 4.0])
@@ -139,8 +139,8 @@ def _arrays(node: Any) -> Iterator[tuple[int, Any]]:
 
 
 def _read(node: Any, place: int) -> bool:
-    """Whether a rule of the node's edges uses the argument at this place, or the output: the rule of a sum uses no
-    summand.
+    """Whether a rule of the node's edges uses the argument at this place, or the output. The rule of a sum, for
+    example, uses no summand.
     """
     for _, _, rule in node.edges:
         code = rule.__code__ if isinstance(rule, FunctionType) else None
@@ -160,7 +160,7 @@ def _why(node: Any, place: int, array: Any) -> str:
     what = f"the data of {given}" if given else f"argument {place + 1} of {name}, an array of shape {array.shape},"
     where = f", an argument of {name}," if given and place >= 0 else ""
     return (
-        f"{what}{where} was written into after the forward, and the gradient needs what it held; "
+        f"{what}{where} was written into after the forward, and the gradient needs its old values; "
         + ("write t.data = 2 * t.data for t.data *= 2" if given else "give the forward a copy")
         + ", or write after the backward"
     )

@@ -17,10 +17,10 @@ class Parameter(InPlace):
     weights, use one Parameter at both places.
 
     Attributes:
-        is_trained: whether an optimizer or `p -= ...` has moved it, or it was loaded from a state. If so, the theory of
+        is_trained: whether an optimizer or `p -= ...` has updated it, or it was loaded from a state. If so, the theory of
             networks at their initialization does not apply.
-        input_axes: how many of the last axes of a weight count the inputs of an output: of a matrix (..., out, in) one.
-        members: R of a parameter that `nn.stack` has made of R; 0 of a single network.
+        input_axes: the number of last axes of a weight that count the inputs of an output: 1 for (..., out, in).
+        members: R for a parameter that `nn.stack` has made of R parameters; 0 for a single network.
         seed: the seed that its first numbers were sampled from, if it was given one of its own; else None. A copy has
             none.
 
@@ -66,8 +66,8 @@ class Filters(Parameter):
 class Buffer(InPlace):
     """A Tensor that is saved, loaded and stacked with its module but not trained, such as a running mean.
 
-    Its array may have any dtype. A module updates it by `assign`, by `buffer += ...`, or by `buffer.data = ...`, which
-    no compiled step takes.
+    Its array may have any dtype. A module updates it by `assign`, by `buffer += ...`, or by `buffer.data = ...`, which a
+    compiled step refuses.
 
     >>> from tinygrad_vg import nn
     >>> nn.Buffer([0.0, 1.0])
@@ -80,9 +80,9 @@ class Buffer(InPlace):
         super().__init__(array, False, name)
 
     def assign(self, value: Tensor) -> None:
-        """Set `data` to that of a Tensor, in this buffer's dtype; it may have been computed from the buffer itself.
+        """Set `data` to the array of a Tensor, which may have been computed from this buffer, in the buffer's dtype.
 
-        A compiled step does it too.
+        A compiled step may contain it.
 
         Raises:
             ValueError: if the value has another shape.
@@ -95,7 +95,7 @@ class Buffer(InPlace):
         Buffer([1., 1.])
         """
         if value.shape != self.shape:
-            raise ValueError(f"a buffer of shape {self.shape} is not set to a value of shape {value.shape}")
+            raise ValueError(f"a buffer of shape {self.shape} cannot be set to a value of shape {value.shape}")
         self._become(value if value.dtype == self.dtype else value.astype(self.dtype))
 
     def __reduce__(self) -> tuple[Any, ...]:
