@@ -11,6 +11,9 @@ import pytest
 
 from tests.study.small import Here, assert_same, trial
 from tinygrad_vg.study import Study, work
+from tinygrad_vg.study.executors import Processes
+from tinygrad_vg.study.monitor import Monitor
+from tinygrad_vg.study.running import Running
 
 
 def test_threads_give_the_same_bits(digits, tmp_path):
@@ -55,6 +58,27 @@ def test_a_lost_worker_is_a_failure(digits, tmp_path):
     assert "RuntimeError: KilledWorker" in outcome.failed[0].path.read_text()
 
 
+class Idle(Processes):
+    """A pool whose only worker was killed while it had nothing to do: the next task is refused."""
+
+    def submit(self, function, *args):
+        if not self.ended:
+            raise BrokenProcessPool("a process was terminated abruptly")
+        return Here().submit(function, *args)
+
+    ended = 0
+
+    def end(self):
+        self.ended += 1
+
+
+def test_a_worker_that_is_killed_while_it_waits_costs_nothing(digits, tmp_path):
+    study, pool = Study([trial(digits, epochs=1)], tmp_path), Idle(1)
+    study._store.prepare()
+    outcome = Running(study._store, study.trials, "0" * 16).drive(pool, Monitor())
+    assert (outcome.done, pool.ended) == (1, 2)
+
+
 @pytest.mark.parametrize(
     ("executor", "error", "words"),
     [(0, ValueError, "1 or more, not 0"), ("all", TypeError, r"client.get_executor\(\)")],
@@ -88,7 +112,7 @@ def test_bars_show_the_study_and_its_running_parts(digits, tmp_path, monkeypatch
         bars.show(1, study._store, "r")
         shown = {task.description: (task.completed, task.total, task.fields["facts"]) for task in bars._bars.tasks}
         assert shown == {
-            "all parts": (1, 2, "1/2"),
+            "all parts": (1.5, 2, "1/2"),
             "16-5-10 Sigmoid, lr=0.5, seed 3 to 4": (0.5, 1, "accuracy 0.2500"),
         }
         study._store.forget(one, 0)
