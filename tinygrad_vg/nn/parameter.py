@@ -17,8 +17,8 @@ class Parameter(InPlace):
     weights, use one Parameter at both places.
 
     Attributes:
-        is_trained: whether an optimizer or `p -= ...` has updated it, or it was loaded from a state. If so, the theory of
-            networks at their initialization does not apply.
+        is_trained: whether an optimizer or `p -= ...` has updated it, or it was loaded from a state. If so, the theory
+            of networks at their initialization does not apply.
         input_axes: the number of last axes of a weight that count the inputs of an output: 1 for (..., out, in).
         members: R for a parameter that `nn.stack` has made of R parameters; 0 for a single network.
         seed: the seed that its first numbers were sampled from, if it was given one of its own; else None. A copy has
@@ -66,8 +66,8 @@ class Filters(Parameter):
 class Buffer(InPlace):
     """A Tensor that is saved, loaded and stacked with its module but not trained, such as a running mean.
 
-    Its array may have any dtype. A module updates it by `assign`, by `buffer += ...`, or by `buffer.data = ...`, which a
-    compiled step refuses.
+    Its array may have any dtype. A module updates it by `assign`, by `buffer += ...`, or by `buffer.data = ...`, which
+    a compiled step refuses.
 
     >>> from tinygrad_vg import nn
     >>> nn.Buffer([0.0, 1.0])
