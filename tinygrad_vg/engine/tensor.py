@@ -20,6 +20,7 @@ from tinygrad_vg.engine.arrays import as_array, check_floats, refuse
 from tinygrad_vg.engine.extended import EXTENDED, ExtendedArray
 from tinygrad_vg.engine.graph import PLAIN, Call, Edge, Node, Plain, added, owned, start_of, walk
 from tinygrad_vg.engine.hooks import Hook, HookHandle
+from tinygrad_vg.engine.instead import advising, of_tensors
 from tinygrad_vg.engine.operations import OPERATIONS, undefined, why_no_gradient
 from tinygrad_vg.engine.recording import changes, recording
 from tinygrad_vg.engine.written import writes
@@ -78,6 +79,7 @@ def record(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
     return tensor
 
 
+@advising(of_tensors())
 class Tensor(Arithmetic["Tensor"]):
     """An array that remembers how it was computed, and can be differentiated.
 
@@ -98,9 +100,8 @@ class Tensor(Arithmetic["Tensor"]):
         data: the array. It may be rebound, as optimizers do; do not change it in place between a forward and its
             backward. `t.data *= 2` there is noticed, and the backward raises RuntimeError. `t.data[0] = 1`,
             `out=t.data` and writes into a batch of your own are noticed only inside `tg.checked()`.
-        grad: None, or on a leaf the sum of the gradients of all backwards so far, an array of the shape and
-            dtype of `data` (after `backward(create_graph=True)` a Tensor, after `backward(extended_range=True)`
-            an ExtendedArray).
+        grad: None, or on a leaf the sum of the gradients of all backwards so far, an array of the shape and dtype of
+            `data` (after `backward(create_graph=True)` a Tensor, after `extended_range=True` an ExtendedArray).
         node: the `Node` that says how the tensor was computed; None for a leaf.
         call: the call of the module that returned the tensor, which `engine.calls` reads; None if no module did.
         hooks: the hooks that `register_hook` has registered; None or empty if there are none.
