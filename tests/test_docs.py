@@ -52,7 +52,7 @@ def documented():
             own = [name for name in vars(value) if not name.startswith("_")]
             attributes = re.findall(r"^ +(\w+): ", value.__doc__ or "", re.M)  # the class has their docstrings
             for member in (name for name in own if name not in attributes):
-                inner = getattr(value, member)
+                inner = getattr(value, member, None)  # None: absent, and only there to say what to write instead
                 if inspect.isroutine(inner) or isinstance(inner, property | functools.cached_property):
                     yield f"{path}.{member}", inner
 

@@ -45,6 +45,7 @@ def test_the_cells_run_in_order_and_show_short_texts(capfd):
 
 
 @pytest.mark.long
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")  # Jupyter's own
 def test_a_kernel_runs_it(tmp_path):
     nbclient = pytest.importorskip("nbclient", reason="nbclient is in the extra docs; the test above runs the cells")
     nbformat = pytest.importorskip("nbformat")

@@ -2,12 +2,11 @@
 
 import operator
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from tinygrad_vg.engine.calculus import ACCUMULATE
-from tinygrad_vg.engine.instead import TENSOR, missing
 from tinygrad_vg.engine.operations import Recordable, name_of
 from tinygrad_vg.engine.ops import at
 from tinygrad_vg.engine.recording import recording
@@ -59,11 +58,6 @@ class Arithmetic(Recordable, Generic[Result]):
 
     def __array_function__(self, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return self.record(function, args, kwargs)
-
-    if not TYPE_CHECKING:  # for a type checker every name would be an attribute
-
-        def __getattr__(self, name: str) -> NoReturn:
-            missing(self, name, TENSOR)  # Python calls this only where there is no such attribute
 
     def _repr_html_(self) -> str:
         from html import escape

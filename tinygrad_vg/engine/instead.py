@@ -4,13 +4,14 @@ A value of a table is an expression or an assignment, in which `t` is the Tensor
 may follow.
 """
 
-from collections.abc import Mapping
-from typing import Any, NoReturn
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
 from tinygrad_vg.engine.operations import OPERATIONS
 
+C = TypeVar("C", bound=type)
 _ON_THE_CPU = "t itself; every array is in the memory of the CPU"
 _LINALG = ("cholesky", "det", "norm", "qr", "slogdet", "svd")
 _OPS = ("gelu", "log_softmax", "relu", "selu", "sigmoid", "silu", "softmax", "softplus")
@@ -149,24 +150,51 @@ OPTIMIZER: dict[str, str] = {
 }
 
 
-def missing(value: Any, name: str, table: Mapping[str, str]) -> NoReturn:
-    """Raise AttributeError for an attribute that `value` does not have, with what the table says to write instead."""
-    if hasattr(type(value), name):  # a property has raised AttributeError, or a slot is empty: that error says more
-        object.__getattribute__(value, name)
-    instead = table.get(name) or (of_numpy(name) if table is TENSOR else None)
-    what = f"{type(value).__name__!r} object has no attribute {name!r}"
-    raise AttributeError(what if instead is None else f"{what}; write {instead}")
+class Absent:
+    """An attribute that a class does not have: reading it raises AttributeError with what to write instead.
+
+    A `__getattr__` would say the same, but with it Python no longer reads any attribute of the class the fast way.
+    """
+
+    __slots__ = ("instead", "name")
+
+    def __init__(self, name: str, instead: str) -> None:
+        self.name = name
+        self.instead = instead
+
+    def __get__(self, value: Any, owner: type) -> NoReturn:
+        what = f"type object {owner.__name__!r}" if value is None else f"{owner.__name__!r} object"
+        raise AttributeError(f"{what} has no attribute {self.name!r}; write {self.instead}")
 
 
-def of_numpy(name: str) -> str | None:
-    """What to write for the name of a function of NumPy, or of a method that changes its Tensor; else None."""
-    if name.startswith("_"):
-        return None
-    if name.endswith("_"):
-        there = TENSOR.get(name[:-1]) or of_numpy(name[:-1])
-        return there and f"t = {there}; a Tensor is not changed in place"
-    function = getattr(np, name, None)
-    if isinstance(function, type) or not callable(function) or function not in OPERATIONS:
-        return None
-    others = ", u" * (function.nin - 1) if isinstance(function, np.ufunc) else ", ..."
-    return f"np.{name}(t{others})"
+def advising(table: Mapping[str, str]) -> Callable[[C], C]:
+    """A decorator of a class: of the names of the table those that the class lacks get an error that says more.
+
+    `dir` does not list them, so that no completion offers them.
+
+    >>> @advising({"cuda": "nothing"})
+    ... class Net:
+    ...     pass
+    >>> hasattr(Net(), "cuda"), "cuda" in dir(Net())
+    (False, False)
+    """
+
+    def advised(kind: C) -> C:
+        absent = {name for name in table if not hasattr(kind, name)}
+        for name in absent:
+            setattr(kind, name, Absent(name, table[name]))
+        kind.__dir__ = lambda self: [name for name in object.__dir__(self) if name not in absent]  # type: ignore
+        return kind
+
+    return advised
+
+
+def of_tensors() -> dict[str, str]:
+    """The table of a Tensor, with the functions of NumPy that have rules, and the methods that change their Tensor."""
+    table = dict(TENSOR)
+    for name, function in vars(np).items():
+        if callable(function) and not isinstance(function, type) and function in OPERATIONS:
+            others = ", u" * (function.nin - 1) if isinstance(function, np.ufunc) else ", ..."
+            table.setdefault(name, f"np.{name}(t{others})")
+    in_place = {f"{name}_": f"t = {instead}; a Tensor is not changed in place" for name, instead in table.items()}
+    return in_place | table

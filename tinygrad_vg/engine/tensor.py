@@ -20,6 +20,7 @@ from tinygrad_vg.engine.arrays import as_array, check_floats, refuse
 from tinygrad_vg.engine.extended import EXTENDED, ExtendedArray
 from tinygrad_vg.engine.graph import PLAIN, Call, Edge, Node, Plain, added, owned, start_of, walk
 from tinygrad_vg.engine.hooks import Hook, HookHandle
+from tinygrad_vg.engine.instead import advising, of_tensors
 from tinygrad_vg.engine.operations import OPERATIONS, undefined, why_no_gradient
 from tinygrad_vg.engine.recording import changes, recording
 from tinygrad_vg.engine.written import writes
@@ -78,6 +79,7 @@ def record(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
     return tensor
 
 
+@advising(of_tensors())
 class Tensor(Arithmetic["Tensor"]):
     """An array that remembers how it was computed, and can be differentiated.
 

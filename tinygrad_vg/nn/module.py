@@ -2,12 +2,12 @@
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
 from tinygrad_vg.engine import HookHandle, Tensor
-from tinygrad_vg.engine.instead import MODULE, missing
+from tinygrad_vg.engine.instead import MODULE, advising
 from tinygrad_vg.engine.recording import changes, recording
 from tinygrad_vg.nn.nesting import STRIDE, levels_below, made
 from tinygrad_vg.nn.outline import outline
@@ -23,6 +23,7 @@ T = TypeVar("T", bound=Tensor)
 ForwardHook = Callable[["Module", tuple[Any, ...], Any], Any]
 
 
+@advising(MODULE)
 class Module:
     """Base of all layers and networks. A subclass defines `forward` and keeps Parameters, Buffers and Modules.
 
@@ -96,11 +97,6 @@ class Module:
                 args = ()
             output.call = (self, args, output.call)
         return output  # type: ignore[no-any-return]  # of most modules a Tensor; a checker takes it for one
-
-    if not TYPE_CHECKING:  # for a type checker every name would be an attribute
-
-        def __getattr__(self, name: str) -> NoReturn:
-            missing(self, name, MODULE)
 
     def __setattr__(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)

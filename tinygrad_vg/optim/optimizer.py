@@ -10,12 +10,12 @@ import math
 from collections.abc import Iterable, Mapping
 from numbers import Real
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import Any, ClassVar
 
 import numpy as np
 
 from tinygrad_vg.engine import Tensor
-from tinygrad_vg.engine.instead import OPTIMIZER, missing
+from tinygrad_vg.engine.instead import OPTIMIZER, advising
 from tinygrad_vg.engine.recording import recording
 from tinygrad_vg.nn.module import Module
 from tinygrad_vg.nn.parameter import Parameter
@@ -23,6 +23,7 @@ from tinygrad_vg.nn.parameter import Parameter
 Params = Iterable[Parameter] | Iterable[dict[str, Any]]
 
 
+@advising(OPTIMIZER)
 class Optimizer:
     """Base of the optimizers. A subclass defines `update` and `numbers`.
 
@@ -97,11 +98,6 @@ class Optimizer:
         self.state: dict[Parameter, dict[str, Any]] = {}
         self._values = itemgetter(*defaults)
         self._ready: dict[int, tuple[Any, Any, dict[str, Any]]] = {}  # by group: its options, dtype and numbers
-
-    if not TYPE_CHECKING:  # for a type checker every name would be an attribute
-
-        def __getattr__(self, name: str) -> NoReturn:
-            missing(self, name, OPTIMIZER)
 
     def check(self, options: dict[str, Any]) -> None:
         """Raise ValueError for options out of their range.
