@@ -39,7 +39,7 @@ class Linear(Layer):
         self, in_features: int, out_features: int, bias: bool = True, *, dtype: Any = np.float64, rng: Rng = None
     ) -> None:
         if min(in_features, out_features) < 1:
-            raise ValueError(f"a layer has at least one input and one neuron, not {in_features} and {out_features}")
+            raise ValueError(f"in_features and out_features are 1 or more, not {in_features} and {out_features}")
         self.in_features = in_features
         self.out_features = out_features
         rng = np.random.default_rng(rng)  # one generator: weight and bias must not be sampled from the same seed

@@ -53,8 +53,8 @@ class Filters(Parameter):
 class Buffer(Tensor):
     """A Tensor that is saved, loaded and stacked with its module but not trained, such as a running mean.
 
-    Its array may have any dtype. A module updates it by `assign`; `buffer.data = ...` does the same, but a compiled step
-    refuses it.
+    Its array may have any dtype. A module updates it by `assign`; `buffer.data = ...` does the same, but a compiled
+    step refuses it.
 
     >>> from tinygrad_vg import nn
     >>> nn.Buffer([0.0, 1.0])
