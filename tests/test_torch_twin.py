@@ -4,12 +4,13 @@ Both run in float64, so after 50 steps they differ by rounding alone: the two ad
 """
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 
-import tinygrad_vg as tg
+from tests.compiler import steps
 from tinygrad_vg import Tensor, nn, optim
 
 pytestmark = pytest.mark.torch
@@ -145,17 +146,9 @@ def test_a_convolutional_network_trains_as_pytorch_s(compiled: bool) -> None:
     weight = np.array([1.0, 2.0, 0.5])
     cost = nn.CrossEntropyLoss(weight=weight, label_smoothing=0.1)
     twin_cost = modules.CrossEntropyLoss(weight=torch.tensor(weight), label_smoothing=0.1)
-    sgd = optim.SGD(net.parameters(), 0.05, momentum=0.9)
     twin_sgd = torch.optim.SGD(twin.parameters(), 0.05, momentum=0.9)
-
-    def step(x: Any, t: Any) -> Any:
-        sgd.zero_grad()
-        loss = cost(net(x), t)
-        loss.backward()
-        sgd.step()
-        return loss
-
-    run = tg.compile(step, backend="numpy") if compiled else step
+    sgd = partial(optim.SGD, lr=0.05, momentum=0.9)
+    run = steps.training(net, "numpy" if compiled else None, sgd, cost)
     for _ in range(20):
         x, t = rng.normal(size=(6, 2, 10, 10)), rng.integers(0, 3, 6)
         loss = run(x, t)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import tinygrad_vg as tg
+from tests.compiler import steps
 from tests.compiler.backends import BACKENDS
 from tinygrad_vg import nn, optim
 
@@ -138,23 +139,14 @@ def network(members: int, **options: Any) -> nn.Module:
     return nn.stack(nets) if members else nets[0]
 
 
-def training(net: nn.Module) -> Any:
-    sgd, cost = optim.SGD(net.parameters(), lr=0.1), nn.MSELoss()
-
-    def step(x: Any, t: Any) -> Any:
-        sgd.zero_grad()
-        loss = cost(net(x), t)
-        loss.backward()
-        sgd.step()
-        return loss
-
-    return step
+def training(net: nn.Module, backend: str | None = None) -> Any:
+    return steps.training(net, backend, functools.partial(optim.SGD, lr=0.1), nn.MSELoss())
 
 
 def check_twenty_steps(rng: np.random.Generator, members: int, options: dict[str, Any], backend: str) -> None:
     """Compiled steps and steps of their own: costs, parameters and buffers."""
     one, two = network(members, **options), network(members, **options)
-    eager, compiled = training(one), tg.compile(training(two), backend=backend)
+    eager, compiled = training(one), training(two, backend)
     for _ in range(20):
         x, t = rng.normal(size=(5, 3)), rng.normal(size=(5, 2))
         close(eager(x, t).data, compiled(x, t).data)

@@ -99,8 +99,7 @@ class Tensor(Arithmetic["Tensor"]):
             backward. `t.data *= 2` there is noticed, and the backward raises RuntimeError. `t.data[0] = 1`,
             `out=t.data` and writes into a batch of your own are noticed only inside `tg.checked()`.
         grad: None, or on a leaf the sum of the gradients of all backwards so far, an array of the shape and dtype of
-            `data` (a Tensor after `backward(create_graph=True)`, an ExtendedArray after
-            `backward(extended_range=True)`).
+            `data` (after `backward(create_graph=True)` a Tensor, after `extended_range=True` an ExtendedArray).
         node: the `Node` that says how the tensor was computed; None for a leaf.
         call: the call of the module that returned the tensor, which `engine.calls` reads; None if no module did.
         hooks: the hooks that `register_hook` has registered; None or empty if there are none.

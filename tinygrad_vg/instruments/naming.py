@@ -1,4 +1,4 @@
-"""Naming: which layer shrinks or grows the gradient more than others of its kind, or leaves no gradient at all."""
+"""Naming: find the layer that changes the gradient more than others of its kind, or in which the gradient is lost."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -30,7 +30,7 @@ class Conv2d(Layer):
         rng: a `np.random.Generator` to sample from, or a random seed.
 
     Raises:
-        ValueError: if a number is out of range; in a call, if the images have another form.
+        ValueError: if a number is out of range; in a call, if the images have another shape.
 
     >>> import numpy as np
     >>> from tinygrad_vg import nn
@@ -54,7 +54,7 @@ class Conv2d(Layer):
         rng: Rng = None,
     ) -> None:
         if min(in_channels, out_channels) < 1:
-            raise ValueError(f"a layer has at least one channel, not {in_channels} and {out_channels}")
+            raise ValueError(f"in_channels and out_channels are 1 or more, not {in_channels} and {out_channels}")
         bias = checked_flag(self, "bias", bias)
         self.in_channels = in_channels
         self.out_channels = out_channels
@@ -94,9 +94,9 @@ def pair(name: str, size: Any, least: int) -> tuple[int, int]:
     """(rows, columns) of a number or a pair.
 
     Raises:
-        ValueError: if they are not whole numbers from `least` on.
+        ValueError: if they are not whole numbers of `least` or more.
     """
     sizes = size if isinstance(size, tuple) else (size, size)
     if len(sizes) != 2 or not all(isinstance(n, int | np.integer) and n >= least for n in sizes):
-        raise ValueError(f"{name} is a whole number from {least} on, or a pair of them, not {size!r}")
+        raise ValueError(f"{name} is a whole number, {least} or more, or a pair of them, not {size!r}")
     return int(sizes[0]), int(sizes[1])

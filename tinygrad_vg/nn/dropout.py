@@ -1,4 +1,4 @@
-"""Dropout: in training, random elements are left out."""
+"""Dropout: in training, random elements are set to 0."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from tinygrad_vg.nn.module import Module
 class Dropout(Module):
     """In training each element is 0 with probability p, else divided by 1 − p; in evaluation x itself.
 
-    The members of an ensemble leave out elements of their own (Srivastava et al. 2014).
+    Each member of an ensemble drops other elements (Srivastava et al. 2014).
 
     Args:
         p: the probability, from 0 to below 1.
@@ -37,7 +37,7 @@ class Dropout(Module):
         self.rng = np.random.default_rng(rng)
 
     def forward(self, x: Any) -> Any:
-        """x with elements left out, of the shape and dtype of x."""
+        """x with elements set to 0, of the shape and dtype of x."""
         if not self.training or not self.p:
             return x
         is_kept = uniform(self.rng, np.shape(x), x.dtype) >= self.p

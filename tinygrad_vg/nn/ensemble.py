@@ -25,7 +25,7 @@ def stack(models: Iterable[M]) -> M:
     network alone, to rounding. Attributes other than parameters and buffers are taken from the first model.
 
     A layer of your own with parameters or buffers must apply them by `beside_batch` and set `takes_members = True`. A
-    module whose class has `members = ()` is told the number of members: its attribute becomes (R,).
+    module whose class has `members = ()` gets the number of members: its attribute becomes (R,).
 
     Raises:
         ValueError: if there is no model, or two models differ in the type of a module, or in the name, shape, dtype
@@ -64,14 +64,14 @@ def stack(models: Iterable[M]) -> M:
 
 
 def tell(model: Module, members: tuple[int, ...]) -> None:
-    """Tell the modules whose class has `members = ()`, as Flatten, how many members there are."""
+    """Set `members` of the modules whose class has `members = ()`, such as Flatten, to (R,)."""
     for _, module in model.named_modules():
         if getattr(type(module), "members", None) == ():
             module.members = members
 
 
 def facts_of(state: dict[str, Any]) -> dict[str, Any]:
-    """What the parameters and buffers of two models must have in common."""
+    """The facts that must be the same for the parameters and buffers of all models."""
     frozen = {True: (), False: ("requires_grad=False",)}
     return {name: (p.shape, p.dtype, *frozen[p.requires_grad or isinstance(p, Buffer)]) for name, p in state.items()}
 
@@ -81,7 +81,7 @@ def unstack(model: M, i: int) -> M:
 
     Raises:
         IndexError: if there is no member i.
-        ValueError: if the model is no ensemble: its parameters and buffers do not have one first axis in common.
+        ValueError: if the model is not an ensemble: its parameters and buffers do not have a first axis of one length.
 
     >>> from tinygrad_vg import nn
     >>> nets = nn.stack([nn.Linear(3, 2, rng=seed) for seed in range(4)])
@@ -111,12 +111,12 @@ def unstack(model: M, i: int) -> M:
 def beside_batch(parameter: Any, x: Any, positions: int = 0) -> Any:
     """A parameter with one entry per feature, in a shape that broadcasts correctly with x of shape (..., B, n).
 
-    In an ensemble the parameter is (R, n). NumPy would broadcast it against the rows of a batch, and combine sample i
-    with member i wherever B is R or 1. This function returns (R, 1, n), so that each member's row meets the member's
+    In an ensemble the parameter is (R, n). NumPy would broadcast it along the rows of a batch, and combine sample i
+    with member i if B is R or 1. This function returns (R, 1, n), which combines each member's row with the member's
     whole batch. The parameter (n,) of a single network is returned unchanged, and so is any parameter for a single
     sample x (n,). A layer with one number keeps it in the shape (1,).
 
-    With `positions` the feature is not on the last axis of x: so many axes of positions, as of an image, are behind it.
+    `positions` is the number of axes of x after that of the features, such as the two of an image.
 
     >>> import numpy as np
     >>> from tinygrad_vg import nn

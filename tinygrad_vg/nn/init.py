@@ -93,7 +93,7 @@ def scaled_normal_(tensor: T, gain: float = 1.0, rng: Rng = None) -> T:
     """Sample from N(0, gain²/fan_in): Nielsen's default weights (chapter 3), LeCun's initializer.
 
     Raises:
-        ValueError: if the tensor has less than two axes.
+        ValueError: if the tensor has fewer than two axes.
 
     >>> import numpy as np
     >>> from tinygrad_vg import nn
@@ -107,7 +107,7 @@ def xavier_normal_(tensor: T, gain: float = 1.0, rng: Rng = None) -> T:
     """Sample from N(0, 2 gain²/(fan_in + fan_out)) (Glorot & Bengio 2010).
 
     Raises:
-        ValueError: if the tensor has less than two axes.
+        ValueError: if the tensor has fewer than two axes.
 
     >>> import numpy as np
     >>> from tinygrad_vg import nn
@@ -121,7 +121,7 @@ def xavier_uniform_(tensor: T, gain: float = 1.0, rng: Rng = None) -> T:
     """Sample uniformly, with mean 0 and the variance of `xavier_normal_` (Glorot & Bengio 2010).
 
     Raises:
-        ValueError: if the tensor has less than two axes.
+        ValueError: if the tensor has fewer than two axes.
 
     >>> import numpy as np
     >>> from tinygrad_vg import nn
@@ -138,7 +138,7 @@ def kaiming_normal_(tensor: T, gain: float = math.sqrt(2), rng: Rng = None) -> T
     Source: He et al. 2015.
 
     Raises:
-        ValueError: if the tensor has less than two axes.
+        ValueError: if the tensor has fewer than two axes.
 
     >>> import numpy as np
     >>> from tinygrad_vg import nn
@@ -152,7 +152,7 @@ def kaiming_uniform_(tensor: T, gain: float = math.sqrt(2), rng: Rng = None) -> 
     """Sample uniformly, with mean 0 and the variance of `kaiming_normal_` (He et al. 2015).
 
     Raises:
-        ValueError: if the tensor has less than two axes.
+        ValueError: if the tensor has fewer than two axes.
 
     >>> import numpy as np
     >>> from tinygrad_vg import nn
@@ -169,7 +169,7 @@ def orthogonal_(tensor: T, gain: float = 1.0, rng: Rng = None) -> T:
     A weight (R, out, in) gets R matrices; filters count as matrices (out, in·kh·kw), as in PyTorch.
 
     Raises:
-        ValueError: if the tensor has less than two axes.
+        ValueError: if the tensor has fewer than two axes.
 
     >>> import numpy as np
     >>> from tinygrad_vg import nn
@@ -190,14 +190,14 @@ def fans(tensor: Tensor) -> tuple[int, int]:
     """(fan_in, fan_out) of a weight of shape (..., out, in), or of `nn.Filters`.
 
     Raises:
-        ValueError: if the tensor has less than two axes.
+        ValueError: if the tensor has fewer than two axes.
 
     >>> from tinygrad_vg import nn
     >>> nn.init.fans(nn.Linear(784, 30).weight)
     (784, 30)
     """
     if tensor.ndim < 2:
-        raise ValueError(f"a weight (..., out, in) is needed to count a neuron's inputs, not shape {tensor.shape}")
+        raise ValueError(f"a tensor of shape {tensor.shape} has no count of inputs; a weight is (..., out, in)")
     out, inputs, *field = tensor.shape[-_input_axes(tensor) - 1 :]
     return inputs * math.prod(field), out * math.prod(field)
 

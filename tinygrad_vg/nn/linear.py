@@ -41,7 +41,7 @@ class Linear(Layer):
         self, in_features: int, out_features: int, bias: bool = True, *, dtype: Any = np.float64, rng: Rng = None
     ) -> None:
         if min(in_features, out_features) < 1:
-            raise ValueError(f"a layer has at least one input and one neuron, not {in_features} and {out_features}")
+            raise ValueError(f"in_features and out_features are 1 or more, not {in_features} and {out_features}")
         bias = checked_flag(self, "bias", bias)
         self.in_features = in_features
         self.out_features = out_features

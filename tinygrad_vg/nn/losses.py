@@ -225,13 +225,13 @@ def in_dtype_of(input: Any, weights: Any) -> Any:
 
 
 def by_count(g: Any, n: int) -> Any:
-    """g / n. Numbers above 65,504 are no float16; their inverses are."""
+    """g / n, computed as a product: n above 65,504 is beyond float16, and 1/n is not."""
     return g / n if n < 65_504 else g * (1 / n)
 
 
 @differentiable(lambda g, y, a, n: np.zeros(np.shape(a), g.dtype) + by_count(g, n), None)
 def divided_sum(a: Any, n: int) -> Any:
-    """Σa / n over all elements of a, where n need not be their number."""
+    """Σa / n over all elements of a; n need not be the number of elements."""
     if a.dtype.char == "e":  # float16 ends at 65,504
         return np.asarray(np.add.reduce(a, axis=None, dtype=np.float32) / n, a.dtype)
     return np.add.reduce(a, axis=None) / n
@@ -251,5 +251,5 @@ def huber(d: Any, delta: float) -> Any:
     None,
 )
 def divided_binary_cross_entropy(z: Any, target: Any, n: int) -> Any:
-    """`divided_sum` of the binary cross-entropy, as one operation: two would take longer on a small layer."""
+    """`divided_sum` of the binary cross-entropy, as one operation, which takes less time than two on a small layer."""
     return divided_sum(ops.binary_cross_entropy(z, target), n)

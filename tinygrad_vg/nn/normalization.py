@@ -62,10 +62,10 @@ class LayerNorm(Module):
 class BatchNorm1d(Module):
     """(x − mean) / √(variance + eps) · weight + bias, feature by feature (Ioffe & Szegedy 2015).
 
-    In training, mean and variance of a feature are those of the batch, and of all positions where x is (B, C, L); the
-    sum of squares is divided by their number n. Running means of the mean and of the variance, here with n − 1, are
-    kept in buffers, as in PyTorch: new = (1 − momentum) · old + momentum · batch's. In evaluation these take the place
-    of the batch's. The initial weights are 1, the biases 0.
+    In training, mean and variance of a feature are taken over the batch, and over all positions if x is (B, C, L); the
+    sum of squares is divided by the number n of values. As in PyTorch, buffers keep running means of the mean and of
+    the variance (here with n − 1): new = (1 − momentum) · old + momentum · batch's. They are used in evaluation. The
+    initial weights are 1, the biases 0.
 
     In an ensemble (`nn.stack`) parameters and buffers are (R, C), and x of shape (B, C), (R, B, C) or (R, B, C, L) is
     normalized for each member. A compiled step updates the buffers too.
@@ -83,7 +83,8 @@ class BatchNorm1d(Module):
         num_batches_tracked: a buffer, the number of batches so far, or None.
 
     Raises:
-        ValueError: if there is no feature; in a call, if x has another form, or a feature in training only one value.
+        ValueError: if there is no feature; in a call, if x has another shape, or only one value of a feature in
+            training.
 
     >>> import numpy as np
     >>> from tinygrad_vg import nn
@@ -151,7 +152,7 @@ class BatchNorm1d(Module):
     def _track(self, mean: Any, variance: Any, n: int) -> None:
         """Add a batch of n values per feature to the running means: (C,), or (R, C)."""
         if n < 2:
-            raise ValueError(f"{self!r} in training needs two values of each feature or more; write .eval()")
+            raise ValueError(f"{self!r} needs two or more values of each feature in training; for one write .eval()")
         tracked: Any = self.num_batches_tracked
         if tracked is None:
             return

@@ -9,15 +9,15 @@ from tinygrad_vg.nn.module import Module
 
 
 class _Pool2d(Module):
-    """What both pooling layers have in common.
+    """Base of the pooling layers.
 
     Args:
         kernel_size: the size of a patch, a number or a pair (rows, columns).
-        stride: by how many rows and columns two neighbouring patches are apart; by default kernel_size.
-        padding: how many rows and columns are added at either end, at most half of the kernel.
+        stride: the distances between neighbouring patches, in rows and in columns; by default kernel_size.
+        padding: the numbers of rows and of columns that are added at either end, at most half of the kernel.
 
     Raises:
-        ValueError: if a number is out of range; in a call, if x has less than two axes, or is smaller than the kernel.
+        ValueError: if a number is out of range; in a call, if x has fewer than two axes, or is smaller than the kernel.
     """
 
     def __init__(
@@ -74,8 +74,8 @@ class Flatten(Module):
     """The axes from `start_axis` to `end_axis` as one axis: by default (B, C, H, W) → (B, C·H·W).
 
     Axes count from 0, the batch, or from the end. In an ensemble (`nn.stack`) the axes of (R, B, C, H, W) count from
-    B on: it becomes (R, B, C·H·W). For x with fewer axes, of the first length R, nobody can tell whether the first axis
-    counts members: a `start_axis` that counts from the end, as −3, leaves no doubt.
+    B on: it becomes (R, B, C·H·W). If x has fewer axes and the first one has length R, it is not known whether this
+    axis counts members; a `start_axis` that counts from the end, such as −3, is always clear.
 
     Args:
         start_axis, end_axis: the first and the last of the axes that become one; PyTorch's start_dim and end_dim.
@@ -99,12 +99,12 @@ class Flatten(Module):
         """x with one axis in the place of several."""
         begin, end = (self._position(x.shape, axis) for axis in (self.start_axis, self.end_axis))
         if not 0 <= begin <= end < x.ndim:
-            raise ValueError(f"{self!r} finds no axes from {begin} to {end} in an array of shape {x.shape}")
+            raise ValueError(f"{self!r} cannot find the axes {begin} to {end} in an array of shape {x.shape}")
         lengths = x.shape
         return x.reshape((*lengths[:begin], math.prod(lengths[begin : end + 1]), *lengths[end + 1 :]))
 
     def _position(self, shape: tuple[int, ...], axis: int) -> int:
-        """The position of an axis, from 0 on; of an ensemble's output behind the member axis."""
+        """The position of an axis, from 0; in an ensemble's output it comes after the member axis."""
         if axis < 0:
             return len(shape) + axis
         if self.members and len(shape) > IMAGES:

@@ -12,7 +12,8 @@ class Softmax(Module):
     For training take the logits themselves and CrossEntropyLoss, which is more exact.
 
     Args:
-        axis: the axis of the classes, counted from the end, for an ensemble has a further axis in front; PyTorch's dim.
+        axis: the axis of the classes, counted from the end because an ensemble has one more axis in front; PyTorch's
+            dim.
 
     Raises:
         ValueError: if the axis counts from the front.
@@ -26,8 +27,8 @@ class Softmax(Module):
     def __init__(self, axis: int = -1) -> None:
         if axis >= 0:
             raise ValueError(
-                f"the axis of the classes counts from the end, so that an ensemble's axis of members in front does not "
-                f"change it: -1 is the last one, not {axis}"
+                f"the axis of the classes counts from the end, because an ensemble has one more axis in front: "
+                f"-1 is the last axis; got {axis}"
             )
         self.axis = axis
 
