@@ -32,6 +32,7 @@ plain = training._Training.epoch
 def epoch(self, number, *args):
     with open("epochs.log", "a") as log:
         log.write(f"{self.trial.lr} {self.seeds[0]} {number}\\n")
+    open(f"main-{os.getppid()}", "a").close()
     if self.trial.lr == 0.3 and number == 1:
         os.kill(os.getpid(), 9)
     time.sleep(0.05)
@@ -44,7 +45,7 @@ if __name__ == "__main__":
     if limit:
         import resource
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit[0]),) * 2)
-    trials = [trial("digits", lr=float(lr), epochs=int(epochs), members_at_once=1) for lr in rates.split()]
+    trials = [trial("digits", lr=float(lr), epochs=int(epochs), members_at_once=1, batch=4) for lr in rates.split()]
     outcome = Study(trials, directory).run(2, progress=False)
     print(outcome)
     sys.exit(3 if outcome.interrupted else 4 if outcome.failed else 0)
@@ -232,6 +233,7 @@ def test_two_processes_share_the_work(folder, start):
         assert output == "2 of 2 trials are done\n"
     begun = (folder / "epochs.log").read_text().splitlines()
     assert len(begun) == len({*begun}) == 4 * int(EPOCHS)
+    assert all((folder / f"main-{each.process.pid}").exists() for each in both)
     assert_same(folder / "undisturbed", folder / "shared")
 
 
