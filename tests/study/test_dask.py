@@ -64,9 +64,9 @@ def terminate():
 def main():
     what = sys.argv[1]
     if what == "many":
-        trials = [trial("digits", lr=0.1 + 0.01 * i, epochs=1, seeds=(i % 3,)) for i in range(64)]
+        trials = [trial("digits", lr=0.1 + 0.01 * i, epochs=1, seeds=(i % 3,), batch=4) for i in range(64)]
     else:
-        trials = [trial("digits", lr=lr, epochs=40, seeds=range(4), members_at_once=1) for lr in (0.1, 0.5)]
+        trials = [trial("digits", lr=lr, epochs=40, seeds=range(4), members_at_once=1, batch=4) for lr in (0.1, 0.5)]
     cluster = LocalCluster(n_workers=2, threads_per_worker=2, host="127.0.0.1", dashboard_address=None)
     with cluster, Client(cluster) as client:
         study = Study(trials, "dask")

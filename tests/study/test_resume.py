@@ -10,9 +10,17 @@ from tests.study.small import Here, assert_same, contents, trial
 from tinygrad_vg.study import Study, training, work
 
 CASES = {
-    "SGD": {},
-    "momentum": {"momentum": 0.9, "lr": 0.1, "weight_decay": 5.0, "init": "xavier_normal", "activation": "Tanh"},
-    "Adam": {"optimizer": "Adam", "lr": 0.01, "cost": "CrossEntropyLoss", "activation": "ReLU"},
+    "SGD": {"batch": 4},
+    "full batch": {"batch": 1000, "epochs": 30},
+    "momentum": {
+        "batch": 4,
+        "momentum": 0.9,
+        "lr": 0.1,
+        "weight_decay": 5.0,
+        "init": "xavier_normal",
+        "activation": "Tanh",
+    },
+    "Adam": {"batch": 4, "optimizer": "Adam", "lr": 0.01, "cost": "CrossEntropyLoss", "activation": "ReLU"},
     "RMSprop": {"optimizer": "RMSprop", "lr": 0.01, "momentum": 0.5, "dtype": "float64"},
 }
 
@@ -25,7 +33,10 @@ def run(directory, *trials):
 def test_a_stop_at_any_step_changes_no_bit(digits, tmp_path, monkeypatch, settings):
     wanted = trial(digits, **settings)
     assert str(run(tmp_path / "whole", wanted)) == "1 of 1 trials are done"
-    steps = iter([3, 20, 16, 1, 30, 10**9])  # of the sittings: 17 are an epoch
+    epoch = -(-167 // wanted.batch)
+    assert (epoch >= training.COMPILED_FROM) == (wanted.batch == 4)
+    shares = [0.2, 1.2, 0.9, 0.1, 1.4, 10**9] if epoch > 1 else [3, 5, 1, 7, 10**9]
+    steps = iter([int(share * epoch) for share in shares])  # of the sittings
     left = next(steps)
 
     def looked(self, share, accuracy, look=work._Watch.look):

@@ -141,7 +141,7 @@ class Cluster(ThreadPoolExecutor):
 
 @pytest.mark.long
 def test_ten_thousand_trials_cost_little_and_leave_nothing_behind(digits, tmp_path, monkeypatch):
-    def simulated(directory, one, number, run):
+    def simulated(directory, one, number, run, wait):
         time.sleep(0.002)
         return work.DONE, ""
 

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -174,12 +175,16 @@ def test_on_a_full_disk_nothing_finished_is_lost(digits, tmp_path, monkeypatch):
     assert study.run(Here(), progress=False).done == 2
 
 
-def test_a_set_clock_changes_nothing(digits, tmp_path, monkeypatch):
-    jumps = iter(range(10**9))
-    for name, moved in (("still", False), ("jumping", True)):
-        if moved:
-            monkeypatch.setattr(work.time, "time", lambda: 1e9 * (-1) ** next(jumps))
-        assert Study([trial(digits)], tmp_path / name).run(Here(), progress=False).done == 1
+@pytest.mark.parametrize(("seconds", "checkpoints"), [(0.0, 0), (100.0, 2)], ids=["no time passes", "time passes"])
+def test_a_clock_that_is_set_changes_nothing(digits, tmp_path, monkeypatch, seconds, checkpoints):
+    """The clock is set forth and back by thirty years at each look; only the monotonic clock counts."""
+    looks, passed, kept = iter(range(10**9)), iter(range(10**9)), []
+    Study([trial(digits)], tmp_path / "still").run(Here(), progress=False)
+    monkeypatch.setattr(time, "time", lambda: 1e9 * (-1) ** next(looks))
+    monkeypatch.setattr(time, "monotonic", lambda: seconds * next(passed))
+    monkeypatch.setattr(work, "_keep", lambda *args, keep=work._keep: kept.append(args) or keep(*args))
+    assert Study([trial(digits)], tmp_path / "jumping").run(Here(), progress=False).done == 1
+    assert len(kept) == checkpoints
     assert_same(tmp_path / "still", tmp_path / "jumping")
 
 

@@ -5,7 +5,8 @@ import queue
 import traceback
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import CancelledError, Future, wait
+from concurrent.futures import CancelledError, Future
+from concurrent.futures import wait as wait_for
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +83,7 @@ class Running:
         self._store, self._trials, self._run = store, trials, run
         self._new = self._parts()
         self._again: deque[Part] = deque()  # parts whose worker was killed
+        self._busy: deque[Part] = deque()  # parts that another process trains; they are waited for at the end
         self._alone: deque[Part] = deque()  # those that were running in two broken pools: each is tried alone
         self._breaks: dict[tuple[str, int], int] = {}
         self._idle_breaks = 0  # of pools in which no part was running
@@ -151,12 +153,15 @@ class Running:
 
     def _fill(self, executor: Given | Processes) -> None:
         """Hand in parts until the window is full."""
-        while not self._stopping and len(self._futures) < executor.window and (part := self._next()) is not None:
+        while not self._stopping and len(self._futures) < executor.window:
+            part, wait = self._next()
+            if part is None:
+                return
             if self._store.is_done(*part):
                 self._finish(part)
                 continue
             try:
-                future = executor.submit(work.run_part, str(self._store.directory), *part, self._run)
+                future = executor.submit(work.run_part, str(self._store.directory), *part, self._run, wait)
             except Exception as error:
                 if not (isinstance(error, BrokenProcessPool) and isinstance(executor, Processes)):
                     self._error = error
@@ -169,13 +174,15 @@ class Running:
             self._futures[future] = part
             future.add_done_callback(self._ended.put)
 
-    def _next(self) -> Part | None:
-        """The next part to hand in; None if there is none now."""
+    def _next(self) -> tuple[Part | None, bool]:
+        """The next part to hand in, None if there is none now; and whether to wait while another process trains it."""
         if self._again:
-            return self._again.popleft()
+            return self._again.popleft(), False
         if (part := next(self._new, None)) is not None:
-            return part
-        return self._alone.popleft() if self._alone and not self._futures else None
+            return part, False
+        if self._busy:
+            return self._busy.popleft(), True
+        return (self._alone.popleft() if self._alone and not self._futures else None), True
 
     def _take(self, future: "Future[Any]", is_own: bool) -> Part | None:
         """Take in a part that has ended; return it if its pool is broken."""
@@ -196,6 +203,8 @@ class Running:
                 self._finish(part)
             elif status == work.FAILED:
                 self._fail(part, line)
+            elif status == work.BUSY:
+                self._busy.append(part)
         return None
 
     def _finish(self, part: Part) -> None:
@@ -217,7 +226,7 @@ class Running:
         The pool does not tell which worker was the first. A part that was running twice when a pool broke is tried
         alone the third time: so only the part fails whose worker is killed each time.
         """
-        lost += [part for future in wait(self._futures).done if (part := self._take(future, True)) is not None]
+        lost += [part for future in wait_for(self._futures).done if (part := self._take(future, True)) is not None]
         assert isinstance(executor, Processes)
         executor.end()
         if self._stopping:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tinygrad_vg.storage import replacing
+from tinygrad_vg.storage import remove_leftovers, replacing
 from tinygrad_vg.study.state import State
 from tinygrad_vg.study.trial import Trial
 
@@ -177,6 +177,7 @@ class Store:
         """A part is no longer being trained."""
         with contextlib.suppress(OSError):
             self._note(trial, number).unlink(missing_ok=True)
+            remove_leftovers(self._note(trial, number))
 
     def notes(self, run: str) -> dict[tuple[str, int], dict[str, Any]]:
         """How far the parts of a run are that are being trained, by key and number."""

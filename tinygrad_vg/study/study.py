@@ -21,8 +21,8 @@ class Study:
     every 30 seconds, and when Ctrl-C or SIGTERM ends a run.
 
     The directory may hold trials of other lists too: a study may be made again with more trials. Several processes may
-    run a study in one directory, also on several machines that share a file system with locks: a part that another
-    process trains is waited for.
+    run a study in one directory at the same time, also on several machines that share a file system with locks. Each
+    takes parts that no other trains, and waits at the end for the others' parts.
 
     Args:
         trials: the trials, in the order in which they are begun. Long ones first end earlier on the whole.

@@ -22,6 +22,7 @@ from tinygrad_vg.study.trial import COSTS, Trial
 Report = Callable[[float, float | None], None]
 """Called with the share of the training that is done, and the last mean accuracy; it raises `StopError` to end it."""
 
+COMPILED_FROM = 40  # steps of an epoch; of fewer, as in full-batch descent, a trace costs more than it saves
 AT_ONCE = 1000  # validation images in one forward pass
 
 
@@ -84,12 +85,12 @@ class _Training:
         """Train for one epoch, and return the recorded gradients, whose steps count through all epochs."""
         net, optimizer, cost = self.net, self.optimizer, self.cost
 
-        @tg.compile
         def step(images: Any, targets: Any) -> None:
             optimizer.zero_grad()
             cost(net(images), targets).backward()
             optimizer.step()
 
+        run = tg.compile(step) if self.steps >= COMPILED_FROM else step
         order = np.random.default_rng((self.trial.order_seed, number)).permutation(len(self.images))
         batch, whole = self.trial.batch, self.steps * self.trial.epochs
         # A gradient that explodes overflows: it is recorded, and no reason for warnings.
@@ -97,7 +98,7 @@ class _Training:
             for i in range(self.steps):
                 report((number * self.steps + i) / whole, accuracy)
                 rows = order[i * batch : (i + 1) * batch]
-                step(self.images.take(rows, axis=0), self.targets.take(rows, axis=0))
+                run(self.images.take(rows, axis=0), self.targets.take(rows, axis=0))
         return shifted(recorder.history, number * self.steps)
 
     def judged(self) -> Any:

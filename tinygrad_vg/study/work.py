@@ -10,7 +10,7 @@ from tinygrad_vg.study.store import Place, Store, held
 from tinygrad_vg.study.training import StopError, trained
 from tinygrad_vg.study.trial import Trial
 
-DONE, FAILED, STOPPED = "done", "failed", "stopped"
+DONE, FAILED, STOPPED, BUSY = "done", "failed", "stopped", "busy"
 
 CHECKPOINT_SECONDS = 30.0  # between two checkpoints, by the monotonic clock: other clocks are set
 LOOK_SECONDS = 0.5  # between two looks at the stop file, and two notes of how far the part is
@@ -20,35 +20,43 @@ LOOK_SECONDS = 0.5  # between two looks at the stop file, and two notes of how f
 _one_at_a_time = threading.Lock()
 
 
-def run_part(directory: str, trial: Trial, number: int, run: str) -> tuple[str, str]:
+class BusyError(Exception):
+    """Another process trains the part."""
+
+
+def run_part(directory: str, trial: Trial, number: int, run: str, wait: bool) -> tuple[str, str]:
     """Train a part of a trial, from its last checkpoint on, unless it is finished. All results stay in the store.
 
     Args:
         directory: of the study.
         trial, number: the part.
         run: a name of the run, whose stop file the part looks for.
+        wait: whether to wait while another process trains the part.
 
     Returns:
-        "done", "failed" or "stopped", and the last line of the error.
+        "done", "failed", "stopped" or "busy", and the last line of the error.
     """
     store = Store(directory)
     place, watch = store.place(trial, number), _Watch(store, trial, number, run)
     try:
-        watch.look(0.0, None)
         with _one_at_a_time:
-            watch.look(0.0, None)
+            watch.raise_if_stopped()
             place.settle()
-            with held(place.lock, watch.raise_if_stopped):
+            with held(place.lock, watch.raise_if_stopped if wait else _leave), watch:
                 if not place.finished.exists():
                     _train(place, watch)
         return DONE, ""
+    except BusyError:
+        return BUSY, ""
     except StopError:
         return STOPPED, ""
     except Exception as error:
         place.fail(traceback.format_exc())
         return FAILED, traceback.format_exception_only(error)[-1].strip()
-    finally:
-        store.forget(trial, number)
+
+
+def _leave() -> None:
+    raise BusyError
 
 
 def _train(place: Place, watch: "_Watch") -> None:
@@ -79,11 +87,17 @@ def _keep(place: Place, state: State, before: State | None) -> State | None:
 
 
 class _Watch:
-    """Tells others how far a part is, and looks for the stop file; about twice a second."""
+    """Tells others how far a part is while it is entered, and looks for the stop file; about twice a second."""
 
     def __init__(self, store: Store, trial: Trial, number: int, run: str) -> None:
         self._store, self._trial, self._number, self._run = store, trial, number, run
         self._next = 0.0
+
+    def __enter__(self) -> None:
+        self.look(0.0, None)
+
+    def __exit__(self, *_: object) -> None:
+        self._store.forget(self._trial, self._number)
 
     def report(self, share: float, accuracy: float | None) -> None:
         if time.monotonic() >= self._next:
