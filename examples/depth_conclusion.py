@@ -135,7 +135,7 @@ def of_lost(results, args, lost, deepest):
     """Sentences about the depths at which no seed learns; `deepest` is the deepest one that learns."""
     depth, values = lost[0], final(results, args)[lost[0]]
     text = f"{where(lost, results, args)} nothing is learned: the accuracy of {values.mean():.2f} % is chance "
-    text += f"(the most frequent digit is {chance(results)[0]:.2f} % of the images)"
+    text += f"(naming always the most frequent digit gives {chance(results)[0]:.2f} %)"
     verdicts = verdicts_of(results, args, depth)
     ill = [verdict.state for verdict in verdicts.values() if is_ill(verdict)]
     of = f"of {layers(depth)}, " if len(lost) > 1 else ""

@@ -92,9 +92,9 @@ def options():
     return parser
 
 
-def arguments(parser, words=None):
+def arguments(parser, line=None):
     """The arguments, those of the command line by default, with what --quick or the full run chooses."""
-    args = parser.parse_args(words)
+    args = parser.parse_args(line)
     args.options = [name for name in vars(args) if name not in ("out", "workers")]  # what the results depend on
     args.full = {name: (WORDS[name], value) for name, value in FULL.items()}
     for name, value in (FULL | QUICK if args.quick else FULL).items():

@@ -416,7 +416,7 @@ def test_an_accuracy_near_chance_has_a_part_of_its_own(script, arguments):
     assert zoomed.get_title() == "Depth helps up to 2 hidden layers; with 6 hidden layers nothing is learned"
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["one seed", "mean of 2 seeds, 95% interval"]
     del made["training", 6]
-    assert len(pictures.accuracy(made, arguments()).axes) == 1
+    assert len(pictures.accuracy(made, args).axes) == 1
     book = {line.get_label(): line for line in pictures.accuracy(
         {key: result | {"accuracies": result["accuracies"].repeat(30, axis=0)} for key, result in made.items()},
         arguments()).axes[0].lines}["the book's network"]  # fmt: skip
