@@ -90,8 +90,7 @@ class Tensor(Arithmetic["Tensor"]):
 
     Args:
         array: anything `np.asarray` takes. An array is not copied and keeps its dtype; Python floats become float64.
-        requires_grad: whether `backward` computes the gradient with respect to this tensor, which then has to hold
-            real floating-point numbers.
+        requires_grad: whether `backward` computes the gradient for this tensor, of real floating-point numbers.
         name: shown in messages and pictures.
 
     Attributes:
