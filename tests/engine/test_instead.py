@@ -143,6 +143,7 @@ def test_a_class_of_the_user_may_have_such_a_name():
             return place
 
     assert (Own().half, Own().to("there")) == (0.5, "there")
+    assert {"half", "to"} <= {*dir(Own())}
     with pytest.raises(AttributeError, match=r"type object 'Tensor' has no attribute 'exp'; write np\.exp\(t\)"):
         tg.Tensor.exp  # noqa: B018
 

@@ -183,7 +183,11 @@ def advising(table: Mapping[str, str]) -> Callable[[C], C]:
         absent = {name for name in table if not hasattr(kind, name)}
         for name in absent:
             setattr(kind, name, Absent(name, table[name]))
-        kind.__dir__ = lambda self: [name for name in object.__dir__(self) if name not in absent]  # type: ignore
+
+        def listed(self: Any) -> list[str]:
+            return [name for name in object.__dir__(self) if name not in absent or hasattr(self, name)]
+
+        kind.__dir__ = listed  # type: ignore[assignment]
         return kind
 
     return advised
