@@ -57,7 +57,7 @@ def test_a_foreign_file_is_named(study, name):
     path = study.directory / name.replace("KEY", study.trials[0].key)
     path.write_text("mine")
     before = files(study.directory)
-    with pytest.raises(ValueError, match="does not belong into the directory of a study") as raised:
+    with pytest.raises(ValueError, match="does not belong in the directory of a study") as raised:
         study.run(Here(), progress=False)
     assert str(path) in str(raised.value)
     assert files(study.directory) == before

@@ -50,6 +50,9 @@ class Outcome:
         trials: how many trials the study has.
         failed: the parts that have failed. The next run tries them again.
         interrupted: whether Ctrl-C or SIGTERM has ended the run.
+
+    >>> print(Outcome(3, 4, (), interrupted=True))
+    Interrupted: 3 of 4 trials are done; the next run goes on from the checkpoints
     """
 
     done: int

@@ -229,7 +229,7 @@ def _only(folder: Path, names: "re.Pattern[str]") -> None:
     for name in _names(folder):
         temporary = _TEMPORARY.fullmatch(name)
         if not names.fullmatch(name) and not (temporary and names.fullmatch("".join(temporary.groups()))):
-            raise ValueError(f"{folder / name} does not belong into the directory of a study: move it elsewhere")
+            raise ValueError(f"{folder / name} does not belong in the directory of a study: move it elsewhere")
 
 
 def _json(path: Path) -> Any:
