@@ -5,13 +5,11 @@ import json
 import os
 import re
 import signal
-import struct
 import subprocess
 import sys
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -37,20 +35,6 @@ def table(path):
     """The rows of results.csv, without the lines about its origin."""
     with open(path, newline="", encoding="utf-8") as file:
         return [*csv.DictReader(line for line in file if not line.startswith("#"))]
-
-
-@pytest.fixture(scope="module")
-def small_data(tmp_path_factory):
-    """Another IDX data set: 1,200 images of 4 × 5 pixels in three classes, the class in the brightest rows."""
-    folder, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
-    for prefix, n in (("train", 1200), ("t10k", 200)):
-        labels = rng.integers(0, 3, n).astype(np.uint8)
-        images = rng.integers(0, 60, (n, 4, 5)).astype(np.uint8)
-        images[np.arange(n), labels] += 150
-        header = struct.pack(">HBB3I", 0, 8, 3, n, 4, 5)
-        (folder / f"{prefix}-images-idx3-ubyte").write_bytes(header + images.tobytes())
-        (folder / f"{prefix}-labels-idx1-ubyte").write_bytes(struct.pack(">HBBI", 0, 8, 1, n) + labels.tobytes())
-    return folder
 
 
 OPTIONS = ("--depths", "1", "2", "--epochs", "8", "--members", "3")
@@ -266,185 +250,3 @@ def test_ctrl_c_again_and_while_pictures_are_drawn(tmp_path, small_data, begin):
     assert "Traceback" not in errors
     assert not [path for path in out.iterdir() if path.suffix in (".png", ".svg") and path.stat().st_size < 5000]
     assert "descent_1_steps" in tg.load(out / "history.npz") or "descent_2_steps" in tg.load(out / "history.npz")
-
-
-def test_pictures_are_there_whole_or_not_at_all(tmp_path, monkeypatch, script):
-    files = script("depth_files")
-    (tmp_path / "ladder.png").write_text("of before")
-
-    def half(figure, path, **_):
-        Path(path).write_text("half")
-        raise KeyboardInterrupt
-
-    figure = pytest.importorskip("matplotlib.figure").Figure
-    monkeypatch.setattr(figure, "savefig", half)
-    origin = dict.fromkeys(("tinygrad_vg", "NumPy", "Python"), "0")
-    with pytest.raises(KeyboardInterrupt):
-        files.save_picture(figure(), "ladder", SimpleNamespace(out=tmp_path), origin)
-    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"ladder.png": "of before"}
-
-
-def test_a_folder_with_other_files_is_not_renamed(tmp_path, script):
-    """But one with the results of an earlier run is, also with a temporary file of a run that was killed."""
-    files, out = script("depth_files"), tmp_path / "mine"
-    out.mkdir()
-    (out / ".history.0123456789abcdef.npz").write_text("half")
-    files.take_folder(out).close()
-    assert [*out.iterdir()] == []
-    (out / "thesis.tex").write_text("")
-    with pytest.raises(OSError, match=r"mine/ holds thesis.tex, which is no result of this script.*a new folder"):
-        files.take_folder(out)
-    assert (out / "thesis.tex").exists()
-    with pytest.raises(OSError, match=r"thesis.tex is a file, and the results need a folder: write --out"):
-        files.take_folder(out / "thesis.tex")
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--depths", "0"], "'0' is not a positive whole number: write one, such as 1 or 30"),
-        (["--depths", "two"], "'two' is not a positive whole number"),
-        (["--members", "-1"], "--members"),
-        (["--data", "missing"], "missing/train-images-idx3-ubyte"),
-        (["--fast"], "unrecognized arguments: --fast"),
-        (["--lr", "0"], "--lr: '0' is no learning rate: write a number above 0, such as 0.1"),
-        (["--lr", "nan"], "'nan' is no learning rate"),
-        (["--activation", "step"], "--activation: there is no 'step': write one of elu, gelu,"),
-        (["--init", "ones"], "--init: there is no 'ones': write one of kaiming_normal,"),
-        (["--hidden", "0"], "--hidden: '0' is not a positive whole number"),
-        (["--batch", "60000"], "--batch: there are no 60000 images, but 50000: write at most 50000"),
-    ],
-)
-def test_wrong_arguments_get_one_line(tmp_path, options, message, script, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.argv", ["mnist_depth.py", *options])
-    with pytest.raises(SystemExit) as ended:
-        script("mnist_depth").begin()
-    assert ended.value.code == 2
-    errors = capsys.readouterr().err
-    assert message in errors
-    assert len(errors.splitlines()) == 1
-    assert not (tmp_path / "runs").exists()
-
-
-@pytest.fixture
-def arguments(script):
-    """The arguments of a command line; what pictures the test has drawn is closed at its end."""
-    job = script("mnist_depth")
-    yield lambda *words: job.arguments(job.options(), words)
-    pytest.importorskip("matplotlib.pyplot").close("all")
-
-
-@pytest.mark.parametrize(
-    ("words", "norms", "accuracies"),
-    [
-        ([], True, True),
-        (["--depths", "2", "--members", "8", "--seed", "5"], True, True),
-        (["--lr", "0.5"], True, False),
-        (["--batch", "20"], True, False),
-        (["--epochs", "20"], True, False),
-        (["--quick"], True, False),
-        (["--activation", "tanh"], False, False),
-        (["--init", "xavier_normal"], False, False),
-        (["--hidden", "100"], False, False),
-        (["--data", "elsewhere"], False, False),
-    ],
-    ids=str,
-)
-def test_the_book_is_beside_what_it_has_measured_only(script, arguments, words, norms, accuracies):
-    """Its numbers are columns of the tables; in the pictures they follow the same functions."""
-    report, args = script("depth_report"), arguments(*words)
-    assert ("book" in [column.header for column in report.norms({}, args).columns]) == norms
-    assert ("book" in [column.header for column in report.accuracies({}, args).columns]) == accuracies
-
-
-def test_options_make_the_network(script, arguments, small_data):
-    experiment = script("depth_experiment")
-    args = arguments("--activation", "relu", "--init", "kaiming_normal", "--hidden", "7", "--data", str(small_data))
-    net = experiment.ensemble([20, 7, 7, 3], args, 200)
-    assert [type(module) for module in net] == [tg.nn.Linear, tg.nn.ReLU] * 2 + [tg.nn.Linear]
-    assert net[2].weight.shape == (200, 7, 7)
-    assert net[2].weight.data.std() == pytest.approx((2 / 7) ** 0.5, rel=0.03)
-    args.seeds, args.descent_epochs = 3, 20
-    result = experiment.descent(2, args, lambda share: False)
-    assert result["theory"].layers == (1, 2, 3)  # the theory is of ReLU, and so its line is drawn
-    sigmoid = arguments("--hidden", "7")
-    assert np.array_equal(experiment.ensemble([20, 7, 3], sigmoid, 1)[0].weight.data[0],
-                          tg.nn.mlp([20, 7, 3], dtype=np.float32, rng=0)[0].weight.data)  # fmt: skip
-
-
-def test_a_network_without_a_theory_has_no_line_of_it(script, arguments, small_data, monkeypatch):
-    experiment, pictures = script("depth_experiment"), script("depth_pictures")
-    args = arguments("--data", str(small_data))
-    args.seeds = 3
-
-    def none(*_):
-        raise ValueError("a length overflows")
-
-    monkeypatch.setattr(experiment, "mean_field_of", none)
-    results = {("descent", 5): experiment.descent(5, args, lambda share: False)}
-    figure = pictures.ladders(results, {5: "red"})
-    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["5 hidden"]
-
-
-def test_a_learning_rate_that_is_too_high_is_told(script, arguments, small_data):
-    experiment, conclusion = script("depth_experiment"), script("depth_conclusion")
-    args = arguments("--data", str(small_data), "--activation", "relu", "--lr", "1e20", "--epochs", "1")
-    results = {("training", 2): experiment.training(2, args, lambda share: False)}
-    assert "the gradient is no finite number any more" in " ".join(conclusion.conclusion(results, args))
-
-
-def test_quick_is_the_full_run_but_for_what_it_says(script, arguments):
-    report, quick, full = script("depth_report"), arguments("--quick"), arguments()
-    text = report.conditions(quick, {"data": "MNIST"}).splitlines()[1]
-    same = {"activation", "init", "hidden", "lr", "batch", "seed", "data", "images"}
-    assert all(getattr(quick, name) == getattr(full, name) for name in same)
-    assert "and 6 hidden layers in place of 1, 2, 3, 4, 5 and 6, " in text
-    assert f"{quick.epochs} epochs in place of 30" in text
-    assert set(quick.depths) < set(full.depths)
-    assert quick.out != full.out
-
-
-def test_an_accuracy_near_chance_has_a_part_of_its_own(script, arguments):
-    pictures, args = script("depth_pictures"), arguments("--epochs", "1")
-    made = {("training", depth): {"accuracies": np.array([[mean, mean + 0.002]]), "chance": 0.1, "validated": 10_000}
-            for depth, mean in {1: 0.96, 2: 0.97, 6: 0.1}.items()}  # fmt: skip
-    figure = pictures.accuracy(made, args)
-    zoomed, whole = figure.axes
-    assert 94 < zoomed.get_ylim()[0] < 96
-    assert whole.get_ylim() == (0, 100)
-    assert zoomed.get_title() == "Depth helps up to 2 hidden layers; with 6 hidden layers nothing is learned"
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["one seed", "mean of 2 seeds, 95% interval"]
-    del made["training", 6]
-    assert len(pictures.accuracy(made, args).axes) == 1
-    book = {line.get_label(): line for line in pictures.accuracy(
-        {key: result | {"accuracies": result["accuracies"].repeat(30, axis=0)} for key, result in made.items()},
-        arguments()).axes[0].lines}["the book's network"]  # fmt: skip
-    assert dict(zip(book.get_xdata(), book.get_ydata(), strict=True)) == {1: 96.48, 2: 96.90}
-
-
-def test_learning_speeds_share_one_legend_one_scale_and_one_unit(script, arguments):
-    pictures = script("depth_pictures")
-
-    def result(depth, steps):
-        layers = range(1, depth + 2)
-        norms = np.linspace(-3, -1, depth + 1)[:, None] + np.zeros((20, 1, 3))
-        history = History(np.arange(20) * steps, tuple(layers), tuple(map(str, layers)), norms)
-        return {"history": history, "steps_per_epoch": steps}
-
-    results = {("descent", depth): result(depth, 1) for depth in (2, 3)}
-    results |= {("training", depth): result(depth, 50) for depth in (2, 3, 5)}
-    figure = pictures.learning_speeds(results)
-    assert [ax.get_title() for ax in figure.axes] == [
-        f"{name}, {depth} hidden layers"
-        for name, depth in (("descent", 2), ("descent", 3), ("training", 2), ("training", 3), ("training", 5))
-    ]
-    assert {ax.get_xlabel() for ax in figure.axes} == {"epoch"}
-    assert all(ax.get_legend() is None for ax in figure.axes)
-    (legend,) = figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == [f"layer {layer}" for layer in range(1, 6)]
-    assert legend.get_title().get_text() == "mean of 3 seeds; band: 5-95 % of them"
-    for ax in figure.axes:  # a layer has one colour in all panels
-        colors = {line.get_label(): line.get_color() for line in ax.lines}
-        handles = dict(zip((text.get_text() for text in legend.get_texts()), legend.get_lines(), strict=True))
-        assert all(np.array_equal(handles[name].get_color(), color) for name, color in colors.items())
