@@ -112,7 +112,7 @@ def test_weights_are_those_of_the_pass_or_refused(backend):
     step = training(net, backend)
     with Ledger(net) as ledger:
         run(step, [0] * 6)
-        with pytest.raises(RuntimeError, match="other weights"):
+        with pytest.raises(RuntimeError, match="have changed since the pass"):
             ledger.split()
 
 
