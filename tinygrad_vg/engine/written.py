@@ -81,6 +81,7 @@ def was_written(array: Any, since: int) -> bool:
     """Whether a write into an array was noticed after the node of this order was recorded.
 
     >>> import tinygrad_vg as tg
+    >>> from tinygrad_vg.engine import was_written
     >>> w = tg.Tensor([1.0, 2.0], requires_grad=True)
     >>> y = w * w
     >>> w.data *= 2
