@@ -232,3 +232,21 @@ def test_one_module_at_two_places_runs_twice_and_is_trained_once(rng: np.random.
     net = nn.Sequential(layer, nn.Sigmoid(), layer)
     assert np.array_equal(net(x).data, layer(tg.ops.sigmoid(layer(x))).data)
     assert [name for name, _ in net.named_parameters()] == ["0.weight", "0.bias"]
+
+
+@pytest.mark.parametrize("value", [np.zeros((3, 2)), tg.Tensor([1.0]), 1.0], ids=["array", "Tensor", "number"])
+def test_a_parameter_is_not_replaced_by_what_is_none(value):
+    """It would leave `parameters()`, and no optimizer would train it."""
+    layer = nn.Linear(2, 3, rng=0)
+    with pytest.raises(TypeError, match=r"'weight' of Linear is a Parameter.*write \.weight\.data = array"):
+        layer.weight = value
+    assert len([*layer.parameters()]) == 2
+    layer.weight = nn.Parameter(np.ones((3, 2)))
+    layer.bias = None
+    assert len([*layer.parameters()]) == 1
+
+
+def test_a_buffer_is_not_replaced_by_what_is_none():
+    norm = nn.BatchNorm1d(3)
+    with pytest.raises(TypeError, match="'running_mean' of BatchNorm1d is a Buffer"):
+        norm.running_mean = np.zeros(3)

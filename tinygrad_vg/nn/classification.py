@@ -65,9 +65,12 @@ class ClassLoss(Loss):
     def check(self, input: Any, target: Any) -> None:
         """Raise ValueError for class indices that are not (B,) for an input (..., B, C)."""
         if target.shape != input.shape[input.ndim - 1 - target.ndim : -1]:
+            if target.ndim == 1:
+                instead = f"there are {len(target)} class indices, and {input.shape[-2] if input.ndim > 1 else 1} rows"
+            else:
+                instead = "an integer target holds class indices: pass probabilities, also rows of 0 and 1, as floats"
             raise ValueError(
-                f"class indices of shape {target.shape} do not match an input of shape {input.shape}; "
-                "an integer target holds class indices: pass probabilities, also rows of zeros and ones, as floats"
+                f"class indices of shape {target.shape} do not match an input of shape {input.shape}; {instead}"
             )
         self.flat(target, 1)
 
@@ -151,6 +154,8 @@ class CrossEntropyLoss(ClassLoss):
                 "the softmax of one class is 1 whatever the logit; BCEWithLogitsLoss takes a single output"
             )
         if target.dtype.kind not in "iu":
+            if target.ndim == 1 < input.ndim:
+                raise ValueError(f"class indices are integers, not {target.dtype}; write target.astype(int)")
             return self._of_probabilities(input, like(target, input))
         self.check(input, target)
         weight = self.weights(input)

@@ -87,10 +87,20 @@ def like(target: Any, input: Any) -> Any:
         raise TypeError(f"a target holds real numbers, not {target.dtype}; write .real or abs()")
     if target.shape != input.shape and not ops.goes_with(target.shape, input.shape):
         raise ValueError(
-            f"a target of shape {target.shape} does not match an input of shape {input.shape}; "
-            "np.eye(classes)[indices] makes rows of class indices; an ensemble's output keeps its last axis"
+            f"a target of shape {target.shape} does not match an input of shape {input.shape}; {hint(target, input)}"
         )
     return target
+
+
+def hint(target: Any, input: Any) -> str:
+    """What to write for a target of another shape than the input."""
+    if input.shape == (*target.shape, 1):
+        return "write target[:, None] for a column"
+    if target.dtype.kind in "biu" or (target.ndim == 1 and target.shape == input.shape[-2:-1]):
+        return "np.eye(classes)[indices] makes rows of class indices"
+    if isinstance(target, Tensor) and target.node is not None and not getattr(input, "requires_grad", False):
+        return "the input, with its gradient, comes first: cost(net(x), target)"
+    return "both have a row for each sample, and the same last axis, also for an ensemble"
 
 
 class MSELoss(Loss):

@@ -99,6 +99,13 @@ class Module:
         return output  # type: ignore[no-any-return]  # of most modules a Tensor; a checker takes it for one
 
     def __setattr__(self, name: str, value: Any) -> None:
+        held = vars(self).get(name)
+        if isinstance(held, Parameter | Buffer) and not isinstance(value, Parameter | Buffer | None):
+            kind = "Parameter" if isinstance(held, Parameter) else "Buffer"
+            raise TypeError(
+                f"{name!r} of {type(self).__name__} is a {kind}, and {type(value).__name__!r} is none: it would be neither "
+                f"trained nor saved; write .{name}.data = array, or .{name} = nn.{kind}(array)"
+            )
         object.__setattr__(self, name, value)
         changes.count += 1
 
