@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from tests.study.small import trial
+from tests.study.small import Here, trial
 from tinygrad_vg.study import Study, Table
 from tinygrad_vg.study.comparison import compare, holm, sign_flip_p
 
@@ -84,7 +84,7 @@ def test_what_cannot_be_compared_is_refused():
 def test_the_trials_of_a_study(tmp_path, digits):
     depths = [trial(digits, sizes=(16, *[5] * depth, 10), seeds=range(4), epochs=2) for depth in (2, 1)]
     study = Study(depths, tmp_path)
-    study.run(1, progress=False)
+    study.run(Here(), progress=False)
     found = study.compare()
     one, two = (study.result(each).accuracy[-1] for each in depths)
     assert (found["first"][0], found["second"][0]) == ("16-5-5-10", "16-5-10")
