@@ -98,7 +98,7 @@ _count = iter(range(10**9))  # so that no two figures of a page have the same na
 
 
 def _svg(name: str, paint: Callable[["Axes"], Any]) -> str:
-    """A figure of 7 × 4.2 inches, with text as text: smaller than as outlines, and it can be searched and read aloud.
+    """A figure of 5.8 × 4 inches, with text as text: smaller than as outlines, and it can be searched and read aloud.
 
     Raises:
         ModuleNotFoundError: if Matplotlib is missing; the message names the extra that installs it.
@@ -108,7 +108,7 @@ def _svg(name: str, paint: Callable[["Axes"], Any]) -> str:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"a report needs Matplotlib: {install('report')} installs it") from error
-    figure, file = Figure(figsize=(7, 4.2), layout="constrained"), io.StringIO()
+    figure, file = Figure(figsize=(5.8, 4), layout="constrained"), io.StringIO()
     paint(figure.subplots())
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})

@@ -120,11 +120,12 @@ def _microscope(result: Result) -> dict[str, Any]:
 
 def _accuracies(results: Sequence[Result], book: dict[int, float]) -> Rows:
     head = ["trial", "hidden layers", "seeds", "accuracy, %", "deviation", "best seed", "cost"]
-    rows, shown = [], []
+    rows: list[list[Any]] = []
+    shown = []
     for result in results:
         last, depth = 100 * result.accuracy[-1], len(result.trial.sizes) - 2
         deviation = last.std(ddof=1) if len(last) > 1 else np.nan
-        row = [result.trial.label, depth, len(last), *map(float, (last.mean(), deviation, last.max()))]
+        row: list[Any] = [result.trial.label, depth, len(last), float(last.mean()), float(deviation), float(last.max())]
         row.append(float(result.cost[-1].mean()))
         told = [*row[:3], *("–" if np.isnan(x) else f"{x:.2f}" for x in row[3:6]), f"{row[6]:.3f}"]
         if book:
