@@ -14,7 +14,7 @@ import pytest
 from tests.browser import EARS, ask, needs_chromium
 from tests.study.small import Here, trial
 from tinygrad_vg import extras
-from tinygrad_vg.study import Study, Trial, again, report
+from tinygrad_vg.study import Study, Trial, again, figures, report
 from tinygrad_vg.study.state import Result
 
 pytest.importorskip("jinja2", reason="jinja2 is not installed: the extra `report` brings it")
@@ -117,13 +117,25 @@ def test_what_is_missing_is_named(study, tmp_path, monkeypatch):
     assert not (tmp_path / "page.html").exists()
 
 
-def test_the_default_study_makes_a_page_of_less_than_3_mb():
-    """Its results.csv is the largest part that grows with seeds and epochs: 4 depths, 24 seeds, 30 epochs."""
+def chapters_results():
+    """The chapter's trainings with 24 seeds, with drawn accuracies."""
     rng = np.random.default_rng(0)
-    trials = [Trial((784, *[30] * depth, 10), seeds=range(24)) for depth in (1, 2, 3, 4)]
+    trials = [Trial((784, *[30] * depth, 10), weight_decay=5.0, seeds=range(24)) for depth in (1, 2, 3, 4, 5)]
     shares, costs = rng.integers(9000, 9700, (30, 24)) / 10_000, rng.uniform(0.1, 0.5, (30, 24))
-    results = [Result(each, shares, costs, None, {}, ()) for each in trials]
-    assert len(report._epochs(results)) < 0.5e6
+    return [Result(each, shares, costs, None, {}, ()) for each in trials]
+
+
+def test_the_chapters_study_makes_a_page_of_less_than_3_mb():
+    """Its results.csv is the largest part that grows with seeds and epochs; figures and microscope have 1.1 MB."""
+    assert len(report._epochs(chapters_results())) < 0.6e6
+
+
+def test_the_books_figures_are_shown_beside_the_chapters_trainings():
+    results = chapters_results()
+    book = {depth: share for each in results for depth, share in again.book_accuracies(each.trial).items()}
+    assert [row[-1] for row in report._accuracies(results, book).rows] == ["96.48", "96.90", "96.57", "96.53", ""]
+    assert "the book's network" in unescape(figures.accuracy(figures.series_of(results), book))
+    assert "the book's network" not in unescape(figures.accuracy(figures.series_of(results), {}))
 
 
 @needs_chromium

@@ -87,7 +87,7 @@ def _content(results: Sequence[Result], trials: Sequence[Trial]) -> dict[str, An
         "why_not": reason,
         "panels": [_panel(result, start) for result, start in zip(results, starts, strict=False)],
         "norms": _norms(results, starts),
-        "microscope": page(**_microscope(results[deepest])),
+        "microscope": page(**_microscope(results[deepest], starts[deepest].steps)),
         "microscope_of": results[deepest].trial,
         "settings": _settings(results),
         "versions": _versions(results),
@@ -108,10 +108,9 @@ def _panel(result: Result, start: Start) -> Panel:
     return Panel(result.trial.label, verdict, shown)
 
 
-def _microscope(result: Result) -> dict[str, Any]:
+def _microscope(result: Result, per_epoch: int) -> dict[str, Any]:
     """History, ledger and accuracies of the first steps of the first seed."""
     history, ledger = first_steps(result.trial)
-    per_epoch = start_of(result.trial).steps
     ends = per_epoch * np.arange(1, len(result.accuracy) + 1) - 1  # the last step of each epoch
     known = ends <= history.steps[-1] + per_epoch // 2
     accuracy = (ends[known], result.accuracy[known, 0]) if known.any() else None
