@@ -75,5 +75,5 @@ def test_a_missing_package_is_named_with_its_extra(study, tmp_path, monkeypatch,
         monkeypatch.delitem(sys.modules, known)
     monkeypatch.setitem(sys.modules, module, None)
     arguments = [tmp_path / "table.parquet"] if method == "to_parquet" else []
-    with pytest.raises(ModuleNotFoundError, match=rf"{method} needs {name}: .*tinygrad_vg\[tables\]"):
+    with pytest.raises(ModuleNotFoundError, match=rf"{method} needs {name}: pip install .*\[tables\]"):
         getattr(study.results(), method)(*arguments)

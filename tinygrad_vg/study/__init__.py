@@ -1,5 +1,6 @@
 """Studies: many trainings at once, on all cores of a machine or on many machines, that survive interruptions."""
 
+from tinygrad_vg.study.comparison import compare
 from tinygrad_vg.study.running import Failure, Outcome
 from tinygrad_vg.study.state import Result
 from tinygrad_vg.study.study import Study
@@ -7,4 +8,4 @@ from tinygrad_vg.study.table import Table
 from tinygrad_vg.study.tasks import Report, run_tasks
 from tinygrad_vg.study.trial import Trial
 
-__all__ = ["Failure", "Outcome", "Report", "Result", "Study", "Table", "Trial", "run_tasks"]
+__all__ = ["Failure", "Outcome", "Report", "Result", "Study", "Table", "Trial", "compare", "run_tasks"]

@@ -4,8 +4,10 @@ import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
 
+from tinygrad_vg.study.comparison import compare
 from tinygrad_vg.study.executors import executor_of
 from tinygrad_vg.study.monitor import Bars, Monitor
+from tinygrad_vg.study.report import written
 from tinygrad_vg.study.running import Outcome, Running
 from tinygrad_vg.study.state import Result, State
 from tinygrad_vg.study.store import Store
@@ -111,6 +113,31 @@ class Study:
                 "run the study"
             )
         return Result.of(trial, [place.load() for place in places])
+
+    def compare(self, by: str = "sizes") -> Table:
+        """Compare the last accuracies of the finished trials, for each pair of values of a setting, such as `sizes`.
+
+        The test is paired over the seeds and exact; see `tg.study.compare`, which also says what is raised.
+        """
+        return compare(self.results(), by)
+
+    def report(self, path: str | os.PathLike[str]) -> None:
+        """Write one HTML page that shows the finished trials; it needs no network and no other file.
+
+        It has the accuracies against depth, the comparison of depths, and for up to six trials the gradients at the
+        start with their causes and verdict, and the gradients over the training; the microscope of one trial; all
+        settings and versions; and each table as CSV. What the directory does not keep is computed again from the
+        settings: one backward of the untrained networks, and up to 2,000 steps of one network for the microscope.
+
+        Raises:
+            ValueError: if no trial is finished, or a file is damaged.
+            ModuleNotFoundError: if Jinja2 or Matplotlib is missing; the message names the extra that installs it.
+            OSError: if the page cannot be written.
+        """
+        written([self.result(trial) for trial in self.trials if self._is_done(trial)], self.trials, path)
+
+    def _is_done(self, trial: Trial) -> bool:
+        return all(self._store.is_done(trial, number) for number in range(len(trial.parts)))
 
     def _finished(self) -> Iterator[tuple[Trial, tuple[int, ...], State]]:
         for trial in self.trials:

@@ -138,3 +138,8 @@ def data_of(trial: Trial, split: str) -> tuple[Any, Any, Any]:
 @lru_cache(maxsize=4)
 def _read(data: str, split: str, dtype: str) -> tuple[Any, Any]:
     return datasets.mnist(split, None if data == "mnist" else data, np.dtype(dtype))
+
+
+def training_of(trial: Trial, seeds: tuple[int, ...]) -> "_Training":
+    """The untrained networks of these seeds with their optimizer and data, for what is computed again."""
+    return _Training(trial, seeds)
