@@ -32,7 +32,7 @@ def test_what_the_program_says_is_left_out_there_and_only_there(digraph, monkeyp
     warning = b"Warning: no value for width of non-ASCII character 206. Falling back to width of space character\n"
     monkeypatch.setattr(pictures, "_program", lambda: "dot")
     monkeypatch.setattr(pictures, "run", lambda *given: (b"<svg/>", warning))
-    assert digraph._repr_mimebundle_() == {"image/svg+xml": "<svg/>"}
+    assert digraph._repr_mimebundle_()["image/svg+xml"].endswith("<svg />")
     assert capfd.readouterr().err == ""
     digraph.pipe("svg")
     assert "non-ASCII" in capfd.readouterr().err

@@ -93,7 +93,7 @@ def test_rich_is_named_if_it_is_missing(digits, tmp_path, monkeypatch):
     for name in [name for name in sys.modules if name.partition(".")[0] == "rich"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "rich", None)
-    with pytest.raises(ModuleNotFoundError, match=r"tinygrad_vg\[examples\].*progress=False"):
+    with pytest.raises(ModuleNotFoundError, match=r"pip install .*\[examples\].*progress=False"):
         Study([trial(digits)], tmp_path).run(Here())
     assert not [*tmp_path.iterdir()]
 

@@ -5,6 +5,9 @@ The error at the call is "np.f takes no Tensor: " and the reason. `docs/function
 
 from typing import Any
 
+import numpy as np
+
+_SCIMATH = f"np.{np.emath.sqrt.__module__.removeprefix('numpy.')}."  # NumPy 2.0 has another name for np.lib.scimath
 _IN_PLACE = "it changes an array in place, where no gradient can follow it; write "
 _COMPLEX = "its result is complex, and only real floating-point numbers have gradients; "
 _MAKES = "it makes an array of numbers; pass the Tensor's .data, or np.zeros_like(t.data) for its shape and dtype"
@@ -85,10 +88,7 @@ PREFIXES = {
     "tinygrad_vg.ops.rfft and irfft, which hold real and imaginary parts side by side",
     "np.polynomial.": "the functions of numpy.polynomial make arrays of their arguments; write np.polyval or np.einsum",
     "np.lib.recfunctions.": "it is of structured arrays, which have no gradients",
-    **dict.fromkeys(
-        ("np.lib.scimath.", "np.lib._scimath_impl."),  # the second is of NumPy 2.0
-        "its result may be complex; write the function of the same name in np",
-    ),
+    _SCIMATH: "its result may be complex; write the function of the same name in np",
 }
 
 

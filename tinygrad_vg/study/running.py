@@ -33,6 +33,13 @@ class Failure:
         trial, part: the trial and the number of the part; its seeds are `trial.parts[part]`.
         error: the last line of the error.
         path: the file with the traceback.
+
+    >>> import tempfile, tinygrad_vg as tg
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     trial = tg.study.Trial((784, 5, 10), images=20, epochs=1, data=f"{folder}/none")
+    ...     (failure,) = tg.study.Study([trial], f"{folder}/study").run(1, progress=False).failed
+    >>> failure.part, failure.error.partition(":")[0]
+    (0, 'FileNotFoundError')
     """
 
     trial: Trial

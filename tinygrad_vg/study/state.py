@@ -149,6 +149,14 @@ class Result:
             beside a first NaN or inf it has only those that all parts have kept.
         weights: `state_dict()` of the ensemble of all members; `unstack` takes a member of it.
         versions: the versions of tinygrad_vg, NumPy, Numba and Python that have trained it.
+
+    >>> import tempfile, tinygrad_vg as tg
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     study = tg.study.Study(tg.study.Trial((784, 5, 10), images=100, epochs=3, seeds=(0, 1)), folder)
+    ...     _ = study.run(1, progress=False)
+    ...     result = study.result(study.trials[0])
+    >>> result.accuracy.shape, result.weights["0.weight"].shape
+    ((3, 2), (2, 5, 784))
     """
 
     trial: Trial
@@ -159,7 +167,7 @@ class Result:
     versions: tuple[dict[str, str | None], ...]
 
     @classmethod
-    def of(cls, trial: Trial, parts: list[State]) -> Self:
+    def _of(cls, trial: Trial, parts: list[State]) -> Self:
         """The parts of a trial, joined."""
         distinct = {json.dumps(each): each for part in parts for each in part.versions}
         return cls(

@@ -38,10 +38,13 @@ class Study:
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     study = tg.study.Study([tg.study.Trial((784, 5, 10), images=100, epochs=2, seeds=(0, 1))], folder)
     ...     outcome = study.run(1, progress=False)
+    ...     pairs = study.compare("lr")
     ...     study.results()["validation_accuracy"].shape, study.result(study.trials[0]).history.log10_norm.shape
     ((4,), (2, 2, 2))
     >>> print(outcome)
     1 of 1 trials are done
+    >>> len(pairs)  # one learning rate: there is nothing to compare with
+    0
     """
 
     def __init__(self, trials: Iterable[Trial], directory: str | os.PathLike[str]) -> None:
@@ -96,7 +99,7 @@ class Study:
         Raises:
             ValueError: if a file is damaged; the message names it.
         """
-        return Table.of(self._finished())
+        return Table._of(self._finished())
 
     def result(self, trial: Trial) -> Result:
         """Everything that is kept of a finished trial: accuracies, recorded gradients, weights.
@@ -112,7 +115,7 @@ class Study:
                 f"the trial {trial.label} is not finished: {len(missing)} of its {len(places)} parts are missing; "
                 "run the study"
             )
-        return Result.of(trial, [place.load() for place in places])
+        return Result._of(trial, [place.load() for place in places])
 
     def compare(self, by: str = "sizes") -> Table:
         """Compare the last accuracies of the finished trials, for each pair of values of a setting, such as `sizes`.

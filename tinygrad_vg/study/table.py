@@ -44,7 +44,7 @@ class Table:
         return len(next(iter(self.columns.values())))
 
     @classmethod
-    def of(cls, parts: Iterable[tuple[Trial, tuple[int, ...], State]]) -> Self:
+    def _of(cls, parts: Iterable[tuple[Trial, tuple[int, ...], State]]) -> Self:
         """The table of finished parts: (trial, seeds, state)."""
         columns: dict[str, list[Any]] = {name: [] for name in (*_facts(Trial((784, 10))), *_measured((), None))}
         for trial, seeds, state in parts:
