@@ -51,6 +51,7 @@ def finished(tmp_path_factory, small_data):
     return first, folder / "runs" / "mnist_depth", second, folder / "another"
 
 
+@pytest.mark.long
 def test_another_data_set_from_start_to_end(finished):
     result, out, _, _ = finished
     assert "runs/mnist_depth" in result.stdout
@@ -123,6 +124,7 @@ def test_no_word_is_broken_or_lost_at_60_columns(finished):
     assert words[0] == words[1]
 
 
+@pytest.mark.long
 def test_ctrl_c_keeps_what_is_done(tmp_path, small_data):
     options = ("--data", str(small_data), "--depths", "1", "2", "3", "--epochs", "100000")
     process = subprocess.Popen(
@@ -145,6 +147,7 @@ def test_ctrl_c_keeps_what_is_done(tmp_path, small_data):
     assert "training_3_steps" in tg.load(history)
 
 
+@pytest.mark.long
 def test_on_terminals_that_are_narrow_or_know_no_greek_and_without_docstrings(tmp_path, small_data):
     options = ("--data", str(small_data), "--depths", "2", "--epochs", "1", "--members", "1", "--quick")
     environment = os.environ | {"PYTHONIOENCODING": "ascii", "COLUMNS": "40"}
@@ -184,6 +187,7 @@ def wait_until(there, process):
         time.sleep(0.02)
 
 
+@pytest.mark.long
 def test_two_runs_do_not_write_to_one_folder(tmp_path, small_data, begin):
     options = ("--data", str(small_data), "--depths", "1", "--epochs", "100000")
     process, out = begin(*options)
@@ -222,6 +226,7 @@ def test_a_folder_that_cannot_be_had_is_told_at_the_start(tmp_path, small_data, 
     assert (earlier / "history.npz").read_text() == "of an earlier run that was killed"
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers in /proc")
 def test_what_there_is_is_drawn_when_the_system_ends_a_worker(tmp_path, small_data, begin):
     process, out = begin("--data", str(small_data), "--depths", "1", "--epochs", "100000", "--workers", "2")

@@ -35,16 +35,16 @@ class Study:
         ValueError: if there is no trial, or two are equal.
 
     >>> import tempfile, tinygrad_vg as tg
+    >>> trials = [tg.study.Trial((784, 5, 10), images=100, epochs=2, seeds=(0, 1), lr=lr) for lr in (0.1, 0.5)]
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     study = tg.study.Study([tg.study.Trial((784, 5, 10), images=100, epochs=2, seeds=(0, 1))], folder)
+    ...     study = tg.study.Study(trials, folder)
     ...     outcome = study.run(1, progress=False)
-    ...     pairs = study.compare("lr")
-    ...     study.results()["validation_accuracy"].shape, study.result(study.trials[0]).history.log10_norm.shape
-    ((4,), (2, 2, 2))
+    ...     study.results()["validation_accuracy"].shape, study.result(trials[0]).history.log10_norm.shape
+    ...     len(study.compare("lr"))
+    ((8,), (2, 2, 2))
+    1
     >>> print(outcome)
-    1 of 1 trials are done
-    >>> len(pairs)  # one learning rate: there is nothing to compare with
-    0
+    2 of 2 trials are done
     """
 
     def __init__(self, trials: Iterable[Trial], directory: str | os.PathLike[str]) -> None:
