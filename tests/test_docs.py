@@ -119,3 +119,8 @@ def test_the_prompt_takes_no_line_directly_after_an_indented_block():
     assert "z = 1" in unfit_for_the_prompt("with x:\n    y\nz = 1\n")
     assert "def g" in unfit_for_the_prompt("class C:\n    def f(self): ...\n\n    def g(self): ...\n")
     assert unfit_for_the_prompt("with x:\n    y\n\nz = 1\n") is None
+
+
+def test_extras_are_installed_from_the_folder_as_the_package_is_in_no_index():
+    for page in [ROOT / "README.md", *DOCS.rglob("*.md")]:
+        assert "tinygrad_vg[" not in page.read_text(encoding="utf-8"), page.name
