@@ -42,6 +42,11 @@ def final(results, args):
     return {depth: 100 * ended[depth][-1] for depth in sorted(ended) if len(ended[depth]) == args.epochs}
 
 
+def unfinished(results, args):
+    """The depths that were asked for and whose training did not come to its end."""
+    return [depth for depth in args.depths if depth not in final(results, args)]
+
+
 def chance(results):
     """The accuracy in % of naming always the most frequent digit, and what chance explains at most: 3 sd more."""
     shares = [(result["chance"], result["validated"]) for (name, _), result in results.items() if name == "training"]
@@ -61,7 +66,7 @@ def learners(results, args):
 
 
 def headline(results, args):
-    """The conclusion in a line, for a title; an empty text if no training came to its end."""
+    """The conclusion in a line, for a title, and in a second one what is not finished; an empty text if nothing is."""
     if not final(results, args):
         return ""
     all_learn, lost, _ = learners(results, args)
@@ -73,7 +78,8 @@ def headline(results, args):
     if lost:
         parts.append(f"{where(lost, results, args)} nothing is learned")
     text = "; ".join(parts)
-    return text[:1].upper() + text[1:]
+    gaps = unfinished(results, args)
+    return text[:1].upper() + text[1:] + (f"\n(not finished: {several_layers(gaps)})" if gaps else "")
 
 
 def conclusion(results, args):
@@ -82,7 +88,10 @@ def conclusion(results, args):
     if not accuracies:
         return ["No training came to its end: there is nothing to conclude about depth."]
     all_learn, lost, some = learners(results, args)
-    sentences = of_depth(accuracies, all_learn)
+    sentences = []
+    if gaps := unfinished(results, args):
+        sentences.append(f"Training with {several_layers(gaps)} is not finished, and the conclusion is without it.")
+    sentences += of_depth(accuracies, all_learn)
     for depth in some:
         count = int((accuracies[depth] > chance(results)[1]).sum())
         sentences.append(f"With {layers(depth)} {count} of {len(accuracies[depth])} seeds learn.")
@@ -180,11 +189,15 @@ def where(lost, results, args):
     onwards = lost == [depth for depth in final(results, args) if depth >= lost[0]] and len(lost) > 1
     if onwards:
         return f"from {layers(lost[0])} on"
-    return f"with {listed(map(str, lost))} hidden layer{'s' * (lost != [1])}"
+    return f"with {several_layers(lost)}"
 
 
 def layers(depth):
     return f"{depth} hidden layer{'s' * (depth > 1)}"
+
+
+def several_layers(depths):
+    return f"{listed(map(str, depths))} hidden layer{'s' * (depths != [1])}"
 
 
 def listed(words):

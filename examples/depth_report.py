@@ -2,8 +2,10 @@
 
 import textwrap
 
-from depth_conclusion import conclusion, listed, words
+from depth_conclusion import conclusion, final, listed, words
 from depth_experiment import BOOK_ACCURACY, BOOK_NORMS, LAMBDA, has_accuracies_of_book, has_norms_of_book
+
+from tinygrad_vg.notation import decades
 
 
 def report(results, args, origin, files):
@@ -53,17 +55,21 @@ def table_of(title, *columns):
 
 
 def accuracies(results, args):
-    """Accuracy against depth, beside the book's where it is of the same training."""
+    """Accuracy against depth, beside the book's where it is of the same training; a row for every depth asked for."""
     book = BOOK_ACCURACY if has_accuracies_of_book(args) else {}
     table = table_of("Validation accuracy in %, mean ± sd over seeds", "hidden", "epochs", "accuracy",
                      *["book"] * bool(book))  # fmt: skip
-    for (name, depth), result in sorted(results.items()):
-        if name == "training" and len(result["accuracies"]):
-            last = 100 * result["accuracies"][-1]
-            spread = f" ± {last.std(ddof=1):.2f}" if len(last) > 1 else ""
-            row = [str(depth), str(len(result["accuracies"])), f"{last.mean():.2f}{spread}"]
-            table.add_row(*row, *[f"{book[depth]:.2f}" if depth in book else ""] * bool(book))
+    for depth in args.depths:
+        course = results["training", depth]["accuracies"] if ("training", depth) in results else ()
+        epochs = str(args.epochs) if len(course) == args.epochs else f"{len(course)} of {args.epochs}"
+        row = [str(depth), epochs, mean_and_spread(100 * course[-1]) if len(course) else ""]
+        table.add_row(*row, *[f"{book[depth]:.2f}" if depth in book else ""] * bool(book))
     return table
+
+
+def mean_and_spread(values):
+    """Mean ± standard deviation of some seeds; of one seed its value."""
+    return f"{values.mean():.2f}" + (f" ± {values.std(ddof=1):.2f}" if len(values) > 1 else "")
 
 
 def norms(results, args):
@@ -84,14 +90,16 @@ def verdicts(results, args):
     """The verdicts at the start and after the training, and how much slower the first layer is than the last one."""
     title = "The gradient on its way to layer 1, in decades. Last : first says how many times as fast as the first "
     title += "hidden layer the last one learns, after the descent and in the last tenth of the training"
-    table = table_of(title, "hidden", "at the start", "last : first", "after training", "last : first")
+    table = table_of(title, "hidden", "at the start", "after training", "last : first\nafter descent",
+                     "last : first\nend of training")  # fmt: skip
+    ended = final(results, args)
     for depth in sorted({depth for _, depth in results}):
-        start, end = results.get(("descent", depth)), results.get(("training", depth))
+        start, end = results.get(("descent", depth)), results["training", depth] if depth in ended else None
         done = start and depth > 1 and len(start["history"].steps) == args.descent_epochs
         ratio = f"{last_to_first(start['history'][-1:]):.3g}" if done else ""
         late = end["history"][-len(end["history"].steps) // 10 :] if end and depth > 1 else None
         late_ratio = f"{last_to_first(late):.3g}" if late is not None and len(late.steps) else ""
-        table.add_row(str(depth), brief(start), ratio, brief(end), late_ratio)
+        table.add_row(str(depth), brief(start), brief(end), ratio, late_ratio)
     return table
 
 
@@ -108,4 +116,4 @@ def brief(result):
     verdict = result["verdict"]
     blame = {"activation": ", by σ′", "weights": ", by the weights"}.get(verdict.cause, "")
     severity = f" ({verdict.severity})" if verdict.forecast and verdict.severity else ""
-    return f"{verdict.state}{severity} {verdict.total:+.1f}{blame}"
+    return f"{verdict.state}{severity} {decades(verdict.total, 1)}{blame}"

@@ -72,23 +72,25 @@ def options():
     parser.error = lambda message: parser.exit(2, f"{parser.prog}: {message} (--help lists the options)\n")
     if missing := [name for name in ("matplotlib", "rich") if find_spec(name) is None]:
         parser.error(f"{' and '.join(missing)} missing: {install('examples')} installs what the examples need")
-    add = parser.add_argument
-    add("--depths", type=positive, nargs="+", metavar="K", help="numbers of hidden layers (1 to 6)")
-    add("--members", type=positive, help=f"seeds of each network, trained together ({FULL['members']})")
-    add("--epochs", type=positive, help=f"of training ({FULL['epochs']})")
-    add("--seed", type=natural, default=0, help="of the first member (0)")
-    add("--data", metavar="DIRECTORY", help="four IDX files named as MNIST's, such as Fashion-MNIST's")
+    add, spaced = parser.add_argument, " ".join(map(str, FULL["depths"]))
+    add("--depths", type=positive, nargs="+", metavar="K", help=f"numbers of hidden layers (default: {spaced})")
+    add("--members", type=positive, help=f"seeds of each network, trained together (default: {FULL['members']})")
+    add("--epochs", type=positive, help=f"of training (default: {FULL['epochs']})")
+    add("--seed", type=natural, default=0, help="of the first member (default: 0)")
+    add("--data", metavar="DIRECTORY", help="four IDX files named as MNIST's, such as Fashion-MNIST's (default: MNIST)")
     add("--activation", type=one_of(ACTIVATIONS), default=NETWORK["activation"], metavar="NAME",
-        help=f"of the hidden layers (sigmoid): {', '.join(ACTIVATIONS)}")  # fmt: skip
+        help=f"of the hidden layers (default: sigmoid): {', '.join(ACTIVATIONS)}")  # fmt: skip
     add("--init", type=one_of({name: name for name in INITS}), metavar="NAME",
-        help=f"of the weights (N(0, 1/n_in)): {', '.join(INITS)}; biases are N(0, 1)")  # fmt: skip
-    add("--hidden", type=positive, default=NETWORK["hidden"], help="neurons of a hidden layer (30)")
-    add("--lr", type=rate, default=TRAINING["lr"], help="learning rate η (0.1)")
-    add("--batch", type=positive, default=TRAINING["batch"], help="images of a mini-batch (10)")
+        help=f"of the weights (default: N(0, 1/n_in)): {', '.join(INITS)}; biases are N(0, 1)")  # fmt: skip
+    add("--hidden", type=positive, default=NETWORK["hidden"], help="neurons of a hidden layer (default: 30)")
+    add("--lr", type=rate, default=TRAINING["lr"], help="learning rate η (default: 0.1)")
+    add("--batch", type=positive, default=TRAINING["batch"], help="images of a mini-batch (default: 10)")
     less = [f"{words(value)} {WORDS[name]}" for name, value in QUICK.items()]
     add("--quick", action="store_true", help=f"less than the full run: {listed(less)}")
-    add("--out", type=Path, metavar="FOLDER", help="of the results (runs/mnist_depth, or runs/mnist_depth_quick)")
-    add("--workers", type=positive, default=os.cpu_count(), help="processes, one thread each (one for each core)")
+    add("--out", type=Path, metavar="FOLDER",
+        help="of the results (default: runs/mnist_depth, or runs/mnist_depth_quick with --quick)")  # fmt: skip
+    add("--workers", type=positive, default=os.cpu_count(),
+        help="processes, one thread each (default: one for each core)")  # fmt: skip
     return parser
 
 
@@ -118,6 +120,14 @@ def begin():
         parser.error(str(error))
 
 
+def say_if_slow():
+    """One line if the steps cannot be machine code, before minutes are spent."""
+    if missing := [name for name, module in (("Numba", "numba"), ("SciPy", "scipy")) if find_spec(module) is None]:
+        verb = "are" if len(missing) > 1 else "is"
+        words = f"{' and '.join(missing)} {verb} missing: training is several times slower"
+        print(f"{words} ({install('fast')} installs what is missing).", file=sys.stderr)
+
+
 def show(results, args, origin):
     """Draw the pictures and print the tables, for all results that there are."""
     try:
@@ -138,6 +148,7 @@ def main():
     for stream in filter(None, (sys.stdout, sys.stderr)):  # None if it is closed
         stream.reconfigure(errors="replace")  # not every terminal can show ∂
     args, origin, lock = begin()
+    say_if_slow()
     # The short tasks come first, then the others from the longest on, so that none runs alone at the end.
     tasks = {(run.__name__, depth): (run, (depth, args)) for run in (descent, training) for depth in args.depths[::-1]}
     kept = {}

@@ -3,6 +3,7 @@
 `mkdocs build --strict -f .mkdocs.yml` finds broken links, and pages that no part of the site names.
 """
 
+import codeop
 import functools
 import importlib
 import inspect
@@ -90,3 +91,36 @@ def test_the_file_of_the_study_guide_runs(tmp_path):
     assert run.returncode == 0, run.stderr
     assert re.search(r"^4 of 4 trials are done\n784-30-30-10 Sigmoid, images=500, epochs=2: accuracy", run.stdout, re.M)
     assert len((tmp_path / "runs" / "depth.csv").read_text(encoding="utf-8").splitlines()) == 1 + 4 * 2 * 2
+
+
+def unfit_for_the_prompt(code):
+    """The line of a block at which Python's prompt raises SyntaxError, with the error; None if it takes the block.
+
+    Up to Python 3.12 the prompt reads lines: an empty one ends an indented block, and nothing else does.
+    """
+    lines = []
+    for line in [*code.splitlines(), ""]:  # the last is the Enter after a block that ends with an indented line
+        lines.append(line)
+        try:
+            if codeop.compile_command("\n".join(lines), symbol="single") is not None:
+                lines = []
+        except SyntaxError as error:
+            return f"{line!r}: {error}"
+    return "unfinished" if any(lines) else None
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))], ids=lambda page: page.name)
+def test_the_blocks_can_be_pasted_at_the_prompt(page):
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
+    assert {block: error for block in blocks if (error := unfit_for_the_prompt(block))} == {}
+
+
+def test_the_prompt_takes_no_line_directly_after_an_indented_block():
+    assert "z = 1" in unfit_for_the_prompt("with x:\n    y\nz = 1\n")
+    assert "def g" in unfit_for_the_prompt("class C:\n    def f(self): ...\n\n    def g(self): ...\n")
+    assert unfit_for_the_prompt("with x:\n    y\n\nz = 1\n") is None
+
+
+def test_extras_are_installed_from_the_folder_as_the_package_is_in_no_index():
+    for page in [ROOT / "README.md", *DOCS.rglob("*.md")]:
+        assert "tinygrad_vg[" not in page.read_text(encoding="utf-8"), page.name

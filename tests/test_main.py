@@ -83,3 +83,14 @@ def test_an_installed_package_knows_its_extras(monkeypatch, needs):
     monkeypatch.setattr(command, "HERE", False)
     monkeypatch.setattr(command.metadata, "requires", lambda name: needs)
     assert command.extras() == {"fast": ["numba"], "all": ["numba"]}
+
+
+def test_a_reader_may_go_before_the_end():
+    """As in `python -m tinygrad_vg | head`."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with open(writer, "wb") as closed:
+        ended = subprocess.run([sys.executable, "-m", "tinygrad_vg", "-h"], stdout=closed, stderr=subprocess.PIPE,
+                               env=environment, timeout=60)  # fmt: skip
+    assert (ended.returncode, ended.stderr) == (141, b"")

@@ -132,12 +132,21 @@ def run(name: str, options: list[str]) -> None:
     os.execv(sys.executable, command)
 
 
+def show(text: str) -> None:
+    """Print a text. A reader that goes before its end, as `head` does, wants no more of it, and no traceback."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more when it ends
+        sys.exit(141)  # as the shell has it of a program that SIGPIPE ends
+
+
 def main() -> None:
     name, *options = sys.argv[1:] or [""]
     if sys.stdout:
         sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # not every terminal can show ∂
     if name in ("", "-h", "--help"):
-        print(listing())
+        show(listing())
     elif name.removesuffix(".py") in scripts():
         run(name.removesuffix(".py"), options)
     elif HERE:

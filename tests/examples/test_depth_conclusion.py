@@ -8,7 +8,7 @@ import pytest
 import tinygrad_vg as tg
 from tinygrad_vg.instruments import Ledger, diagnose
 
-ARGS = SimpleNamespace(epochs=2)
+ARGS = SimpleNamespace(epochs=2, depths=[])
 FRESH = [0.0, 0.1, -0.1, 0.05]  # in %, around a mean, one for each seed
 
 
@@ -104,6 +104,18 @@ def test_some_seeds_learn_and_trainings_that_did_not_end_are_left_out(job):
     assert [*job.final(found, ARGS)] == [1, 2]
     assert job.conclusion({}, ARGS) == ["No training came to its end: there is nothing to conclude about depth."]
     assert job.headline({}, ARGS) == ""
+
+
+def test_depths_that_are_not_finished_are_named(job):
+    args = SimpleNamespace(epochs=2, depths=[1, 2, 3])
+    found = results({2: 97.0, 3: 96.0})
+    first, second = job.conclusion(found, args)
+    assert first == "Training with 1 hidden layer is not finished, and the conclusion is without it."
+    assert second.startswith("Depth does not help: 97.01 % with 2 hidden layers")
+    assert job.headline(found, args) == "Depth does not help\n(not finished: 1 hidden layer)"
+    found["training", 3]["accuracies"] = found["training", 3]["accuracies"][:1]
+    assert "Training with 1 and 3 hidden layers is not finished" in job.conclusion(found, args)[0]
+    assert job.headline(results({1: 96.0, 2: 97.0, 3: 96.5}), args) == "Depth helps up to 2 hidden layers"
 
 
 def test_the_interval_of_a_mean(job):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import tinygrad_vg as tg
-from tinygrad_vg.instruments import History
+from tinygrad_vg.instruments import GradientRecorder, History, Ledger, diagnose
 
 pytest.importorskip("rich")
 pytest.importorskip("matplotlib")
@@ -142,8 +142,45 @@ def test_quick_is_the_full_run_but_for_what_it_says(script, arguments):
     assert quick.out != full.out
 
 
+def test_the_tables_have_what_is_not_finished_and_one_minus(script, arguments):
+    report, args = script("depth_report"), arguments("--depths", "1", "2", "3", "--epochs", "2")
+    accuracies, net = np.array([[0.95, 0.96], [0.96, 0.97]]), tg.nn.mlp([8] * 6, rng=0)
+    with Ledger(net) as ledger, GradientRecorder(net) as recorder:
+        np.sum(net(np.random.default_rng(1).random((5, 8)))).backward()
+    end = {"verdict": diagnose(ledger), "history": recorder.history}
+    results = {
+        ("training", 2): {"accuracies": accuracies, **end},
+        ("training", 3): {"accuracies": accuracies[:1], **end},
+    }
+    rows = [list(column.cells) for column in report.accuracies(results, args).columns]
+    assert rows == [["1", "2", "3"], ["0 of 2", "2", "1 of 2"], ["", "96.50 ± 0.71", "95.50 ± 0.71"]]
+    verdicts = report.verdicts(results, args)
+    assert [column.header.splitlines()[-1] for column in verdicts.columns[-2:]] == ["after descent", "end of training"]
+    after = [*verdicts.columns[2].cells]
+    assert "vanishing" in after[0]
+    assert after[1] == ""  # one epoch is not the training
+    cells = " ".join(cell for column in verdicts.columns for cell in column.cells)
+    assert "−" in cells
+    assert "-" not in cells
+
+
+@pytest.mark.parametrize(
+    ("absent", "line"),
+    [((), ""), (("numba",), "Numba is missing"), (("numba", "scipy"), "Numba and SciPy are missing")],
+    ids=str,
+)
+def test_a_slow_run_says_so_in_a_line(script, monkeypatch, capsys, absent, line):
+    job = script("mnist_depth")
+    monkeypatch.setattr(job, "find_spec", lambda name: None if name in absent else "there")
+    job.say_if_slow()
+    said = capsys.readouterr().err
+    assert said.startswith(line)
+    assert said.count("\n") == bool(absent)
+    assert ("several times slower" in said) == bool(absent)
+
+
 def test_an_accuracy_near_chance_has_a_part_of_its_own(script, arguments):
-    pictures, args = script("depth_pictures"), arguments("--epochs", "1")
+    pictures, args = script("depth_pictures"), arguments("--depths", "1", "2", "6", "--epochs", "1")
     made = {("training", depth): {"accuracies": np.array([[mean, mean + 0.002]]), "chance": 0.1, "validated": 10_000}
             for depth, mean in {1: 0.96, 2: 0.97, 6: 0.1}.items()}  # fmt: skip
     figure = pictures.accuracy(made, args)

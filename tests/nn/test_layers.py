@@ -1,6 +1,7 @@
 """Linear and the activations against their formulas, for one network and for ensembles."""
 
 import functools
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -82,6 +83,21 @@ def test_inputs_of_another_width_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"Linear\(3, 2\) takes arrays of shape \(\.\.\., 3\), not \(") as caught:
         nn.Linear(3, 2)(np.ones(shape))
     assert str(caught.value).endswith(f"not {shape}")
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (5, 28, 28), (5, 1, 28, 28), (2, 5, 28, 28), (2, 3, 5, 28, 28)], ids=str)
+def test_images_that_are_not_flat_are_told_what_makes_them_so(shape: tuple[int, ...]) -> None:
+    """What the error says to write is taken."""
+    x, layer = np.zeros(shape), nn.Linear(784, 3, rng=0)
+    with pytest.raises(ValueError, match=r": write x\.reshape\(.*, 784\)") as caught:
+        layer(x)
+    lead = re.search(r"reshape\((.*), 784\)", str(caught.value))
+    assert lead is not None
+    assert layer(x.reshape(*map(int, lead[1].split(", ")), 784)).size == x.size // 784 * 3
+    if "nn.Flatten()" in str(caught.value):
+        assert layer(nn.Flatten()(x)).shape == (shape[0], 3)
+    else:
+        assert nn.Flatten()(x).shape[1:] != (784,)
 
 
 def test_linear_starts_as_in_the_book() -> None:

@@ -1,5 +1,6 @@
 """Linear: x Wᵀ + b."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,8 @@ class Linear(Layer):
         except ValueError as error:
             if x.shape[-1:] == (self.in_features,):
                 raise
-            raise ValueError(f"{self!r} takes arrays of shape (..., {self.in_features}), not {x.shape}") from error
+            words = f"{self!r} takes arrays of shape (..., {self.in_features}), not {x.shape}"
+            raise ValueError(words + flattening(x.shape, self.in_features)) from error
 
     @property
     def width(self) -> tuple[int, int]:
@@ -68,3 +70,16 @@ class Linear(Layer):
 
     def extra_repr(self) -> str:
         return f"{self.in_features}, {self.out_features}" + ("" if self.bias is not None else ", bias=False")
+
+
+def flattening(shape: tuple[int, ...], features: int) -> str:
+    """What to write if the last axes of an input have as many elements as a layer has inputs; else an empty text.
+
+    >>> flattening((5, 28, 28), 784), flattening((5, 28), 784)
+    (': write x.reshape(-1, 784), or nn.Flatten() before the layer', '')
+    """
+    axes = next((k for k in range(len(shape) - 1) if math.prod(shape[k:]) == features), None)
+    if axes is None:
+        return ""
+    before = "-1" if axes < 2 else ", ".join(map(str, shape[:axes]))
+    return f": write x.reshape({before}, {features})" + ", or nn.Flatten() before the layer" * (axes == 1)

@@ -1,7 +1,10 @@
 """`summary`: what a network makes of an input, module by module."""
 
+import inspect
 from contextlib import ExitStack
 from typing import Any
+
+import numpy as np
 
 from tinygrad_vg.engine import no_grad
 from tinygrad_vg.nn.module import Module
@@ -17,11 +20,14 @@ def summary(network: Module, *inputs: Any) -> Table:
 
     Args:
         network: a module.
-        inputs: what the network is called with: a batch of data.
+        inputs: what the network is called with: a batch of data, and not its shape.
 
     Returns:
         A table: `print` shows plain text, Rich and a notebook show a table. A module that is called several times has
         "×" with the number of calls, and the shape of the first; one that is not called has no shape.
+
+    Raises:
+        TypeError: if there is no input, or a shape in place of one.
 
     >>> import numpy as np
     >>> from tinygrad_vg import nn
@@ -32,6 +38,7 @@ def summary(network: Module, *inputs: Any) -> Table:
     1     Sigmoid()        (5, 30)
     2     Linear(30, 10)   (5, 10)         310
     """
+    check_inputs(network, inputs)
     shapes: dict[Module, list[str]] = {}
 
     def note(module: Module, _: tuple[Any, ...], output: Any) -> None:
@@ -52,6 +59,20 @@ def summary(network: Module, *inputs: Any) -> Table:
     table = outline(network, words, most=None)
     table.title += f", called with {', '.join(map(shape_of, inputs))}"
     return table
+
+
+def check_inputs(network: Module, inputs: tuple[Any, ...]) -> None:
+    """Raise TypeError if the network needs an input and gets none, or gets a shape, a tuple of ints."""
+    for value in inputs:
+        if isinstance(value, tuple) and value and all(isinstance(n, int | np.integer) for n in value):
+            raise TypeError(f"summary takes an input, not a shape: write np.zeros({value}) in place of {value}")
+    if inputs:
+        return
+    try:
+        inspect.signature(network.forward).bind()
+    except TypeError as error:
+        words = "summary calls the network once, and there is no input: write summary(net, x) with a batch x, such as "
+        raise TypeError(words + "images[:10], or np.zeros of its shape") from error
 
 
 def shape_of(value: Any) -> str:
