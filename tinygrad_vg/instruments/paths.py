@@ -128,7 +128,7 @@ def _slope(z: Tensor, end: Tensor) -> tuple[str, Any]:
     activation = Activation.of(end)
     if activation is None or _argument(end) is not z:
         raise ValueError("a path needs one activation between two layers, such as Sigmoid, or none")
-    return activation.symbol, slope(end, z)
+    return activation.symbol, np.where(np.isnan(z.data), z.data, slope(end, z))
 
 
 def _row(batch: Any, sample: int) -> Any:
