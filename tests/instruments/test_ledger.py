@@ -518,7 +518,12 @@ def test_hooks_are_gone_after_the_block_also_when_it_raises() -> None:
     assert not tensors[0].hooks
     with pytest.raises(RuntimeError, match="has heard no backward"):
         _ = ledger.rows
-    assert str(ledger).endswith("3 layers; no backward heard yet")
+    words = "3 layers; no backward heard yet (call the model and backward inside the `with` block)"
+    assert str(ledger).endswith(words)
+    cost = np.sum(net(data(net)[0]))  # the pass is outside
+    with ledger:
+        cost.backward()
+    assert str(ledger).endswith(words)
 
 
 def test_graphs_are_freed_as_without_a_ledger() -> None:
