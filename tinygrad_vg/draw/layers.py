@@ -201,7 +201,7 @@ def _spread(group: Sequence[_Layer]) -> str:
         return style.NOT_COMPUTED
     z = np.concatenate([np.ravel(layer.z).astype(np.float64) for layer in group])
     with np.errstate(over="ignore", invalid="ignore"):  # z of an exploded network may be infinite
-        return style.with_minus(f"{style.three_digits(z.mean())} ± {style.three_digits(z.std())}")
+        return f"{style.three_digits(z.mean())} ± {style.three_digits(z.std())}"
 
 
 def _mean_slope(group: Sequence[_Layer]) -> str:
