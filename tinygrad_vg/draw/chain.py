@@ -65,7 +65,9 @@ def chain(cost: Tensor | Sequence[Tensor], bias: Tensor | Sequence[Tensor]) -> "
     axis, plane = _Axis(products), Plane()
     for i, product in enumerate(products):
         _Strip(plane, i, column, axis, product).draw()
-    notes = "Bars: the product of the factors so far, on a log axis. Blue: below 1. Red: above 1. No bar: 0, ∞ or NaN."
+    notes = "Bars: the product of the factors so far, on a log axis. Blue: below 1. Red: above 1."
+    if not all(math.isfinite(number.log10) for one in products for number in (*one.running, one.measured)):
+        notes += " No bar: 0, ∞ or NaN."
     plane.words("notes", ((plane.left + plane.right) / 2, len(products) * _HEIGHT), notes, _SMALL)
     return plane.picture
 
