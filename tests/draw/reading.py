@@ -67,7 +67,7 @@ class Picture:
 
 def printed(words: str) -> Fraction:
     """The number at the end of some words, exactly as it is printed."""
-    return Fraction(re.search(r"[-−]?[\d.]+(?:e[+-]\d+)?$", words).group().replace("−", "-"))
+    return Fraction(re.search(r"-?[\d.]+(?:e[+-]\d+)?$", words.replace("−", "-")).group())
 
 
 def lines_of(label: str) -> tuple[list[str], str]:

@@ -106,7 +106,7 @@ def test_the_dots_lie_on_the_curve():
     for dot in dots:
         x, y = map(float, dot.split(","))
         assert np.interp(x, *curve.T) == pytest.approx(y, abs=0.3)
-    z = [float(lines[0].split(" = ")[1]) for lines in strip(picture, r"z \d")]
+    z = [float(printed(lines[0])) for lines in strip(picture, r"z \d")]
     assert np.corrcoef(z, [float(dot.split(",")[0]) for dot in dots])[0, 1] > 0.9999
 
 
@@ -147,7 +147,7 @@ def test_products_beyond_the_floats(depth, weight, dtype):
         a = tg.ops.sigmoid(dtype(weight) * (a - dtype(0.5)) if a is not b else a)
     (result,) = strip(read(draw.chain(a, b)), "result")
     size = (depth - 1) * math.log10(weight) + depth * math.log10(0.25)
-    exponent = int(re.search(r"measured ∂C/∂b₁: \S+e([+-]\d+),", result[0])[1])
+    exponent = int(re.search(r"measured ∂C/∂b₁: \S+e([+−]\d+),", result[0])[1].replace("−", "-"))
     assert exponent == math.floor(size)
     assert re.search(r"equal to (\d+) digits", result[0])
 
@@ -161,6 +161,14 @@ def test_dead_and_broken_chains_are_drawn(weight, activation, engine, tmp_path):
     numbers = [lines[0] for lines in strip(read(digraph), "number")]
     assert numbers[-1] in ("0", "NaN")
     assert_svg_says_the_same(tmp_path / "strip.svg", read(digraph))
+
+
+def test_a_product_of_0_has_no_bar():
+    """A bar that ends at the end of the axis would look like a product of 0.1."""
+    picture = read(draw.chain(*neurons([1.0, -1.0, 1.0], [0.5, 0.0, 0.1], activation=tg.ops.relu)))
+    numbers = [lines[0] for lines in strip(picture, "number")]
+    assert 0 < numbers.count("0") < len(numbers)
+    assert len(bars(picture)) == len(numbers) - numbers.count("0")
 
 
 def test_what_cannot_be_drawn():

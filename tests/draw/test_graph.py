@@ -14,6 +14,7 @@ from tests.draw.reading import assert_svg_says_the_same, printed, read
 from tinygrad_vg import draw, nn
 from tinygrad_vg.draw import style
 from tinygrad_vg.instruments import chain_factors, log10_norm
+from tinygrad_vg.notation import with_minus
 
 
 @given(chains)
@@ -44,7 +45,7 @@ def test_the_pairs_of_equation_122(chain):
         f"with {w.label}: {style.three_digits(w.value * s.value)}" for w, s in zip(weights, slopes, strict=True)
     ]
     named = [edge.lines[0] for edge in way if " = " in edge.lines[0]]
-    assert named == [str(factor) for factor in (slope, *factors)]  # so each weight stands on one edge
+    assert named == [with_minus(str(factor)) for factor in (slope, *factors)]  # so each weight stands on one edge
     last = max(i for i, edge in enumerate(way) if "′" in edge.lines[0])
     rest = [edge.factor for edge in way[last + 1 :]]
     assert_printed(math.prod(rest), len(rest), Fraction(end.value))

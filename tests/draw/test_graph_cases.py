@@ -141,7 +141,7 @@ def test_factors_and_gains_beyond_the_floats():
     assert edge.lines == ["gain 3.00e+308"]
     picture = drawn(leaf(1e-200, "x") ** -1.0, extended_range=True)
     (edge,) = picture.up(picture.key("x"))
-    assert edge.lines == ["-∞"]
+    assert edge.lines == ["−∞"]
 
 
 def test_300_layers_in_float32_show_gains_all_the_way():

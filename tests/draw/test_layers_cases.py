@@ -160,6 +160,22 @@ def test_a_broken_network_is_drawn(value):
         assert "+200" in figures or "+19" in figures
 
 
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.Sigmoid])
+def test_the_slope_at_nan_is_nan_and_the_last_layer_is_coloured(activation):
+    net = network([3, 4, 4, 4, 2], activation)
+    net[0].weight.data[:] = np.nan
+    with np.errstate(all="ignore"):
+        cost = np.sum(net(np.ones((5, 3))))
+        cost.backward()
+    nodes = read(draw.layers(net, cost, expand=True)).nodes
+    for i in (1, 2, 3):
+        assert nodes[f"layer {i}"].lines[1:3] == ["z = NaN ± NaN", f"mean {activation.symbol}′ = NaN"]
+    assert nodes["layer 4"].lines[-1] == "not finite"
+    assert nodes["layer 4"].colour == style.VERDICTS["not finite"]
+    net.zero_grad()
+    assert read(draw.layers(net, cost)).nodes["layer 4"].colour == style.PAPER
+
+
 def test_it_can_be_drawn_where_nothing_is_recorded():
     net = network([5, 4, 4, 4], nn.Tanh)
     cost, _ = trained_once(net)

@@ -262,11 +262,11 @@ def test_100_layers_in_float32_have_a_product_and_bars_of_their_own():
     labels, path = path_of(picture)
     whole = sum(math.log10(abs(printed(label))) for label in labels)
     words = picture.nodes["result"].lines[0]
-    mantissa, exponent = re.fullmatch(r"product of this path = -?([\d.]+)e-(\d+)", words).groups()
+    mantissa, exponent = re.fullmatch(r"product of this path = −?([\d.]+)e−(\d+)", words).groups()
     assert math.log10(float(mantissa)) - int(exponent) == pytest.approx(whole, abs=0.0022 * len(labels))
     assert whole < -60
     (lines, _, _) = cells(picture, 1)[path[0]]
-    assert 0 < float(lines[1]) < 1e-45
+    assert 0 < printed(lines[1]) < 1e-45
 
 
 def test_a_layer_without_bias_has_the_same_figures():
@@ -293,6 +293,66 @@ def test_a_broken_network_is_drawn(value):
         cost.backward(extended_range=True)
     for sample in range(5):
         assert read(draw.neurons(net, cost, sample=sample, first=4)).nodes["result"].lines[0].startswith("product")
+
+
+def notes(digraph: Any) -> list[str]:
+    return re.findall(r"<td colspan[^>]*>([^<]*)</td>", digraph.source)
+
+
+@pytest.mark.parametrize(("sizes", "is_only"), [([2, 3, 1], True), ([2, 3, 1, 1], True), ([2, 1, 3, 1], False)])
+def test_the_only_path_of_a_neuron_is_called_so(sizes, is_only):
+    net = network(sizes, nn.Sigmoid)
+    cost, _ = trained_once(net, batch=1)
+    digraph = draw.neurons(net, cost)
+    product, whole = (printed(line) for line in read(digraph).nodes["result"].lines)
+    assert (product == whole) == is_only
+    assert ("the only one from its neuron of layer 1: its product is ∂C/∂b₁." in notes(digraph)) == is_only
+    assert ("one of the many whose sum is ∂C/∂b₁." in notes(digraph)) == (not is_only)
+
+
+COSTS = {
+    "MSELoss": nn.MSELoss(),
+    "MSELoss sum": nn.MSELoss("sum"),
+    "BCEWithLogitsLoss": nn.BCEWithLogitsLoss("batchmean"),
+    "CrossEntropyLoss": nn.CrossEntropyLoss(),
+    "a mean": lambda z, target: 0.5 * (np.sum(np.square(z - target)) / len(target)),
+    "a mean of rows": lambda z, target: np.mean(np.sum(np.square(z - target), axis=1)),
+}
+
+
+@pytest.mark.parametrize("name", COSTS)
+def test_the_legend_has_the_cost_of_the_sample_beside_the_cost(name):
+    net, loss = network([6, 5, 3], nn.Sigmoid), COSTS[name]
+    x, target = np.random.default_rng(2).normal(size=(3, 6)), np.eye(3)[[0, 1, 2]]
+    cost = loss(net(x), target)
+    cost.backward()
+    for sample in range(3):
+        own = loss(net(x[[sample]]), target[[sample]]).item()
+        words = f"Cₓ = {style.three_digits(own)}, C = {style.three_digits(cost.item())}."
+        assert notes(draw.neurons(net, cost, sample=sample))[-1] == words
+
+
+@pytest.mark.parametrize(
+    "function",
+    [np.max, lambda z: np.sum(np.mean(z, axis=0)), lambda z: np.sum(z) + np.sum(z * z), lambda z: np.sum(z @ z)],
+)
+def test_where_the_cost_is_not_one_of_each_sample_it_stands_alone(function):
+    net = network([6, 5, 3], nn.Sigmoid)
+    cost = function(net(np.random.default_rng(2).normal(size=(3, 6))))
+    cost.backward()
+    assert notes(draw.neurons(net, cost))[-1] == f"C = {style.three_digits(cost.item())}."
+
+
+@pytest.mark.parametrize("activation", [nn.Sigmoid, nn.ReLU])
+def test_where_z_is_nan_no_path_stands_out(activation):
+    net = network([3, 4, 4, 2], activation)
+    net[0].weight.data[:] = np.nan
+    with np.errstate(all="ignore"):
+        cost = np.sum(net(np.ones((2, 3))))
+        cost.backward()
+    digraph = draw.neurons(net, cost)
+    assert read(digraph).nodes["factor 0"].lines == [f"{activation.symbol}′(z₁) = NaN"]
+    assert "No path stands out: all products are 0, or not finite." in notes(digraph)
 
 
 def test_what_cannot_be_drawn():

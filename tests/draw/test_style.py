@@ -1,5 +1,6 @@
 """What all pictures share: numbers, colours that every Graphviz knows, and a legend."""
 
+import html
 import math
 import re
 import subprocess
@@ -97,8 +98,8 @@ def test_colours_diverge_about_a_gain_of_1(gain, other):
 
 @pytest.mark.parametrize(
     ("x", "words"),
-    [(0.2419, "0.242"), (-25.0, "-25"), (3.05e-7, "3.05e-07"), (0.0, "0"), (math.nan, "NaN"), (math.inf, "∞"),
-     (-math.inf, "-∞"), (5e-324, "4.94e-324")],
+    [(0.2419, "0.242"), (-25.0, "−25"), (3.05e-7, "3.05e−07"), (0.0, "0"), (math.nan, "NaN"), (math.inf, "∞"),
+     (-math.inf, "−∞"), (5e-324, "4.94e−324")],
 )  # fmt: skip
 def test_numbers(x, words):
     assert style.three_digits(x) == words
@@ -106,12 +107,27 @@ def test_numbers(x, words):
 
 @given(st.sampled_from([-1.0, 1.0]), st.floats(-1e4, 1e4))
 def test_powers_have_three_digits_at_any_size(sign, log10):
-    mantissa, exponent = re.fullmatch(r"(-?[\d.]+)(?:e([+-]\d+))?", style.power(sign, log10)).groups()
+    mantissa, exponent = re.fullmatch(r"(-?[\d.]+)(?:e([+-]\d+))?", style.power(sign, log10).replace("−", "-")).groups()
     assert math.copysign(1, float(mantissa)) == sign
     assert math.log10(abs(float(mantissa))) + int(exponent or 0) == pytest.approx(log10, abs=0.0022)
 
 
 def test_powers_that_are_no_numbers():
-    assert [style.power(-1.0, x) for x in (-math.inf, math.inf, math.nan)] == ["0", "-∞", "NaN"]
+    assert [style.power(-1.0, x) for x in (-math.inf, math.inf, math.nan)] == ["0", "−∞", "NaN"]
     assert [style.decades(x) for x in (-0.674, 2.0, -math.inf, math.nan)] == ["−0.67", "+2.00", "−∞", "NaN"]
     assert [style.magnitude(x) for x in (-2.314, 0.5, -math.inf, math.nan)] == ["−2.31", "0.50", "−∞", "NaN"]
+
+
+def test_all_pictures_have_one_minus():
+    """Also before exponents and in tooltips: the hyphen stands in names and in code alone."""
+    net = network([1] * 7, nn.Sigmoid)
+    net[2].weight.data = np.array([[-1e-3]])
+    cost = -np.sum(np.square(net(np.ones((2, 1)))))
+    cost.backward()
+    single = np.sum(net(np.ones((1, 1))))
+    pictures = [draw.layers(net, cost), draw.graph(cost), draw.neurons(net, cost), draw.chain(single, net[0].bias)]
+    for digraph in pictures:
+        shown = re.findall(r'(?:tooltip|label)="([^"]*)"|>([^<>]*)<', html.unescape(digraph.source))
+        texts = [first or second for first, second in shown]
+        assert any("−" in words for words in texts)
+        assert not [words for words in texts if re.search(r"(^|[ (])-[\d∞]|e-\d", words)]

@@ -384,7 +384,23 @@ def test_nan_and_infinity_are_reported() -> None:
         with np.errstate(invalid="ignore"):
             ledger = ledger_of(net, x, np.full_like(g, value))
         assert column(ledger, "cause").tolist() == ["not finite"] * 2
-        assert "layers 1-2: not finite" in str(ledger)
+        *_, sums, summary = str(ledger).splitlines()
+        assert sums.split() == ["sum", "–", "–", "–"]
+        assert summary == "layers 1-2: not finite"
+
+
+def test_a_member_that_is_not_finite_is_left_out_of_the_sums() -> None:
+    net = nn.stack([nn.mlp([6, 5, 4, 2], rng=seed) for seed in range(4)])
+    for linear in net[::2]:
+        linear.weight.data[:3] = linear.weight.data[3]
+        linear.bias.data[:3] = linear.bias.data[3]
+    x, g = np.ones((3, 6)), np.ones((4, 3, 2))
+    whole = str(ledger_of(net, x, g)).splitlines()
+    net[0].bias.data[0] = np.nan
+    with np.errstate(invalid="ignore"):
+        *_, sums, summary = str(ledger_of(net, x, g)).splitlines()
+    assert sums == whole[-2]
+    assert summary == f"layers 1-2: not finite in 1 of 4 networks; {whole[-1]}"
 
 
 # What is counted.
@@ -502,7 +518,12 @@ def test_hooks_are_gone_after_the_block_also_when_it_raises() -> None:
     assert not tensors[0].hooks
     with pytest.raises(RuntimeError, match="has heard no backward"):
         _ = ledger.rows
-    assert str(ledger).endswith("3 layers; no backward heard yet")
+    words = "3 layers; no backward heard yet (call the model and backward inside the `with` block)"
+    assert str(ledger).endswith(words)
+    cost = np.sum(net(data(net)[0]))  # the pass is outside
+    with ledger:
+        cost.backward()
+    assert str(ledger).endswith(words)
 
 
 def test_graphs_are_freed_as_without_a_ledger() -> None:

@@ -349,6 +349,20 @@ def test_a_trained_network_is_not_called_vanishing(way):
     twice = diagnose(heard(net, samples(10), 3, way(net)))
     assert (twice.state, twice.at_start, twice.forecast, twice.is_ill) == ("shrinking", False, None, False)
     assert str(twice).startswith("shrinking: −")
+    assert twice.severity == "severe"
+    assert str(twice).endswith("; trained already: no forecast")
+    assert "forecast" not in str(diagnose(once))
+
+
+@pytest.mark.parametrize(("layers", "severity"), [(2, None), (3, "mild"), (4, "at risk")])
+def test_a_trained_network_lacks_a_forecast_only_where_it_would_be_a_bad_one(layers, severity):
+    net = nn.mlp([10] * (layers + 1), rng=0)
+    with tg.no_grad():
+        for parameter in net.parameters():
+            parameter *= 1.0  # counts as training
+    diagnosis = diagnose(heard(net, samples(10)))
+    assert (diagnosis.at_start, diagnosis.severity) == (False, severity)
+    assert ("trained already: no forecast" in str(diagnosis)) == (severity == "at risk")
 
 
 def test_whoever_looks_later_knows_that_it_was_trained(tmp_path):

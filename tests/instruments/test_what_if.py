@@ -124,6 +124,27 @@ def test_the_model_s_own_rate_is_the_mean_over_samples_and_the_median_over_membe
     assert what_if(network(nn.Sigmoid, 3, 10), np.ones((3, 10)), depth=5, rng=0).own == own
 
 
+def test_a_sample_without_a_gradient_has_no_rate():
+    """In a narrow network of ReLUs some draws pass no gradient for some sample: the mean of the others is the rate."""
+    net, images = nn.mlp([8, 6, 6, 2], rng=0), np.random.default_rng(1).normal(size=(4, 8))
+    answer = what_if(net, images, activation=nn.ReLU, rng=0)
+    assert answer.silent_before == answer.silent_own == 0 < answer.silent_after < 0.5
+    assert answer.measured_after == pytest.approx(answer.predicted_after, abs=0.1)
+    assert np.isfinite([answer.measured, answer.own]).all()
+    end = f"; after the change {100 * answer.silent_after:.3g} % of samples and draws have no gradient"
+    assert str(answer).endswith(end)
+    assert "∞" not in str(answer)
+
+
+def test_a_network_without_any_gradient_has_the_rate_minus_infinity():
+    net = network(nn.ReLU, 3, 10)
+    net[2].bias.data = np.full(10, -1e3)
+    answer = what_if(net, np.ones((2, 10)), depth=4, rng=0)
+    assert answer.own == -math.inf
+    assert answer.silent_own == 1
+    assert str(answer).endswith("; the model itself has no gradient for 100 % of samples")
+
+
 def test_what_cannot_be_asked():
     net = network(nn.Sigmoid, 3, 10)
     with pytest.raises(ValueError, match="needs a change"):

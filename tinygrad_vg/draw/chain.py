@@ -66,6 +66,8 @@ def chain(cost: Tensor | Sequence[Tensor], bias: Tensor | Sequence[Tensor]) -> "
     for i, product in enumerate(products):
         _Strip(plane, i, column, axis, product).draw()
     notes = "Bars: the product of the factors so far, on a log axis. Blue: below 1. Red: above 1."
+    if not all(math.isfinite(number.log10) for one in products for number in (*one.running, one.measured)):
+        notes += " No bar: 0, ∞ or NaN."
     plane.words("notes", ((plane.left + plane.right) / 2, len(products) * _HEIGHT), notes, _SMALL)
     return plane.picture
 
@@ -144,7 +146,7 @@ class _Strip:
     def _draw_factors(self, i: int, step: Step) -> None:
         """Draw an edge, and under it what it multiplies the gradient by."""
         gain = step.number.log10
-        tip = style.tooltip(f"{'; '.join(map(str, step.factors))}; {style.decades(gain)} decades")
+        tip = style.tooltip(f"{style.with_minus('; '.join(map(str, step.factors)))}; {style.decades(gain)} decades")
         (left, y), (right, _) = self._at(i, _NEURONS), self._at(i + 1, _NEURONS)
         start, end = (left + _NODE / 2, y), (right - _NODE / 2, y)
         tail, head = self._key(f"node {i}"), self._key(f"node {i + 1}")
@@ -160,7 +162,7 @@ class _Strip:
         for decade in self.axis.ticks:
             y = self._at(0, _AXIS + _LINE + self.axis.y(decade))[1]
             self.plane.line([(ends[0], y), (ends[1], y)], color=style.FAINT if decade else style.INK)
-            words = f"{10.0**decade:g}" if abs(decade) <= 3 else f"1e{decade}"
+            words = style.with_minus(f"{10.0**decade:g}" if abs(decade) <= 3 else f"1e{decade}")
             self.plane.words(self._key(f"tick {decade}"), (ends[0] - _LEFT / 2, y), words, _SMALL)
 
     def _draw_bars(self) -> None:
@@ -173,11 +175,14 @@ class _Strip:
                        f"∂C/∂b₁, measured: {self.product.measured}")  # fmt: skip
 
     def _draw_bar(self, column: float, number: Number, title: str, words: str) -> None:
-        """Draw a bar from 1 on, its number beyond its end, and its title on the other side of 1."""
+        """Draw a bar from 1 on, its number beyond its end, and its title on the other side of 1.
+
+        0 and infinity have no place on a log axis, and NaN has none at all: they have a number and no bar.
+        """
         one, end = (_AXIS + _LINE + self.axis.y(log10) for log10 in (0.0, number.log10))
         x, top = self._at(column, 0)
         down = 1 if number.log10 < 0 else -1
-        if not math.isnan(number.log10):
+        if math.isfinite(number.log10):
             frame = style.HIGHLIGHT_FRAME if title == "measured" else ""
             colour = style.line(-down)["color"]
             size = (_BAR, max(abs(end - one), 1.0))

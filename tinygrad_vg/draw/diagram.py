@@ -220,11 +220,8 @@ class Diagram:
 
     def _draw_result(self, path: Path, cost: str) -> None:
         """Say below everything what the product of the path is, and what all paths give."""
-        factors = [*path.slopes, *path.weights]
-        size = sum(math.log10(abs(factor)) if factor else -math.inf for factor in factors) + path.end[1]
-        sign = math.prod(math.copysign(1.0, factor) for factor in factors) * path.end[0]
         lines = [
-            f"product of this path = {style.power(sign, size)}",
+            f"product of this path = {style.power(*path.product)}",
             f"all paths: ∂{cost}/∂b₁ of neuron {path.neurons[0] + 1} = {style.power(*path.whole)}",
         ]
         left, right, bottom = self._plane.left, self._plane.right, self._plane.bottom

@@ -74,7 +74,7 @@ def graph(
     >>> b1, w2 = tg.Tensor(0.5, requires_grad=True, name="b1"), tg.Tensor(-2.0, requires_grad=True, name="w2")
     >>> cost = tg.ops.sigmoid(w2 * tg.ops.sigmoid(b1))
     >>> cost.backward()
-    >>> "with w₂: -0.347" in tg.draw.graph(cost).source
+    >>> "with w₂: −0.347" in tg.draw.graph(cost).source
     True
     """
     if not isinstance(cost, Tensor):

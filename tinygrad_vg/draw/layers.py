@@ -30,7 +30,7 @@ _MEANINGS = {
     "dead": "no gradient arrives, in several backwards",
     "no gradient": "none arrives in this backward",
     "underflow": "it is below the smallest number of its type",
-    "not finite": "it holds NaN or infinity",
+    "not finite": "it, or z of the last layer, holds NaN or infinity",
 }
 _FOLDED = 3  # this number of identical neighbours, or more, is drawn as one
 
@@ -68,8 +68,9 @@ def layers(
     """A picture of a network with a node for each layer. Each edge has the change of the gradient's norm in decades.
 
     A node shows z (mean ± standard deviation), the mean slope of its activation and log₁₀‖δ‖; its colour is that of the
-    verdict on its step (`instruments.diagnose`), and the legend has the verdict on the network. An edge shows the total
-    of the gradient's step, and the parts of weights and slopes. Three or more identical neighbours are drawn as one
+    verdict on its step (`instruments.diagnose`). The last layer has no step; it is "not finite" where its z is not
+    finite. The legend has the verdict on the network. An edge shows the total of the gradient's step, and the parts of
+    weights and slopes. Three or more identical neighbours are drawn as one
     node, and the edge from it has the sum of their steps; so all edges of a picture add up to the total change. For an
     ensemble, decades are medians over the members, which need not add up; z and slopes are taken over all members
     together.
@@ -145,7 +146,8 @@ def _chain(model: Module, ledger: Ledger, computed: bool, diagnosis: Diagnosis |
     modules: list[Any] = [layer.module for layer in chain.layers]
     behind = [units for _, units, _ in chain.steps()]
     for i, layer in enumerate(chain.layers):
-        state = states[i] if i < len(rows) else ""
+        is_lost = computed and layer.z is not None and not np.isfinite(layer.z).all()
+        state = states[i] if i < len(rows) else "not finite" if is_lost else ""
         layers.append(
             _Layer(
                 number=i + 1,
@@ -199,7 +201,7 @@ def _spread(group: Sequence[_Layer]) -> str:
         return style.NOT_COMPUTED
     z = np.concatenate([np.ravel(layer.z).astype(np.float64) for layer in group])
     with np.errstate(over="ignore", invalid="ignore"):  # z of an exploded network may be infinite
-        return style.with_minus(f"{style.three_digits(z.mean())} ± {style.three_digits(z.std())}")
+        return f"{style.three_digits(z.mean())} ± {style.three_digits(z.std())}"
 
 
 def _mean_slope(group: Sequence[_Layer]) -> str:

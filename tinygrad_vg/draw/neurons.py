@@ -8,7 +8,7 @@ import numpy as np
 
 from tinygrad_vg.draw import style
 from tinygrad_vg.draw.diagram import Diagram
-from tinygrad_vg.draw.samples import is_mean
+from tinygrad_vg.draw.samples import is_mean, own_part
 from tinygrad_vg.engine import ExtendedArray, Tensor, cotangents
 from tinygrad_vg.instruments.paths import Path, strongest_path
 from tinygrad_vg.instruments.signals import recorded
@@ -29,7 +29,9 @@ def neurons(
     """A picture of the strongest path through a network, neuron by neuron, for one sample.
 
     All numbers are those of one sample x and of its own cost Cₓ. If the cost C is a mean over B samples, Cₓ is what x
-    adds to it, times B; otherwise Cₓ is what x adds to it. A dashed grey line leads from Cₓ to C.
+    adds to it, times B; otherwise Cₓ is what x adds to it. A dashed grey line leads from Cₓ to C. The legend has the
+    values of both; Cₓ only if C is a sum or mean over samples, or such a loss, times a constant. A sample that is
+    learned already has a small Cₓ.
 
     The gradient ∂Cₓ/∂b of a neuron in layer 1 is a sum over all paths from it to the cost; each path contributes the
     product of its factors w σ′(z) (Eq. 122). The path drawn has the product of the largest magnitude of all paths from
@@ -84,7 +86,12 @@ def neurons(
     outputs: list[Any] = [layer.output for layer in layers]
     sizes = [_size(totals[z], sample) * (batch if mean else 1) for z in outputs]
     diagram.draw(path, sizes, first, batch, mean)
-    style.legend(diagram.picture, *_notes(path, range(batch)[sample], batch, mean))
+    own = own_part(cost, outputs[-1], range(batch)[sample], batch) if batch > 1 else None
+    value = "" if own is None else f"Cₓ = {style.three_digits(own * (batch if mean else 1))}, "
+    value += f"C = {style.three_digits(cost.item())}"
+    style.legend(
+        diagram.picture, *_notes(path, math.prod(widths[1:]) == 1, range(batch)[sample], batch, mean), f"{value}."
+    )
     return diagram.picture
 
 
@@ -98,11 +105,14 @@ def _check(cost: Any, first: Any, sample: Any) -> None:
         raise ValueError(f"first counts neurons, 0 or more, not {first}")
 
 
-def _notes(path: Path, sample: int, batch: int, mean: bool) -> list[str]:
+def _notes(path: Path, is_only: bool, sample: int, batch: int, mean: bool) -> list[str]:
     cost = "Cₓ" if batch > 1 else "C"
     notes = ["Yellow: the path with the largest product of factors (Eq. 122),"]
-    notes.append(f"one of the many whose sum is ∂{cost}/∂b₁.")
-    if not math.isfinite(path.end[1]) or not all(path.slopes) or not all(path.weights):
+    if is_only:
+        notes.append(f"the only one from its neuron of layer 1: its product is ∂{cost}/∂b₁.")
+    else:
+        notes.append(f"one of the many whose sum is ∂{cost}/∂b₁.")
+    if not math.isfinite(path.product[1]):
         notes = ["No path stands out: all products are 0, or not finite."]
     notes.append(f"Bars: |∂{cost}/∂b| of each neuron, on one linear scale.")
     if batch > 1:

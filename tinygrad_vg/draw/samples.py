@@ -1,4 +1,4 @@
-"""Whether a cost is the mean of its samples' own costs, C = (1/B) Σ Cₓ.
+"""Whether a cost is the mean of its samples' own costs, C = (1/B) Σ Cₓ, and what they are.
 
 This module is internal to `draw`.
 """
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_vg.engine import Node, Tensor, calls
+from tinygrad_vg.engine import Node, Tensor, calls, cotangents
 
 
 def is_mean(cost: Tensor, samples: int) -> bool:
@@ -24,13 +24,58 @@ def is_mean(cost: Tensor, samples: int) -> bool:
     >>> is_mean(tg.nn.MSELoss()(z, np.zeros((4, 3))), 4)
     True
     """
+    *_, (divisor, bottom) = way = list(_without_constants(cost))
+    if any(_is_mean_loss(call.module) for _, tensor in way for call in calls(tensor)):
+        return True
+    if bottom.node is not None and bottom.node.function is np.mean:
+        divisor *= bottom.node.inputs[0].size
+    share = divisor / samples
+    return share >= 1.0 and abs(share - round(share)) < 1e-6
+
+
+def own_part(cost: Tensor, top: Tensor, sample: int, samples: int) -> float | None:
+    """What one sample adds to a recorded cost; None if that is not known.
+
+    It is known if the cost is a sum or mean of values, or such a loss, times a constant, and the row of the values that
+    belongs to the sample depends on no other sample.
+
+    Args:
+        cost: a recorded cost, of one element.
+        top: the output of the last layer, (B, out).
+        sample: the number of the sample, counted from 0.
+        samples: B.
+
+    >>> import tinygrad_vg as tg
+    >>> z = tg.Tensor(np.array([[1.0, 2.0], [3.0, 4.0]]), requires_grad=True)
+    >>> [own_part(cost, z, 1, 2) for cost in (np.sum(z), np.mean(z * z), np.max(z))]
+    [7.0, 6.25, None]
+    """
+    *_, (divisor, bottom) = _without_constants(cost)
+    node = bottom.node
+    if node is None or set(node.kwargs) - {"axis", "keepdims"} or bottom.size != 1:
+        return None
+    source = node.edges[0][1]
+    if source.shape[:1] != (samples,) or not _is_own_row(source, top, sample):
+        return None
+    is_own = np.arange(samples) == sample
+    with np.errstate(all="ignore"):  # the cost of an exploded network may be infinite
+        own, others = (
+            float(np.sum(node.function(*[_rows(value, kept) for value in node.values], **node.kwargs)))
+            for kept in (is_own, ~is_own)
+        )
+        if node.function is np.mean:
+            own, others = own / samples, others * (samples - 1) / samples
+        is_sum = np.isclose(own + others, bottom.item(), rtol=1e-4, equal_nan=True)
+    return own / divisor if is_sum else None
+
+
+def _without_constants(cost: Tensor) -> Iterator[tuple[float, Tensor]]:
+    """The cost, and what it is a constant times of, and so on down: each with the number that it is divided by."""
     divisor, tensor = 1.0, cost
-    while tensor.size == 1 and tensor.node is not None:
-        if any(_is_mean_loss(call.module) for call in calls(tensor)):
-            return True
-        if tensor.node.function is np.mean:
-            divisor *= tensor.node.inputs[0].size
-            break
+    while True:
+        yield divisor, tensor
+        if tensor.size != 1 or tensor.node is None:
+            return
         constants = [value for value in _constants(tensor.node) if value]
         index, source, _ = tensor.node.edges[0]
         if tensor.node.function is np.divide and index == 0 and constants:
@@ -38,10 +83,23 @@ def is_mean(cost: Tensor, samples: int) -> bool:
         elif tensor.node.function is np.multiply and constants:
             divisor /= constants[0]
         else:
-            break
+            return
         tensor = source
-    share = divisor / samples
-    return share >= 1.0 and abs(share - round(share)) < 1e-6
+
+
+def _is_own_row(values: Tensor, top: Tensor, sample: int) -> bool:
+    """Whether the row of the values with the sample's number depends on no other sample's row of `top`."""
+    if values is top:
+        return True
+    start = np.zeros_like(values.data)
+    start[sample] = 1
+    found = cotangents(values, start, of=[top])
+    return top in found and not np.any(np.delete(found[top].mantissa, sample, axis=0))
+
+
+def _rows(value: Any, kept: Any) -> Any:
+    """The rows of an operation's argument that belong to some samples; another argument as it is."""
+    return value[kept] if np.shape(value)[:1] == kept.shape else value
 
 
 def _is_mean_loss(module: Any) -> bool:

@@ -88,19 +88,18 @@ def _attributes(**attributes: str) -> str:
 
 
 def three_digits(x: float) -> str:
-    """A number with three digits: "0.242", "-25", "3.05e-07", "NaN", "-∞"."""
-    # Here and in `power` numbers are written with a hyphen, so that they can be copied into a program.
-    return "NaN" if math.isnan(x) else f"{x + 0.0:.3g}".replace("inf", "∞")  # + 0.0: there is no −0
+    """A number with three digits: "0.242", "−25", "3.05e−07", "NaN", "−∞"."""
+    return "NaN" if math.isnan(x) else with_minus(f"{x + 0.0:.3g}").replace("inf", "∞")  # + 0.0: there is no −0
 
 
 def power(sign: float, log10: float) -> str:
-    """The number sign · 10**log10 with three digits, also beyond the range of the floats: "-3.21e-690"."""
+    """The number sign · 10**log10 with three digits, also beyond the range of the floats: "−3.21e−690"."""
     if -300 < log10 < 300:
         return three_digits(sign * 10.0**log10)
     if not math.isfinite(log10):
         return three_digits(math.nan if math.isnan(log10) else 0.0 if log10 < 0 else sign * math.inf)
     exponent = math.floor(log10)
-    return f"{sign * 10 ** (log10 - exponent):.2f}e{exponent:+d}"
+    return with_minus(f"{sign * 10 ** (log10 - exponent):.2f}e{exponent:+d}")
 
 
 def text(string: str) -> str:

@@ -115,14 +115,16 @@ def slope(output: Tensor, source: Tensor) -> Any:
 def slopes_at(activation: Any, z: Any) -> Any:
     """The slopes of an `nn.Activation`, or of its class, at an array z: an array of the same shape.
 
+    The slope at NaN is NaN, also of relu, whose rule passes a gradient on there, as PyTorch's does.
+
     >>> from tinygrad_vg import nn
-    >>> slopes_at(nn.Tanh, np.array([0.0]))
-    array([1.])
+    >>> slopes_at(nn.Tanh, np.array([0.0])), slopes_at(nn.ReLU, np.array([np.nan, 2.0]))
+    (array([1.]), array([nan,  1.]))
     """
     x = Tensor(z, requires_grad=True)
     function: Any = getattr(activation, "function" if isinstance(activation, type) else "forward")
     with enable_grad():
-        return slope(function(x), x)
+        return np.where(np.isnan(x.data), x.data, slope(function(x), x))
 
 
 def chain_factors(cost: Tensor, bias: Tensor) -> list[Factor]:

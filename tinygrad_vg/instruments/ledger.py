@@ -285,7 +285,8 @@ class Ledger:
         """The rows as a table of text, at most `width` columns wide where that is possible."""
         if not self.heard:
             count = len(self._listener.layers)
-            return LedgerTable((), np.nan, width, f"{count} layer{'s' * (count > 1)}; no backward heard yet")
+            words = "no backward heard yet (call the model and backward inside the `with` block)"
+            return LedgerTable((), np.nan, width, f"{count} layer{'s' * (count > 1)}; {words}")
         return LedgerTable(self.rows, self.log10_norm[-1], width, silent=self.silent)
 
     def __str__(self) -> str:

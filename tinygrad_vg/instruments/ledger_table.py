@@ -24,7 +24,7 @@ class LedgerTable:
 
     For an ensemble the table shows medians, and the range from 5 to 95 % of the members. A bar to the left of its line
     shows by how much a step shrinks the gradient, a bar to the right by how much the gradient grows. "–" stands for a
-    number that was not computed, and for the change of a gradient that is 0 at both ends of a step.
+    number that was not computed, or is not finite, and for the change of a gradient that is 0 at both ends of a step.
 
     Args:
         rows: the rows of the ledger.
@@ -40,6 +40,8 @@ class LedgerTable:
         rows = [_with_the_dead(row, np.atleast_1d(silent) > 1) for row in rows]
         steps = [_taken(row) for row in rows]
         sums = np.nansum([np.zeros((3, *np.shape(top))), *steps], axis=0)
+        for row in rows:  # the sum over a way that is not finite is not known
+            sums[..., np.reshape([cause == "not finite" for cause in row.causes], np.shape(top))] = np.nan
         lines = [
             [str(row.layer), _in_decades(median(row.log10_norm)), *map(_cell, step), _between(row), ""]
             for row, step in zip(rows, steps, strict=True)

@@ -35,6 +35,17 @@ class Path:
     end: tuple[float, float]
     whole: tuple[float, float]
 
+    @property
+    def product(self) -> tuple[float, float]:
+        """The product of all factors, in the same form; log10 is −inf if a factor is 0.
+
+        >>> Path([0, 0], ["σ", ""], [0.1, 1.0], [-10.0], (1.0, -3.0), (-1.0, -3.0)).product
+        (-1.0, -3.0)
+        """
+        factors = [*self.slopes, *self.weights]
+        size = sum(math.log10(abs(factor)) if factor else -math.inf for factor in factors) + self.end[1]
+        return math.prod(math.copysign(1.0, factor) for factor in factors) * self.end[0], size
+
     def scaled(self, factor: float) -> "Path":
         """The same path for a cost that is `factor` times as large.
 
@@ -128,7 +139,7 @@ def _slope(z: Tensor, end: Tensor) -> tuple[str, Any]:
     activation = Activation.of(end)
     if activation is None or _argument(end) is not z:
         raise ValueError("a path needs one activation between two layers, such as Sigmoid, or none")
-    return activation.symbol, slope(end, z)
+    return activation.symbol, np.where(np.isnan(z.data), z.data, slope(end, z))
 
 
 def _row(batch: Any, sample: int) -> Any:

@@ -61,7 +61,8 @@ class Diagnosis(Sentence):
 
     At initialization it is a forecast, such as "vanishing, severe". For gradients that explode, the borders hold at the
     best learning rate: if the gradient grows by two decades, the rate has to be smaller by two. For a trained network
-    it is a description, "shrinking" or "growing", because many networks with such gradients have learned well.
+    it is a description, "shrinking" or "growing", because many networks with such gradients have learned well. Where
+    the decades would be "at risk" or "severe" at initialization, the sentence says that there is no forecast.
 
     Attributes:
         state: one of the following.
@@ -142,7 +143,7 @@ class Diagnosis(Sentence):
         if self.state in BROKEN_STATES and self.state != "underflow":
             texts = [_broken(self)]
         else:
-            texts = [_way(self), _blame(self), _standing_out(self)]
+            texts = [_way(self), _blame(self), _standing_out(self), _no_forecast(self)]
         texts.insert(2, str(self.dying or ""))
         return "; ".join(text for text in texts if text)
 
@@ -219,3 +220,9 @@ def _blame(diagnosis: Diagnosis) -> str:
 
 def _standing_out(diagnosis: Diagnosis) -> str:
     return ", ".join(named.comparison for named in diagnosis.named[:1])
+
+
+def _no_forecast(diagnosis: Diagnosis) -> str:
+    """Why there is no forecast, where the same decades have a bad one at initialization."""
+    has_none = not diagnosis.at_start and diagnosis.state not in BROKEN_STATES
+    return "trained already: no forecast" if has_none and diagnosis.severity in ("at risk", "severe") else ""

@@ -22,13 +22,16 @@ _MEMBERS = 64  # the number of networks, with different random seeds, that a mea
 class WhatIf(Sentence):
     """Rates before and after a change, in decades per layer, negative where gradients shrink towards the input.
 
-    A rate is the mean over layers and random seeds. The kind of a network is defined in `what_if`.
+    A rate is the mean over layers, samples and random networks. A sample without a gradient at layer 1, as by dead
+    ReLUs, has no rate: it is left out and counted. The kind of a network is defined in `what_if`.
 
     Attributes:
         predicted_before, predicted_after: by mean-field theory, for the kind of the network and for the changed kind.
         measured_before, measured_after: measured on new random networks of both kinds.
         own: measured on the model itself; the median for an ensemble. A trained network may be far from random ones of
             its kind, and then the prediction says little about it.
+        silent_before, silent_after, silent_own: the share of samples times networks without a gradient at layer 1, from
+            0 to 1, in each of the three measurements. A measurement in which it is 1 is −∞.
 
     >>> rates = WhatIf(-0.7, -0.2, -0.75, -0.25, own=-0.8)
     >>> rates.measured_after, rates.measured
@@ -40,6 +43,9 @@ class WhatIf(Sentence):
     measured_before: float
     measured_after: float
     own: float
+    silent_before: float = 0.0
+    silent_after: float = 0.0
+    silent_own: float = 0.0
 
     @property
     def predicted(self) -> float:
@@ -56,11 +62,17 @@ class WhatIf(Sentence):
         return self.measured_after - self.measured_before
 
     def __str__(self) -> str:
-        return (
+        text = (
             f"from {decades(self.measured_before, 3)} to {decades(self.measured_after, 3)} decades a layer: "
             f"a change of {decades(self.measured, 3)}, predicted {decades(self.predicted, 3)}; "
             f"the model itself {decades(self.own, 3)}"
         )
+        shares = (
+            (self.silent_before, "before the change {} % of samples and draws have no gradient"),
+            (self.silent_after, "after the change {} % of samples and draws have no gradient"),
+            (self.silent_own, "the model itself has no gradient for {} % of samples"),
+        )
+        return "; ".join([text, *(words.format(f"{100 * share:.3g}") for share, words in shares if share)])
 
 
 def what_if(
@@ -119,13 +131,18 @@ def what_if(
     own = between[0] if isinstance(between[0], type) else partial(copy.deepcopy, between[0])
     before = _sample(kind, own, None, rng)
     after = _sample(_of_depth(kind, depth or len(kind)), activation or own, initializer, rng)
+    # The last one is of a copy: the model's own gradients are left alone.
+    rates = [_measure(nets, images, rng) for nets in (before, after, copy.deepcopy(model))]
+    silent_before, silent_after, silent_own = (float(np.mean(np.isneginf(of_nets))) for of_nets in rates)
     return WhatIf(
         predicted_before=_predict(before, images),
         predicted_after=_predict(after, images),
-        measured_before=float(np.mean(_measure(before, images, rng))),
-        measured_after=float(np.mean(_measure(after, images, rng))),
-        # Of a copy: the model's own gradients are left alone.
-        own=float(np.median(np.mean(_measure(copy.deepcopy(model), images, rng), axis=0))),
+        measured_before=float(_mean(np.ravel(rates[0]))),
+        measured_after=float(_mean(np.ravel(rates[1]))),
+        own=float(np.median(_mean(rates[2]))),
+        silent_before=silent_before,
+        silent_after=silent_after,
+        silent_own=silent_own,
     )
 
 
@@ -161,7 +178,10 @@ def _predict(nets: Sequential, images: Any) -> float:
 
 
 def _measure(nets: Module, images: Any, rng: "np.random.Generator") -> Any:
-    """The rates of the gradients of single samples, for random cotangents at the output: (B,), or (B, R)."""
+    """The rates of the gradients of single samples, for random cotangents at the output: (B,), or (B, R).
+
+    A rate is −∞ where no gradient arrives.
+    """
     rates = []
     for image in images:
         with Ledger(nets) as ledger:
@@ -169,3 +189,10 @@ def _measure(nets: Module, images: Any, rng: "np.random.Generator") -> Any:
             output.backward(rng.normal(size=output.shape))
         rates.append((ledger.log10_norm[0] - ledger.log10_norm[-1]) / (len(ledger.layers) - 1))
     return np.array(rates)
+
+
+def _mean(rates: Any) -> Any:
+    """The mean over the first axis of the rates that are not −∞; −∞ where all are."""
+    arrives = ~np.isneginf(rates)
+    total = np.sum(np.where(arrives, rates, 0.0), axis=0)
+    return np.where(arrives.any(axis=0), total / np.maximum(arrives.sum(axis=0), 1), -np.inf)
