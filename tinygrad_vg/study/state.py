@@ -166,19 +166,19 @@ class Result:
     weights: dict[str, Any]
     versions: tuple[dict[str, str | None], ...]
 
-    @classmethod
-    def _of(cls, trial: Trial, parts: list[State]) -> Self:
-        """The parts of a trial, joined."""
-        distinct = {json.dumps(each): each for part in parts for each in part.versions}
-        return cls(
-            trial,
-            np.concatenate([part.accuracy for part in parts], axis=1),
-            np.concatenate([part.cost for part in parts], axis=1),
-            beside([part.history for part in parts]),
-            {name: np.concatenate([part.weights[name] for part in parts]) for name in parts[0].weights},
-            tuple(distinct.values()),
-        )
-
     def __repr__(self) -> str:
         epochs, members = self.accuracy.shape
         return f"Result({self.trial.label!r}, epochs={epochs}, members={members})"
+
+
+def joined(trial: Trial, parts: list[State]) -> Result:
+    """The parts of a trial, joined."""
+    distinct = {json.dumps(each): each for part in parts for each in part.versions}
+    return Result(
+        trial,
+        np.concatenate([part.accuracy for part in parts], axis=1),
+        np.concatenate([part.cost for part in parts], axis=1),
+        beside([part.history for part in parts]),
+        {name: np.concatenate([part.weights[name] for part in parts]) for name in parts[0].weights},
+        tuple(distinct.values()),
+    )

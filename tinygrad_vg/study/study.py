@@ -9,9 +9,9 @@ from tinygrad_vg.study.executors import executor_of
 from tinygrad_vg.study.monitor import Bars, Monitor
 from tinygrad_vg.study.report import written
 from tinygrad_vg.study.running import Outcome, Running
-from tinygrad_vg.study.state import Result, State
+from tinygrad_vg.study.state import Result, State, joined
 from tinygrad_vg.study.store import Store
-from tinygrad_vg.study.table import Table
+from tinygrad_vg.study.table import Table, table_of
 from tinygrad_vg.study.trial import Trial
 
 
@@ -99,7 +99,7 @@ class Study:
         Raises:
             ValueError: if a file is damaged; the message names it.
         """
-        return Table._of(self._finished())
+        return table_of(self._finished())
 
     def result(self, trial: Trial) -> Result:
         """Everything that is kept of a finished trial: accuracies, recorded gradients, weights.
@@ -115,7 +115,7 @@ class Study:
                 f"the trial {trial.label} is not finished: {len(missing)} of its {len(places)} parts are missing; "
                 "run the study"
             )
-        return Result._of(trial, [place.load() for place in places])
+        return joined(trial, [place.load() for place in places])
 
     def compare(self, by: str = "sizes") -> Table:
         """Compare the last accuracies of the finished trials, for each pair of values of a setting, such as `sizes`.

@@ -5,7 +5,7 @@ import importlib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -42,18 +42,6 @@ class Table:
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
-
-    @classmethod
-    def _of(cls, parts: Iterable[tuple[Trial, tuple[int, ...], State]]) -> Self:
-        """The table of finished parts: (trial, seeds, state)."""
-        columns: dict[str, list[Any]] = {name: [] for name in (*_facts(Trial((784, 10))), *_measured((), None))}
-        for trial, seeds, state in parts:
-            measured = _measured(seeds, state)
-            rows = len(measured["seed"])
-            facts = {name: _filled(rows, value) for name, value in _facts(trial).items()}
-            for name, column in (facts | measured).items():
-                columns[name].append(column)
-        return cls({name: np.concatenate(column) if column else np.empty(0) for name, column in columns.items()})
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Write a CSV file. All digits are written; a setting that is None is an empty field.
@@ -129,3 +117,15 @@ def _needed(method: str, name: str, module: str) -> Any:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"{method} needs {name}: {install('tables')}") from error
+
+
+def table_of(parts: Iterable[tuple[Trial, tuple[int, ...], State]]) -> Table:
+    """The table of finished parts: (trial, seeds, state)."""
+    columns: dict[str, list[Any]] = {name: [] for name in (*_facts(Trial((784, 10))), *_measured((), None))}
+    for trial, seeds, state in parts:
+        measured = _measured(seeds, state)
+        rows = len(measured["seed"])
+        facts = {name: _filled(rows, value) for name, value in _facts(trial).items()}
+        for name, column in (facts | measured).items():
+            columns[name].append(column)
+    return Table({name: np.concatenate(column) if column else np.empty(0) for name, column in columns.items()})
