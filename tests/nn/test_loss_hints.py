@@ -18,7 +18,7 @@ COLUMN = Tensor(np.zeros((5, 1)), requires_grad=True)
             np.zeros(5),
             r"integers, not float64; write target.astype\(int\)",
         ),
-        (nn.CrossEntropyLoss(), ROWS, np.zeros(5, bool), "class indices are integers, not bool"),
+        (nn.CrossEntropyLoss(), ROWS, np.zeros(5, bool), "integers, not bool"),
         (nn.CrossEntropyLoss(), ROWS, np.zeros(4, int), "there are 4 class indices, and 5 rows"),
         (nn.CrossEntropyLoss(), ROWS, np.zeros((5, 3), int), "pass probabilities"),
         (nn.MSELoss(), COLUMN, np.zeros(5), r"write target\[:, None\]"),

@@ -149,8 +149,8 @@ def _compared(results: Sequence[Result]) -> tuple[Rows | None, str]:
         *(column.tolist() for column in table.columns.values()), strict=True
     ):
         rows.append([first, second, seeds, 100 * mean, 100 * deviation, effect, p, corrected])
-        shown.append([first, second, seeds, f"{100 * mean:+.3f}", f"{100 * deviation:.3f}",
-                      "–" if np.isnan(effect) else f"{effect:+.2f}", f"{p:.2g}", f"{corrected:.2g}"])  # fmt: skip
+        shown.append([first, second, seeds, decades(100 * mean, 3), f"{100 * deviation:.3f}",
+                      "–" if np.isnan(effect) else decades(effect), f"{p:.2g}", f"{corrected:.2g}"])  # fmt: skip
     return Rows.of("Pairs of depths, second − first", "comparison.csv", head, rows, shown), ""
 
 
