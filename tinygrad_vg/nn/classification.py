@@ -156,8 +156,8 @@ class CrossEntropyLoss(ClassLoss):
         if target.dtype.kind not in "iu":
             if target.ndim == 1 < input.ndim:
                 raise ValueError(
-                    f"a target of shape {target.shape} for an input of shape {input.shape} holds class indices, which are "
-                    f"integers, not {target.dtype}; write target.astype(int)"
+                    f"a target of shape {target.shape} for an input of shape {input.shape} holds class indices, which "
+                    f"are integers, not {target.dtype}; write target.astype(int)"
                 )
             return self._of_probabilities(input, like(target, input))
         self.check(input, target)
