@@ -149,7 +149,8 @@ def test_a_class_of_the_user_may_have_such_a_name():
 
 
 # Methods of PyTorch whose NumPy function is another one, or gives another value: what the function is called is said.
-OTHERWISE = {"frexp", "diff", "histogram", "cov", "corrcoef", "unique", "nonzero", "argwhere"}
+# Those for devices need one.
+OTHERWISE = {"cuda", "pin_memory", "frexp", "diff", "histogram", "cov", "corrcoef", "unique", "nonzero", "argwhere"}
 
 
 def torchs_methods(torch):
