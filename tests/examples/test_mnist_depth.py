@@ -157,7 +157,8 @@ def test_on_terminals_that_are_narrow_or_know_no_greek_and_without_docstrings(tm
     assert b"runs/mnist_depth_quick/" in result.stdout  # and not the folder of a full run
     assert not (tmp_path / "runs" / "mnist_depth").exists()
     assert b"--quick: 2 hidden layers in place of" in result.stdout
-    assert max(map(len, result.stdout.decode("ascii").splitlines())) <= 40
+    lines = result.stdout.decode("ascii").splitlines()
+    assert max(len(line) for line in lines if len(line.split()) > 1) <= 40  # a path is one word, which is not broken
 
 
 @pytest.fixture
