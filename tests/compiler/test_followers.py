@@ -128,3 +128,21 @@ def test_a_batch_as_large_as_a_layer(backend):
                 step(X[i, :5], T[i, :5])
         values.append(recorder.history.values)
     assert all(np.allclose(a, b, rtol=1e-12) for a, b in zip(*values, strict=True))
+
+
+def test_a_recorder_follows_an_ensemble():
+    """Its biases have two axes, as weights have, and are none."""
+    net = tg.nn.stack([tg.nn.mlp([4, 3, 2], rng=seed) for seed in range(2)])
+    sgd = tg.optim.SGD(net.parameters(), lr=0.1)
+
+    @tg.compile(backend="numpy")
+    def step(x):
+        sgd.zero_grad()
+        np.sum(net(x)).backward()
+        sgd.step()
+
+    with GradientRecorder(net) as recorder:
+        for _ in range(4):
+            step(np.ones((5, 4)))
+    assert len(recorder.history.steps) == 4
+    assert not step.programs[0].followers.others

@@ -40,6 +40,11 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
             yield from tensors_in(item)
 
 
+def is_weight(vertex: Tensor) -> bool:
+    """Whether a leaf is a weight and no bias: it has more axes than one, that of the members aside."""
+    return vertex.ndim > (2 if getattr(vertex, "members", 0) else 1)
+
+
 class Shown:
     """The events of a step for which hooks or listeners are called: calls of modules with hooks, and backwards.
 
@@ -71,7 +76,7 @@ class Shown:
         for event in self.events:
             if isinstance(event, Backward):
                 kept = {v: g for v, g in event.gradients.items() if v.node is None or v.hooks or (calls and v.call)}
-                later = {v: g for v, g in kept.items() if v in trace.moved and v.ndim > 1}
+                later = {v: g for v, g in kept.items() if v in trace.moved and is_weight(v)}
                 self.gradients.append({v: g for v, g in kept.items() if v not in later})
                 self.later.append(later)
 
