@@ -22,7 +22,7 @@ def on_ledger(net, images, targets):
         tg.nn.BCEWithLogitsLoss("batchmean")(net(images), targets).backward()
     net.zero_grad()
     rows, parts = ledger.rows, [part for row in ledger for part in row.parts]
-    norms = [unit.log10_rms for unit in ledger.accounts if unit.name is not None or unit.holds_layers]
+    norms = [unit.log10_norm for unit in ledger.accounts if unit.name is not None or unit.holds_layers]
     return {
         "norms": np.array(norms),
         "weights": sum(row.weights for row in rows) / DEPTH,

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from tinygrad_vg import nn
-from tinygrad_vg.tables import Table, shortened
+from tinygrad_vg.tables import TextTable, shortened
 
-TABLE = Table("A <title> & more", ["name", "size"], [["a[b]", "1,000"], ["<b>", "–"]], left=(0,), note="a & b")
+TABLE = TextTable("A <title> & more", ["name", "size"], [["a[b]", "1,000"], ["<b>", "–"]], left=(0,), note="a & b")
 
 
 def test_columns_are_aligned():

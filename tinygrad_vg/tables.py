@@ -1,10 +1,10 @@
-"""Table and Sentence: what a terminal, Rich or a notebook shows of an object."""
+"""TextTable and Sentence: what a terminal, Rich or a notebook shows of an object."""
 
 from collections.abc import Sequence
 from typing import Any
 
 
-class Table:
+class TextTable:
     """Rows of text under a sentence: `str` aligns the columns, Rich and notebooks show a table of their own.
 
     Args:
@@ -14,7 +14,7 @@ class Table:
         left: the numbers of the columns of words, which are set left; the others are set right.
         note: a sentence below the table, or none.
 
-    >>> print(Table("Two layers.", ["name", "size"], [["in", "784"], ["out", "10"]], left=(0,)))
+    >>> print(TextTable("Two layers.", ["name", "size"], [["in", "784"], ["out", "10"]], left=(0,)))
     Two layers.
     name  size
     in     784
@@ -41,10 +41,10 @@ class Table:
     __repr__ = __str__
 
     def __rich__(self) -> Any:
-        from rich.table import Table as RichTable
+        from rich.table import Table
         from rich.text import Text
 
-        table = RichTable(
+        table = Table(
             title=Text(self.title), title_justify="left", caption=Text(self.note) if self.note else None,
             caption_justify="left",
         )  # fmt: skip

@@ -26,7 +26,7 @@ from tinygrad_vg.study import Study
 def slow():
     from tinygrad_vg.study import training, work
     work.CHECKPOINT_SECONDS, work.LOOK_SECONDS = 0.0, 0.05
-    plain = training._Training.epoch
+    plain = training.Training.epoch
 
     def epoch(self, number, *args):
         with open("epochs.log", "a") as log:
@@ -34,7 +34,7 @@ def slow():
         time.sleep(0.1)
         return plain(self, number, *args)
 
-    training._Training.epoch = epoch
+    training.Training.epoch = epoch
 
 def notes():
     found = []

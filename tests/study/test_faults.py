@@ -27,7 +27,7 @@ from tests.study.small import trial
 from tinygrad_vg.study import Study, training, work
 
 work.CHECKPOINT_SECONDS, work.LOOK_SECONDS = 0.0, 0.05
-plain = training._Training.epoch
+plain = training.Training.epoch
 
 def epoch(self, number, *args):
     with open("epochs.log", "a") as log:
@@ -38,7 +38,7 @@ def epoch(self, number, *args):
     time.sleep(0.05)
     return plain(self, number, *args)
 
-training._Training.epoch = epoch
+training.Training.epoch = epoch
 
 if __name__ == "__main__":
     directory, rates, epochs, *limit = sys.argv[1:]

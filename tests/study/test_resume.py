@@ -127,7 +127,7 @@ def test_only_checkpoints_are_read_again(digits, tmp_path, monkeypatch):
     """With a clock that runs fast there is a checkpoint at the end of every epoch but the last."""
     now = iter(range(10**9))
     monkeypatch.setattr(work.time, "monotonic", lambda: 100.0 * next(now))
-    epochs, seen = [], training._Training.epoch
+    epochs, seen = [], training.Training.epoch
 
     def epoch(self, number, *args):
         epochs.append(number)
@@ -135,7 +135,7 @@ def test_only_checkpoints_are_read_again(digits, tmp_path, monkeypatch):
             raise RuntimeError("the power fails")
         return seen(self, number, *args)
 
-    monkeypatch.setattr(training._Training, "epoch", epoch)
+    monkeypatch.setattr(training.Training, "epoch", epoch)
     one = trial(digits)
     outcome = run(tmp_path, one)
     assert outcome.failed[0].error == "RuntimeError: the power fails"

@@ -122,8 +122,8 @@ class Account:
         label, is_activation, symbol, cap, holds_layers: as in `Part`.
         name: a layer's name in the model; None for a unit between layers.
         computed: whether the backward reached the unit.
-        log10_norm: log10 of the gradient's norm over samples and neurons, a float or (R,); NaN if it was not computed,
-            or holds NaN.
+        log10_over_batch: log10 of the gradient's norm over all samples and neurons together, a float or (R,); NaN if it
+            was not computed, or holds NaN.
         smallest: log10 of the smallest normal number of the gradient's dtype; −inf in extended range.
         forward: a layer's facts, if a gradient of the chain is 0 or not finite; else None, to save time.
         is_weights: whether the unit multiplies the gradient by weights; None means that layers do.
@@ -137,7 +137,7 @@ class Account:
     symbol: str
     cap: float
     computed: bool
-    log10_norm: Any
+    log10_over_batch: Any
     smallest: float
     holds_layers: bool = False
     forward: Forward | None = None
@@ -146,9 +146,9 @@ class Account:
     samples: float = 1.0
 
     @property
-    def log10_rms(self) -> Any:
-        """`log10_norm` per sample, as in `Row`: that of √B·δ."""
-        return self.log10_norm + 0.5 * math.log10(self.samples)
+    def log10_norm(self) -> Any:
+        """The same per sample, as in `Row`: log10‖√B·δ‖."""
+        return self.log10_over_batch + 0.5 * math.log10(self.samples)
 
     @property
     def passes_weights(self) -> bool:
@@ -157,15 +157,9 @@ class Account:
 
 
 def accounts_of(chain: Chain) -> tuple[Account, ...]:
-    """The account of each unit of a chain, from the first layer to the last.
-
-    Raises:
-        ValueError: if the layers of the chain are not in a row.
-    """
-    if chain.problem:
-        raise ValueError(chain.problem)
+    """The account of each unit of a chain whose layers are in a row, from the first layer to the last."""
     accounts = norm_accounts(chain)
-    if all(np.isfinite(account.log10_norm).all() for account in accounts if account.computed):
+    if all(np.isfinite(account.log10_over_batch).all() for account in accounts if account.computed):
         return accounts
     above = [*chain.units[1:], None]
     return tuple(
@@ -189,7 +183,7 @@ def _account(unit: Unit, chain: Chain) -> Account:
         symbol=activation.symbol if activation else "",
         cap=math.log10(activation.largest_slope) if activation else math.nan,
         computed=gradient is not None,
-        log10_norm=norm_of(gradient, chain.members, unit.channels_first),
+        log10_over_batch=norm_of(gradient, chain.members, unit.channels_first),
         smallest=-math.inf if extended else math.log10(np.finfo(gradient.dtype).tiny),
         holds_layers=unit.holds_layers,
         is_weights=unit.is_weights,
@@ -248,7 +242,7 @@ def rows_of(accounts: Sequence[Account]) -> tuple[Row, ...]:
 
 
 def _row(accounts: Sequence[Account], layer: int, low: int, high: int) -> Row:
-    norms = [np.asarray(account.log10_norm) for account in accounts]
+    norms = [np.asarray(account.log10_over_batch) for account in accounts]
     of_members = np.stack(norms[low:]).reshape(len(norms) - low, -1).T.tolist()  # each from layer l to layer L
     computed = all(account.computed for account in accounts[low : high + 1])
     causes = tuple(
@@ -259,7 +253,7 @@ def _row(accounts: Sequence[Account], layer: int, low: int, high: int) -> Row:
     return Row(
         layer=layer,
         name=accounts[low].name or "",
-        log10_norm=accounts[low].log10_rms,
+        log10_norm=accounts[low].log10_norm,
         weights=taken(norms[at], norms[at - 1]),
         activation=beside_weights(norms, low, at, high),
         total=taken(norms[high], norms[low]),

@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 
 from tinygrad_vg.notation import NOT_COMPUTED, magnitude, median
-from tinygrad_vg.tables import Table, shortened
+from tinygrad_vg.tables import TextTable, shortened
 
 MOST = 7  # rows: with the sentence, the header and the note below these are ten lines
 _HEADER = ("layer", "name", "first", "median", "last", "smallest", "largest")
 
 
-def table_of(history: Any) -> Table:
+def table_of(history: Any) -> TextTable:
     """‖∂C/∂b‖ of each layer in decades: at the first step and the last, and the median and the range of all steps.
 
     Of an ensemble the numbers are medians over the members, but for the range, which is that of all.
@@ -38,7 +38,7 @@ def table_of(history: Any) -> Table:
         title += f", backwards {history.steps[0]:,} to {history.steps[-1]:,}"
     broken = history.first_nonfinite
     note = "" if broken is None else f"NaN or inf came first in backward {broken:,}."
-    return Table(title, _HEADER, shortened(rows, MOST), left=(1,), note=note)
+    return TextTable(title, _HEADER, shortened(rows, MOST), left=(1,), note=note)
 
 
 def _count(n: int, what: str) -> str:

@@ -214,20 +214,27 @@ class Ledger:
             RuntimeError: if no backward was heard yet.
             ValueError: if the layers are not in a row.
         """
-        heard, backwards = self._listener.heard, self._listener.backwards
-        if heard is None:
+        chain, backwards = self._heard_chain(), self._listener.backwards
+        if self._read is None or self._read[0] != backwards:
+            self._read = backwards, accounts_of(chain)
+        return self._read[1]
+
+    def _heard_chain(self) -> Chain:
+        """The chain of the last backward that was heard; it raises as `accounts` does."""
+        chain = self._listener.heard
+        if chain is None:
             raise RuntimeError(
                 "the ledger has heard no backward: call the model and then backward inside the `with` block "
                 "(a new call of the model replaces the one before)"
             )
-        if self._read is None or self._read[0] != backwards:
-            self._read = backwards, accounts_of(heard)
-        return self._read[1]
+        if chain.problem:
+            raise ValueError(chain.problem)
+        return chain
 
     @property
     def log10_norm(self) -> Any:
         """(L,) log10‖δ^l‖ per sample of each layer, (L, R) for an ensemble; NaN where it was not computed."""
-        return np.array([account.log10_rms for account in self.accounts if account.name is not None])
+        return np.array([account.log10_norm for account in self.accounts if account.name is not None])
 
     @property
     def log10_bias_norm(self) -> Any:
@@ -250,8 +257,8 @@ class Ledger:
         >>> np.allclose(ledger.log10_norm, of_biases)  # the five samples are the same
         True
         """
-        members = self.chain.members if self.accounts else ()
-        return np.array([bias_norm(unit, members) for unit in self.chain.layers])
+        chain = self._heard_chain()
+        return np.array([bias_norm(layer, chain.members) for layer in chain.layers])
 
     @property
     def rows(self) -> tuple[Row, ...]:

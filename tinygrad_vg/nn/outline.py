@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tinygrad_vg.nn.parameter import Parameter
-from tinygrad_vg.tables import Table, shortened
+from tinygrad_vg.tables import TextTable, shortened
 
 MOST = 20  # rows that a notebook shows of a network
 
@@ -47,7 +47,7 @@ def headline(network: Any) -> str:
     )
 
 
-def outline(network: Any, outputs: Mapping[Any, str] | None = None, most: int | None = MOST) -> Table:
+def outline(network: Any, outputs: Mapping[Any, str] | None = None, most: int | None = MOST) -> TextTable:
     """A table with a row for each module inside.
 
     Args:
@@ -71,4 +71,4 @@ def outline(network: Any, outputs: Mapping[Any, str] | None = None, most: int | 
             rows.append([name, kind, *([outputs.get(module, "")] if outputs is not None else []), counted(own)])
     header = ["name", "module", *(["output"] if outputs is not None else []), "parameters"]
     left = (0, 1, 2) if outputs is not None else (0, 1)
-    return Table(headline(network), header, rows if most is None else shortened(rows, most), left)
+    return TextTable(headline(network), header, rows if most is None else shortened(rows, most), left)

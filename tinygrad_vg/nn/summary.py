@@ -9,10 +9,10 @@ import numpy as np
 from tinygrad_vg.engine import no_grad
 from tinygrad_vg.nn.module import Module
 from tinygrad_vg.nn.outline import outline
-from tinygrad_vg.tables import Table
+from tinygrad_vg.tables import TextTable
 
 
-def summary(network: Module, *inputs: Any) -> Table:
+def summary(network: Module, *inputs: Any) -> TextTable:
     """The modules of a network with the shapes of their outputs and the numbers of their parameters, as a table.
 
     The network is called once, in evaluation mode and without recording. So running means do not move, and Dropout

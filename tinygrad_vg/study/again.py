@@ -5,6 +5,7 @@ here with those of each neuron, which would take more room in the store than eve
 """
 
 from dataclasses import dataclass
+from itertools import chain, islice
 
 import numpy as np
 
@@ -12,8 +13,8 @@ from tinygrad_vg import nn
 from tinygrad_vg.instruments import Diagnosis, GradientRecorder, History, Ledger, LedgerHistory, MeanField
 from tinygrad_vg.instruments.diagnose import diagnose
 from tinygrad_vg.instruments.theory import mean_field_of
-from tinygrad_vg.study.training import data_of, training_of
-from tinygrad_vg.study.trial import COSTS, Trial
+from tinygrad_vg.study.training import Training
+from tinygrad_vg.study.trial import Trial
 
 IMAGES = 500  # of the backward at the start
 STEPS = 2000  # that are trained again, at most
@@ -43,13 +44,12 @@ class Start:
 
 def start_of(trial: Trial) -> Start:
     """The networks of a trial before their training. It needs the trial's data, and trains nothing."""
-    training = training_of(trial, trial.seeds)
-    images, targets, _ = data_of(trial, "train")
-    cost = getattr(nn, trial.cost)(COSTS[trial.cost])
+    training = Training(trial, trial.seeds)
+    images, targets = training.images[:IMAGES], training.targets[:IMAGES]
     with GradientRecorder(training.net) as recorder, Ledger(training.net) as ledger, np.errstate(all="ignore"):
-        cost(training.net(images[:IMAGES]), targets[:IMAGES]).backward()
+        training.cost(training.net(images), targets).backward()
     try:
-        theory = mean_field_of(training.net, images[:IMAGES])
+        theory = mean_field_of(training.net, images)
     except (TypeError, ValueError):  # of an activation without a prediction
         theory = None
     diagnosis = diagnose(ledger) if len(trial.sizes) > 2 else None
@@ -61,7 +61,7 @@ def first_steps(trial: Trial) -> tuple[History, LedgerHistory]:
 
     Results differ from those of the study by rounding: there, several seeds were trained at once.
     """
-    training = training_of(trial, trial.seeds[:1])
+    training = Training(trial, trial.seeds[:1])
     steps = min(STEPS, training.steps * trial.epochs)
     net, optimizer, cost = training.net, training.optimizer, training.cost
     every = max(1, -(-steps // ROWS))
@@ -70,11 +70,7 @@ def first_steps(trial: Trial) -> tuple[History, LedgerHistory]:
         Ledger(net, every=every) as ledger,
         np.errstate(all="ignore"),
     ):
-        for number in range(steps):
-            epoch, i = divmod(number, training.steps)
-            if not i:
-                order = np.random.default_rng((trial.order_seed, epoch)).permutation(len(training.images))
-            rows = order[i * trial.batch : (i + 1) * trial.batch]
+        for rows in islice(chain.from_iterable(map(training.batches, range(trial.epochs))), steps):
             optimizer.zero_grad()
             cost(net(training.images[rows]), training.targets[rows]).backward()
             optimizer.step()

@@ -1,6 +1,7 @@
 """Figures of a report, as SVG that stands inside a page."""
 
 import io
+import itertools
 import re
 import tempfile
 from collections.abc import Callable, Sequence
@@ -94,7 +95,7 @@ def _hidden(history: Any) -> Any:
     return history[:, :-1] if len(history.layers) > 1 else history
 
 
-_count = iter(range(10**9))  # so that no two figures of a page have the same names inside
+_count = itertools.count()  # so that no two figures of a page have the same names inside
 
 
 def _svg(name: str, paint: Callable[["Axes"], Any]) -> str:

@@ -21,7 +21,7 @@ from tinygrad_vg.study import figures
 from tinygrad_vg.study.again import Start, book_accuracies, first_steps, start_of
 from tinygrad_vg.study.comparison import compare
 from tinygrad_vg.study.state import Result
-from tinygrad_vg.study.table import Table
+from tinygrad_vg.study.table import table_of
 from tinygrad_vg.study.trial import Trial
 
 TEMPLATE = Path(__file__).with_suffix(".html")
@@ -140,7 +140,7 @@ def _accuracies(results: Sequence[Result], book: dict[int, float]) -> Rows:
 def _compared(results: Sequence[Result]) -> tuple[Rows | None, str]:
     """The comparison of depths, or why there is none."""
     try:
-        table = compare(table_of(results))
+        table = compare(table_of((result.trial, result.trial.seeds, result) for result in results))
     except ValueError as error:
         return None, str(error)
     head = ["first", "second", "seeds", "difference, %", "deviation, %", "effect d_z", "p", "p, Holm"]
@@ -152,19 +152,6 @@ def _compared(results: Sequence[Result]) -> tuple[Rows | None, str]:
         shown.append([first, second, seeds, decades(100 * mean, 3), f"{100 * deviation:.3f}",
                       "–" if np.isnan(effect) else decades(effect), f"{p:.2g}", f"{corrected:.2g}"])  # fmt: skip
     return Rows.of("Pairs of depths, second − first", "comparison.csv", head, rows, shown), ""
-
-
-def table_of(results: Sequence[Result]) -> Table:
-    """The columns that `compare` needs, after the last epoch: sizes, seed, accuracy, and the settings that differ."""
-    columns: dict[str, list[Any]] = {}
-    for result in results:
-        facts = {name: str(value) for name, value in result.trial.settings.items() if name not in ("sizes", "seeds")}
-        sizes = "-".join(map(str, result.trial.sizes))
-        for seed, accuracy in zip(result.trial.seeds, result.accuracy[-1].tolist(), strict=True):
-            row = {"sizes": sizes, "seed": seed, "epoch": len(result.accuracy), "validation_accuracy": accuracy}
-            for name, value in (row | facts).items():
-                columns.setdefault(name, []).append(value)
-    return Table({name: np.array(column) for name, column in columns.items()})
 
 
 def _norms(results: Sequence[Result], starts: Sequence[Start]) -> Rows:

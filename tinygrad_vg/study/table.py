@@ -11,7 +11,7 @@ import numpy as np
 
 from tinygrad_vg.extras import install
 from tinygrad_vg.storage import replacing
-from tinygrad_vg.study.state import State
+from tinygrad_vg.study.state import Result, State
 from tinygrad_vg.study.trial import Trial
 
 _BLOCK = 10_000  # rows that become Python objects at once
@@ -96,9 +96,9 @@ def _facts(trial: Trial) -> dict[str, Any]:
     return {"trial": trial.key, "sizes": sizes, "hidden_layers": len(trial.sizes) - 2, **settings}
 
 
-def _measured(seeds: tuple[int, ...], state: State | None) -> dict[str, Any]:
+def _measured(seeds: tuple[int, ...], state: State | Result | None) -> dict[str, Any]:
     """The columns of what a part has measured, one epoch after the other for each member."""
-    epochs = state.epochs if state is not None else 0
+    epochs = len(state.accuracy) if state is not None else 0
     return {
         "seed": np.repeat(np.array(seeds, int), epochs),
         "epoch": np.tile(np.arange(1, epochs + 1), len(seeds)),
@@ -119,8 +119,8 @@ def _needed(method: str, name: str, module: str) -> Any:
         raise ModuleNotFoundError(f"{method} needs {name}: {install('tables')}") from error
 
 
-def table_of(parts: Iterable[tuple[Trial, tuple[int, ...], State]]) -> Table:
-    """The table of finished parts: (trial, seeds, state)."""
+def table_of(parts: Iterable[tuple[Trial, tuple[int, ...], State | Result]]) -> Table:
+    """The table of finished parts, or of whole trials: (trial, seeds, what was measured)."""
     columns: dict[str, list[Any]] = {name: [] for name in (*_facts(Trial((784, 10))), *_measured((), None))}
     for trial, seeds, state in parts:
         measured = _measured(seeds, state)

@@ -37,7 +37,7 @@ def trained(trial: Trial, seeds: tuple[int, ...], state: State | None, report: R
         ValueError: if the data do not fit the sizes of the trial.
         StopError: from `report`. What was trained since the last state is lost.
     """
-    training = _Training(trial, seeds)
+    training = Training(trial, seeds)
     done, accuracy, cost, histories = 0, np.empty((0, len(seeds))), np.empty((0, len(seeds))), []
     used: tuple[dict[str, str | None], ...] = (versions(),)
     if state is not None:
@@ -54,8 +54,8 @@ def trained(trial: Trial, seeds: tuple[int, ...], state: State | None, report: R
         yield State(accuracy, cost, histories[0], weights, optimizer, used)
 
 
-class _Training:
-    """The network of a part, its optimizer and its data."""
+class Training:
+    """The networks of some seeds of a trial, their optimizer and their data; untrained at first."""
 
     def __init__(self, trial: Trial, seeds: tuple[int, ...]) -> None:
         self.trial, self.seeds = trial, seeds
@@ -81,6 +81,12 @@ class _Training:
         self.net.load_state_dict(state.weights)
         self.optimizer.load_state_dict(state.optimizer)
 
+    def batches(self, number: int) -> Iterator[Any]:
+        """The rows of each batch of an epoch."""
+        order = np.random.default_rng((self.trial.order_seed, number)).permutation(len(self.images))
+        batch = self.trial.batch
+        return (order[i * batch : (i + 1) * batch] for i in range(self.steps))
+
     def epoch(self, number: int, accuracy: float | None, report: Report) -> History:
         """Train for one epoch, and return the recorded gradients, whose steps count through all epochs."""
         net, optimizer, cost = self.net, self.optimizer, self.cost
@@ -91,13 +97,11 @@ class _Training:
             optimizer.step()
 
         run = tg.compile(step) if self.steps >= COMPILED_FROM else step
-        order = np.random.default_rng((self.trial.order_seed, number)).permutation(len(self.images))
-        batch, whole = self.trial.batch, self.steps * self.trial.epochs
+        whole = self.steps * self.trial.epochs
         # A gradient that explodes overflows: it is recorded, and no reason for warnings.
         with GradientRecorder(net, self.trial.every, max_steps=None) as recorder, np.errstate(all="ignore"):
-            for i in range(self.steps):
+            for i, rows in enumerate(self.batches(number)):
                 report((number * self.steps + i) / whole, accuracy)
-                rows = order[i * batch : (i + 1) * batch]
                 run(self.images.take(rows, axis=0), self.targets.take(rows, axis=0))
         return shifted(recorder.history, number * self.steps)
 
@@ -138,8 +142,3 @@ def data_of(trial: Trial, split: str) -> tuple[Any, Any, Any]:
 @lru_cache(maxsize=4)
 def _read(data: str, split: str, dtype: str) -> tuple[Any, Any]:
     return datasets.mnist(split, None if data == "mnist" else data, np.dtype(dtype))
-
-
-def training_of(trial: Trial, seeds: tuple[int, ...]) -> "_Training":
-    """The untrained networks of these seeds with their optimizer and data, for what is computed again."""
-    return _Training(trial, seeds)
