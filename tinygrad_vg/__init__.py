@@ -48,7 +48,10 @@ def __getattr__(name: str) -> Any:
         return compile
     if name in _ON_FIRST_USE:
         return importlib.import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from tinygrad_vg.engine.instead import TORCH
+
+    instead = f"; write {TORCH[name]}" if name in TORCH else ""
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{instead}")
 
 
 def __dir__() -> list[str]:

@@ -10,6 +10,7 @@ from tinygrad_vg.compiler import TraceError
 
 X = np.random.default_rng(0).normal(size=(5, 4))
 RNG = np.random.default_rng(0)
+ROWS = np.eye(4)
 
 
 def value(x, t):
@@ -69,6 +70,10 @@ def helped(x, t):
     return t + noise()
 
 
+def by_index(x, t):
+    return ROWS[x] * t
+
+
 def extended(x, t):
     np.sum(t).backward(extended_range=True)
 
@@ -77,6 +82,7 @@ def extended(x, t):
     (branch, "np.where"), (both, "np.where"), (data, r"\.data"), (rebound, r"\.data"), (legacy, "random"),
     (generator, "random"), (mask, "np.where"), (places, "shape"), (text, "outside"),
     (extended, "extended_range"), (whole, "float"), (formatted, "text"), (helped, "random"),
+    (by_index, r"step\.over"),
 ])  # fmt: skip
 def test_refused(what, says):
     w = nn.Parameter(np.ones(4))

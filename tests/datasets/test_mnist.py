@@ -66,13 +66,13 @@ def test_shipped_files_are_compared_with_their_checksum(
     for file in SHIPPED.glob("t10k-*"):
         (tmp_path / file.name).write_bytes(file.read_bytes())
     monkeypatch.setattr(mnist_module, "_SHIPPED", tmp_path)
-    mnist_module._check_shipped.cache_clear()
+    mnist_module._shipped.cache_clear()
     assert len(datasets.mnist("test")[0]) == 10000
     array = np.array(datasets.load_idx(tmp_path / name))
     array.flat[5000] += 1
     content = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.tobytes()
     (tmp_path / name).write_bytes(lzma.compress(content, preset=0))
-    mnist_module._check_shipped.cache_clear()
+    mnist_module._shipped.cache_clear()
     with pytest.raises(ValueError, match=f"{name}: expected the file shipped with .* install tinygrad_vg again"):
         datasets.mnist("test")
     assert len(datasets.mnist("test", tmp_path)[0]) == 10000  # a directory of one's own may hold what it likes

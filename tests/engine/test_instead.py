@@ -10,7 +10,7 @@ import pytest
 
 import tinygrad_vg as tg
 from tinygrad_vg import nn
-from tinygrad_vg.engine.instead import MODULE, OPTIMIZER, TENSOR
+from tinygrad_vg.engine.instead import MODULE, OPTIMIZER, TENSOR, TORCH
 
 RNG = np.random.default_rng(0)
 ARRAY = RNG.uniform(0.1, 0.9, size=(3, 3)) + np.eye(3)
@@ -101,6 +101,21 @@ def test_hasattr_and_protocols(made, name):
     assert (
         repr(copy.deepcopy(value)) == repr(copy.copy(value)) == repr(pickle.loads(pickle.dumps(value))) == repr(value)
     )
+
+
+@pytest.mark.parametrize("name", TORCH)
+def test_functions_of_torch(name):
+    with pytest.raises(AttributeError, match=rf"^module 'tinygrad_vg' has no attribute '{name}'; write ") as error:
+        getattr(tg, name)
+    assert name not in dir(tg)
+    for module, function in re.findall(r"(np|tg\.\w+|rng|tg)\.(\w+)", str(error.value)):
+        owner = {"np": np, "rng": np.random.default_rng(0), "tg": tg}.get(module) or getattr(tg, module[3:])
+        assert hasattr(owner, function)
+
+
+def test_other_names_of_the_package():
+    with pytest.raises(AttributeError, match=r"^module 'tinygrad_vg' has no attribute 'tensr'$"):
+        tg.tensr  # noqa: B018
 
 
 def test_an_error_inside_a_property_is_not_hidden():

@@ -495,3 +495,17 @@ def test_what_cannot_be_judged():
         np.sum(net(np.ones((1, 3)))).backward()
     with pytest.raises(ValueError, match="needs two"):
         diagnose(recorder.history)
+
+
+@pytest.mark.parametrize("kind", [nn.Sigmoid, nn.ReLU])
+def test_what_ends_not_finite_is_not_finite(kind):
+    """NaN stays in the weights: a sound beginning does not outvote it."""
+    net = nn.mlp([5] * 5, kind, rng=1)
+    with GradientRecorder(net) as recorder, Ledger(net, every=1) as ledger, np.errstate(all="ignore"):
+        for step in range(5):
+            if step == 4:
+                net[2].weight.data = np.full((5, 5), np.nan)
+            nn.MSELoss()(net(samples(5)), np.zeros((len(samples(5)), 5))).backward()
+            if step == 3:
+                assert diagnose(recorder).state != "not finite" != diagnose(ledger.history).state
+    assert diagnose(recorder).state == diagnose(ledger.history).state == "not finite"

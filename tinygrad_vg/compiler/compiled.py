@@ -51,6 +51,10 @@ class Compiled:
         self.reasons: dict[str, None] = {}  # why a further program was made
         self.is_told = False
 
+    def __repr__(self) -> str:
+        name, count = getattr(self.function, "__name__", "a function"), len(self.programs)
+        return f"<compiled {name}, backend {self.backend!r}, {count} program{'s' * (count != 1)}>"
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         found: list[Any] = []
         program = self.programs[0] if self.programs else None

@@ -73,9 +73,8 @@ def mnist(
             f"mnist cannot return pixels as {pixel_type}, because they are fractions from 0 to 255/256; "
             f"choose a floating dtype such as float32"
         )
-    if directory is None:
-        _check_shipped(_FILE_OF_SPLIT[split])
-    pixels, digits = _read_pair(_SHIPPED if directory is None else Path(directory), _FILE_OF_SPLIT[split])
+    prefix = _FILE_OF_SPLIT[split]
+    pixels, digits = _shipped(prefix) if directory is None else _read_pair(Path(directory), prefix)
     boundary = len(pixels) - len(pixels) // 6
     if split == "train":
         pixels, digits = pixels[:boundary], digits[:boundary]
@@ -88,8 +87,9 @@ def mnist(
 
 
 @functools.cache
-def _check_shipped(prefix: str) -> None:
-    """Compare the shipped files with their SHA-256, once in a process; unpacking takes a hundred times as long."""
+def _shipped(prefix: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The bytes of the shipped files, compared with their SHA-256: unpacked once in a process, for it takes a second
+    and the bytes 55 MB."""
     for name, digest in _SHA256.items():
         if name.startswith(prefix):
             found = hashlib.sha256(_find(_SHIPPED, name).read_bytes()).hexdigest()
@@ -98,6 +98,7 @@ def _check_shipped(prefix: str) -> None:
                     f"{_SHIPPED / name}: expected the file shipped with tinygrad_vg, with SHA-256 {digest}, "
                     f"found {found}; install tinygrad_vg again"
                 )
+    return _read_pair(_SHIPPED, prefix)
 
 
 def _read_pair(directory: Path, prefix: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

@@ -143,6 +143,38 @@ MODULE: dict[str, str] = {
     "register_backward_hook": "net.register_forward_hook(hook), and in it output.register_hook(...)",
 }
 
+# What to write for functions of the module torch, which `tg.name` asks for.
+TORCH: dict[str, str] = {
+    **dict.fromkeys(("tensor", "as_tensor", "from_numpy"), "tg.Tensor(array, requires_grad=True), or the array itself"),
+    **dict.fromkeys(("cat", "concat"), "np.concatenate([t, u], axis)"),
+    **{name: f"np.{name}(...), which takes Tensors" for name in (
+        "abs", "argmax", "cos", "einsum", "exp", "log", "matmul", "max", "mean", "min", "outer", "sin", "sqrt", "stack",
+        "sum", "tanh", "where")},
+    **{name: f"np.{name}(shape), an array" for name in ("ones", "zeros", "full", "empty")},
+    **{name: f"np.{name}(t)" for name in ("ones_like", "zeros_like")},
+    "arange": "np.arange(n)",
+    "linspace": "np.linspace(low, high, n)",
+    "eye": "np.eye(n)",
+    "randn": "rng.normal(size=shape), with rng = np.random.default_rng(0)",
+    "rand": "rng.random(shape), with rng = np.random.default_rng(0)",
+    "randint": "rng.integers(low, high, size=shape), with rng = np.random.default_rng(0)",
+    "randperm": "rng.permutation(n), with rng = np.random.default_rng(0)",
+    "manual_seed": "rng=0 where a layer is made, or rng = np.random.default_rng(0) for several",
+    "set_grad_enabled": "with tg.no_grad():, or with tg.enable_grad():",
+    "inference_mode": "with tg.no_grad():",
+    "autograd": "tg.grad(cost, tensors)",
+    "func": "tg.grad, tg.jvp",
+    "float32": "np.float32",
+    "float64": "np.float64",
+    "float16": "np.float16",
+    "int64": "np.int64",
+    "long": "np.int64",
+    "device": "nothing; every array is in the memory of the CPU",
+    "cuda": "nothing; every array is in the memory of the CPU",
+    "utils": "tg.datasets.batches for torch.utils.data.DataLoader",
+    **{name: f"tg.ops.{name}(t), or the module of tg.nn" for name in _OPS},
+}
+
 OPTIMIZER: dict[str, str] = {
     "add_param_group": 'a new optimizer of [{"params": parameters, "lr": 0.1}, ...], a dict for each group',
     "register_step_post_hook": "the call behind optimizer.step()",
@@ -191,6 +223,20 @@ def advising(table: Mapping[str, str]) -> Callable[[C], C]:
         return kind
 
     return advised
+
+
+def refuse_array(trace: Any) -> NoReturn:
+    """Raise TypeError for a Tensor that NumPy turns into an array; in the trace of a compiled step its TraceError."""
+    if trace is not None:
+        trace.refuse(
+            "an array made of a Tensor, or indexed by one,",
+            "write step(x[rows]) in place of x[rows] inside, step.over(batches, x) for many steps, or np.stack([...]) "
+            "to put Tensors together",
+        )
+    raise TypeError(
+        "turning a Tensor into an array would drop its gradient; "
+        "write .data for the array, or np.stack([...]) to put Tensors together"
+    )
 
 
 def of_tensors() -> dict[str, str]:

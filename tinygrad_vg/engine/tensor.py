@@ -20,7 +20,7 @@ from tinygrad_vg.engine.arrays import as_array, check_floats, refuse
 from tinygrad_vg.engine.extended import EXTENDED, ExtendedArray
 from tinygrad_vg.engine.graph import PLAIN, Call, Edge, Node, Plain, added, owned, start_of, walk
 from tinygrad_vg.engine.hooks import Hook, HookHandle
-from tinygrad_vg.engine.instead import advising, of_tensors
+from tinygrad_vg.engine.instead import advising, of_tensors, refuse_array
 from tinygrad_vg.engine.operations import OPERATIONS, undefined, why_no_gradient
 from tinygrad_vg.engine.recording import changes, recording
 from tinygrad_vg.engine.written import writes
@@ -269,10 +269,7 @@ class Tensor(Arithmetic["Tensor"]):
     # These conversions would drop the gradient silently. Each raises an error that says what to write instead.
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
-        raise TypeError(
-            "turning a Tensor into an array would drop its gradient; "
-            "write .data for the array, or np.stack([...]) to put Tensors together"
-        )
+        refuse_array(recording.trace)
 
     def __float__(self) -> float:
         if recording.trace is not None:

@@ -93,6 +93,7 @@ def judge_ledger_history(history: LedgerHistory) -> Diagnosis:
     history = history[-WINDOW:]
     rows, top = history.rows(), history.log10_norm[:, -1].ravel()
     fates = [_fate(list(column)) for column in zip(*(row.causes for row in rows), strict=True)]
+    fates = _lasting(fates, len(history.steps))
     closed = history.off and np.array([np.zeros(len(fates), bool) if flags is None else flags.all(axis=-1).ravel()
                                        for flags in history.off])  # fmt: skip
     sources = [source_in_rows(rows, top, closed, i) for i in range(len(fates))]
@@ -143,13 +144,14 @@ def judge_history(history: History, at_start: bool) -> Diagnosis:
         for low, high in pairwise(levels)
     ]  # fmt: skip
     steps = np.array([taken(high, low) for low, high in pairwise(levels)])
+    fates = [_fate(list(column)) for column in zip(*causes, strict=True)]
     return judge(
         Way(
             layers=history.layers[:-1],
             steps=steps,
             weights=np.full_like(steps, np.nan),
             causes=causes,
-            fates=[_fate(list(column)) for column in zip(*causes, strict=True)],
+            fates=_lasting(fates, len(history.steps)),
             is_silent=_silent(len(history.steps) > 1, levels[-1]),
             at_start=at_start,
         )
@@ -231,6 +233,13 @@ def _silent(is_repeated: Any, top: Any) -> list[bool]:
 def _fate(causes: list[str | None]) -> str | None:
     """The fate of one sample, from the causes of its steps."""
     return next((fate for fate in _FATES if fate in causes), None)
+
+
+def _lasting(fates: list[str | None], steps: int) -> list[str | None]:
+    """The fates of R members in each step, those of a step together: a member that is not finite in the last step is
+    not finite as a whole, because NaN stays in the weights."""
+    last = fates[-(len(fates) // steps) :]
+    return [end if (end := last[i % len(last)]) == "not finite" else fate for i, fate in enumerate(fates)]
 
 
 def _majority(fates: list[str | None]) -> str | None:

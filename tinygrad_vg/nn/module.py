@@ -305,7 +305,9 @@ class Module:
             children = [f"({name}): {child!r}".replace("\n", "\n  ") for name, child in self.named_children()]
         except RecursionError:  # so deep inside nobody reads
             return f"{type(self).__name__}(...)"
-        inside = "\n  ".join(["", *children]) + "\n" if children else self.extra_repr()
+        members = {part.members for _, part in self._parts() if isinstance(part, Parameter) and part.members}
+        words = [self.extra_repr(), *(f"members={number}" for number in members)]
+        inside = "\n  ".join(["", *children]) + "\n" if children else ", ".join(filter(None, words))
         return f"{type(self).__name__}({inside})"
 
 

@@ -99,6 +99,13 @@ class Optimizer:
         self._values = itemgetter(*defaults)
         self._ready: dict[int, tuple[Any, Any, dict[str, Any]]] = {}  # by group: its options, dtype and numbers
 
+    def __repr__(self) -> str:
+        groups = []
+        for group in self.param_groups:
+            options = [f"{name}={value!r}" for name, value in group.items() if name != "params"]
+            groups.append(f"{len(group['params'])} parameters, {', '.join(options)}")
+        return f"{type(self).__name__}({'; '.join(groups)})"
+
     def check(self, options: dict[str, Any]) -> None:
         """Raise ValueError for options out of their range.
 

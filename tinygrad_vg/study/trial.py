@@ -36,7 +36,7 @@ class Trial:
 
     Args:
         sizes: the numbers of inputs, of neurons of each layer, and of outputs: (784, 30, 10).
-        activation: the name of an activation of `tg.nn`.
+        activation: the name of an activation of `tg.nn`; names are taken in any case, "ReLU" or "relu".
         init: the name of an initializer of `tg.nn.init` without its underscore, for the weights. None: those of Linear.
         data: "mnist", or a directory with four IDX files named as MNIST's. It is kept as an absolute path.
         images: how many training images, and at most how many validation images, are used. None: all.
@@ -178,9 +178,10 @@ def _initializers() -> list[str]:
 
 
 def _name(setting: str, value: Any, names: list[str]) -> str:
-    if value not in names:
+    known = {name.lower(): name for name in names}
+    if not isinstance(value, str) or value.lower() not in known:
         raise ValueError(f"{setting} is one of {', '.join(sorted(names))}, not {value!r}")
-    return str(value)
+    return known[value.lower()]
 
 
 def _whole(setting: str, value: Any, least: int) -> int:
