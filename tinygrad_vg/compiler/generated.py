@@ -12,6 +12,7 @@ import numpy as np
 from tinygrad_vg.compiler.layout import Access, Group, contiguous, is_sum
 from tinygrad_vg.compiler.passes import DESCENT
 from tinygrad_vg.compiler.plan import Instruction, Value
+from tinygrad_vg.compiler.products import Shape, written
 from tinygrad_vg.compiler.templates import expression
 
 KINDS = {"float32": "f32", "float64": "f64", "bool": "boolean", "int64": "i64", "int32": "i32"}
@@ -21,7 +22,8 @@ class Text:
     """Writes the source of a plan.
 
     Attributes:
-        loops: the text of each loop function, by its body.
+        loops: the name of each loop function, by its text.
+        products: the name of each product function, by its text.
         parts: the lines of each part of `run`; a Group between them is a NumPy call.
         places: the place of each array in the table.
     """
@@ -29,6 +31,7 @@ class Text:
     def __init__(self, groups: list[Group], found: dict[Value, Access], outputs: set[Value], pause: int) -> None:
         self.found = found
         self.loops: dict[str, str] = {}
+        self.products: dict[str, str] = {}
         self.parts: list[list[str] | Group] = []
         self.places: dict[Value, int] = {}
         self.readers: dict[Value, set[int]] = {}
@@ -150,7 +153,7 @@ class Text:
         (i,) = group.instructions
         kind = KINDS[i.out.dtype.name]
         a, b = i.args[-2:]
-        alpha, beta = f"{kind}(1.0)", f"{kind}(0.0)"
+        alpha, beta = "", ""
         if i.operation is DESCENT:
             alpha, beta = f"-{self.number(i.args[2], kind)}", self.number(i.args[1], kind)
         lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
@@ -158,6 +161,7 @@ class Text:
         self.found[out] = Access(self.found[i.out].root, self.found[i.out].offset, contiguous(out.shape))
         (m, n), k = out.shape[-2:], a.shape[-1]
         heads = ["    " * axis + f"for i{axis} in range({count}):" for axis, count in enumerate(lead)]
+        own = written(Shape(m, n, k, *(self.found[value].strides[-2:] for value in (a, b)), kind), alpha, beta)
         parts = []
         for value in (b, a, out):
             access = self.found[value]
@@ -171,10 +175,18 @@ class Text:
             place = " + ".join([f"table[{self.place(access.root)}]", *terms, *offset])
             parts.append((place, *transposed(value, access)))
         (pb, tb, ldb), (pa, ta, lda), (pc, _, ldc) = parts
-        call = (
-            f"gemm(table[{self.gemm(i.out.dtype)}], {tb}, {ta}, {n}, {m}, {k}, {alpha}, "
-            f"{pb}, {ldb}, {pa}, {lda}, {beta}, {pc}, {ldc})"
-        )
+        if own is None:
+            call = (
+                f"gemm(table[{self.gemm(i.out.dtype)}], {tb}, {ta}, {n}, {m}, {k}, {alpha or f'{kind}(1.0)'}, "
+                f"{pb}, {ldb}, {pa}, {lda}, {beta or f'{kind}(0.0)'}, {pc}, {ldc})"
+            )
+        else:
+            name = self.products.setdefault(own, f"product_{len(self.products) + 1}")
+            given = [
+                f"carray(pointer({place}), {length}, {kind})"
+                for place, length in ((pa, m * k), (pb, k * n), (pc, m * n))
+            ]
+            call = f"{name}({', '.join([*given, *filter(None, (alpha, beta))])})"
         return [*heads, "    " * len(heads) + call + f"  # {i.line}"]
 
     def number(self, factor: Any, kind: str) -> str:
@@ -194,6 +206,8 @@ class Text:
         lines = ["from tinygrad_vg.compiler.native import *"]
         for text, name in self.loops.items():
             lines += ["", "@loop", f"def {name}{text}"]
+        for text, name in self.products.items():
+            lines += ["", "@product", f"def {name}{text}", ""]
         for number, part in enumerate(self.parts):
             if not isinstance(part, Group):
                 head = f"table = carray(pointer(address), {len(self.places)}, i64)"

@@ -27,6 +27,8 @@ class Separate(CompilerBase):  # type: ignore[misc]
 
 # No fast math: it would reassociate sums and drop subnormal numbers.
 loop = njit(error_model="numpy", pipeline_class=Separate)
+# But for the products of matrices, whose sums BLAS also adds up in an order of its own.
+product = njit(error_model="numpy", pipeline_class=Separate, fastmath={"reassoc", "contract"})
 
 
 def alone(signature: Any) -> Any:
