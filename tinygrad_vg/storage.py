@@ -22,9 +22,7 @@ from tinygrad_vg.safetensors_file import packed, unpacked
 ABANDONED = 3600.0  # seconds since the last write, after which a temporary file has no writer
 MOST_UNPACKED = 1 << 30  # bytes that a compressed file may unpack to by default
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")  # suffixes of what torch.save writes
-INSTEAD = (
-    "in PyTorch, safetensors.torch.save_file(net.state_dict(), 'net.safetensors') writes a file that tg.load reads"
-)
+INSTEAD = "in PyTorch write safetensors.torch.save_file(net.state_dict(), 'net.safetensors'), and load that file"
 
 
 @contextmanager
@@ -114,9 +112,7 @@ def save(arrays: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
     """
     suffix = Path(path).suffix
     if suffix not in (".npz", ".safetensors"):
-        raise ValueError(
-            f"arrays are saved as .npz files or .safetensors files; {os.fspath(path)!r} has another suffix"
-        )
+        raise ValueError(f"arrays are saved as .npz files or .safetensors; {os.fspath(path)!r} has another suffix")
     plain = checked(arrays)
     if suffix == ".safetensors":
         content = packed(plain)

@@ -1,6 +1,7 @@
 """The calls inside a network of PyTorch: which modules it calls, in which order, and on what."""
 
 import copy
+import warnings
 from collections import OrderedDict
 from typing import Any
 
@@ -122,7 +123,7 @@ def called(net: Any, x: Any) -> Call:
     for module in net.modules():
         handles += [module.register_forward_pre_hook(begin, with_kwargs=True), module.register_forward_hook(end)]
     try:
-        run(net, x)
+        run(net, torch.from_numpy(x))
     finally:
         for handle in handles:
             handle.remove()
@@ -130,17 +131,18 @@ def called(net: Any, x: Any) -> Call:
 
 
 def run(net: Any, x: Any) -> Any:
-    """The output of a network for an array x.
+    """The output of a network for a tensor x, without the warnings that the network gives its user.
 
     Raises:
         ValueError: if the network does not take x.
     """
     torch = pytorch()
     try:
-        with torch.random.fork_rng(devices=[]):
-            return net(torch.from_numpy(x))
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return net(x)
     except Exception as error:
         raise ValueError(
-            f"{type(net).__name__} does not take float64 numbers of shape {np.shape(x)} on the CPU: {error}; write "
+            f"{type(net).__name__} does not take float64 numbers of shape {tuple(x.shape)} on the CPU: {error}; write "
             "twin(net, x) with a batch x of the shape that it takes"
         ) from error

@@ -12,7 +12,10 @@ from tinygrad_vg.bridges.torch.installed import pytorch
 from tinygrad_vg.bridges.torch.layers import tensors_of
 from tinygrad_vg.engine import Tensor, enable_grad
 
-NEAR = 1e-9  # the largest difference of two arrays that are equal to rounding, as a share of their largest number
+# The largest difference of two arrays that are equal to rounding: as a share of their largest number, and, of
+# gradients, of the largest number of all of them. Where a gradient is 0, as behind a norm of one feature, both sides
+# have rounding errors.
+NEAR, ZERO = 1e-9, 1e-12
 
 
 def compare(theirs: Any, ours: nn.Module, shape: tuple[int, ...], rng: "np.random.Generator") -> None:
@@ -35,49 +38,55 @@ def compare(theirs: Any, ours: nn.Module, shape: tuple[int, ...], rng: "np.rando
     for mode in ("training", "evaluation"):
         mine.train(mode == "training")
         theirs.train(mode == "training")
-        for what, a, b, size in results_of(theirs, mine, rng.normal(size=shape), rng):
-            if a.shape != b.shape or not np.all(np.abs(a - b) <= NEAR * size):
+        try:
+            results = list(results_of(theirs, mine, rng.normal(size=shape), rng))
+        except RuntimeError as reason:
+            raise TypeError(f"PyTorch computes no gradients of {type(theirs).__name__}: {reason}") from reason
+        for what, a, b, error in results:
+            if a.shape != b.shape or not np.all(np.abs(a - b) <= error):
                 raise TypeError(
-                    f"{type(theirs).__name__} is not the sequence of the modules that it calls: in {mode} {what} of "
-                    "such a sequence are others. A forward may change its input in place, detach it, or do something "
+                    f"{type(theirs).__name__} is not the sequence of the modules that it calls: in {mode} the {what} "
+                    "are others. A forward may change its input in place, detach it, or do something "
                     "else in another mode. Write each step as a module, or write the class in tinygrad_vg and copy the "
                     "weights by load_state_dict"
                 )
 
 
 def results_of(theirs: Any, mine: nn.Module, x: Any, rng: "np.random.Generator") -> Iterator[tuple[str, Any, Any, Any]]:
-    """(what, ours, PyTorch's, size) of each output for x, and of each gradient for random cotangents of the outputs.
+    """(what, ours, PyTorch's, error) of each output for x, and of each gradient for random cotangents of the outputs.
 
-    The size is the largest number. For a gradient it is that of all parameters of its layer: the gradient of a bias
-    before a batch normalization is 0, which both compute as rounding errors.
+    The error is how much the two may differ by rounding.
     """
     torch = pytorch()
+    given, leaf = Tensor(x, requires_grad=True), torch.from_numpy(x).requires_grad_()
     with enable_grad(), torch.enable_grad():
-        outputs = list(zip(flat(mine(x)), flat(run(theirs, x)), strict=True))
+        outputs = list(zip(flat(mine(given)), flat(run(theirs, leaf.clone())), strict=True))
     for here, there in outputs:
         array = there.detach().numpy()
-        yield "the outputs", getattr(here, "data", here), array, np.abs(array).max(initial=0.0)
-    for here, there in outputs:
-        cotangent = rng.normal(size=tuple(there.shape))
-        if isinstance(here, Tensor) and here.requires_grad:
-            here.backward(cotangent)
-        if there.requires_grad:
-            there.backward(torch.from_numpy(cotangent), retain_graph=True)
-    tensors, pairs = tensors_of(theirs), dict[str, tuple[Any, Any]]()
-    for parameter in mine.parameters():
-        other = tensors[str(parameter.name)]
-        pairs[str(parameter.name)] = (
-            np.zeros(parameter.shape) if parameter.grad is None else parameter.grad,
-            np.zeros(parameter.shape) if other.grad is None else other.grad.numpy(),
-        )
+        yield "outputs", here.data, array, NEAR * largest(array)
     mine.zero_grad()
     theirs.zero_grad()
-    sizes: dict[str, float] = {}
-    for name, (_, g) in pairs.items():
-        layer = name.rpartition(".")[0]
-        sizes[layer] = max(sizes.get(layer, 0.0), np.abs(g).max(initial=0.0))
-    for name, (a, b) in pairs.items():
-        yield f"the gradients of {name}", a, b, sizes[name.rpartition(".")[0]]
+    for here, there in outputs:
+        cotangent = rng.normal(size=tuple(there.shape))
+        here.backward(cotangent)
+        if there.requires_grad:
+            there.backward(torch.from_numpy(cotangent), retain_graph=True)
+    tensors = tensors_of(theirs)
+    pairs = [("its input", given, leaf), *((p.name, p, tensors[str(p.name)]) for p in mine.parameters())]
+    gradients = [(name, gradient_of(a), gradient_of(b)) for name, a, b in pairs]
+    error = ZERO * max(largest(b) for _, _, b in gradients)
+    for name, a, b in gradients:
+        yield f"gradients of {name}", a, b, NEAR * largest(b) + error
+
+
+def largest(array: Any) -> float:
+    """The largest magnitude in an array; 0 for an empty one."""
+    return float(np.abs(array).max(initial=0.0))
+
+
+def gradient_of(tensor: Any) -> Any:
+    """The gradient of a tensor of either side as an array; zeros if it has none."""
+    return np.zeros(tuple(tensor.shape)) if tensor.grad is None else np.asarray(tensor.grad)
 
 
 def flat(output: Any) -> list[Any]:

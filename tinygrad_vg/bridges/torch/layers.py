@@ -128,10 +128,12 @@ class Shared:
 
     Args:
         net: the network of PyTorch.
+        is_trained: what the parameters say of themselves.
     """
 
-    def __init__(self, net: Any) -> None:
-        self._names = {id(tensor): name for name, tensor in tensors_of(net).items()}
+    def __init__(self, net: Any, is_trained: bool) -> None:
+        self._is_trained = is_trained
+        self._names = {id(tensor): name for name, tensor in reversed(tensors_of(net).items())}  # its first name
         self._ours: dict[int, Any] = {}
 
     def made(self, module: Any, axes: int) -> nn.Module:
@@ -162,7 +164,7 @@ class Shared:
         held.name = self._names[id(tensor)]
         if isinstance(held, nn.Parameter):
             held.requires_grad = tensor.requires_grad
-            held.is_trained = True  # for all that is known
+            held.is_trained = self._is_trained
         return held
 
 
@@ -173,10 +175,7 @@ def own(module: Any) -> Iterable[tuple[str, Any]]:
 
 
 def tensors_of(net: Any) -> dict[str, Any]:
-    """The parameters and buffers of a network of PyTorch by all their names; a shared one has several.
-
-    The first name of each is the one by which its `state_dict` comes first.
-    """
+    """The parameters and buffers of a network of PyTorch by all their names; a shared one has several."""
     names: dict[str, Any] = {}
     for given in (net.named_parameters, net.named_buffers):
         names |= dict(given(remove_duplicate=False))

@@ -50,10 +50,15 @@ def steps_of(call: Call, title: str) -> list[Step]:
         title: the module in a message.
 
     Raises:
-        TypeError: if something else is computed between two calls, or after the last one.
+        TypeError: if something else is computed between two calls, or after the last one, or if a call has not one
+            tensor as its only argument.
     """
     values, steps = [call.x], list[Step]()
     for inner in [*call.inner, None]:
+        if inner is not None and inner.x is None:
+            name = name_in(call.module, inner.module)
+            raise TypeError(f"twin of {title}: {name!r} is not called with one tensor alone; write twin of the modules "
+                            "inside that are")  # fmt: skip
         value = call.output if inner is None else inner.x
         if value is not values[-1]:
             begin = next((i for i in reversed(range(len(steps))) if is_sum(value, values[i], values[-1])), None)
@@ -76,10 +81,9 @@ def is_sum(value: Any, x: Any, y: Any) -> bool:
 
 def refusal(call: Call, inner: Call | None, steps: list[Step], title: str) -> str:
     """The message about a module that computes something else than calls of modules before the call `inner`."""
-    names = names_in(call.module)
-    calls = [names[step.module] for step in steps if isinstance(step, Call)]
+    calls = [name_in(call.module, step.module) for step in steps if isinstance(step, Call)]
     begin = f"the call of {calls[-1]!r}" if calls else "its begin"
-    end = "its end" if inner is None else f"the call of {names[inner.module]!r}"
+    end = "its end" if inner is None else f"the call of {name_in(call.module, inner.module)!r}"
     return (
         f"twin of {title}: between {begin} and {end} its forward computes something that is no call of a module, and "
         "no sum x + y around such calls. Write each step as a module, such as nn.ReLU() for F.relu(x), or nn.Flatten() "
@@ -88,9 +92,9 @@ def refusal(call: Call, inner: Call | None, steps: list[Step], title: str) -> st
     )
 
 
-def names_in(module: Any) -> dict[Any, str]:
-    """The modules inside a module of PyTorch, each with its name there."""
-    return {each: name for name, each in module.named_modules() if name}
+def name_in(outer: Any, module: Any) -> str:
+    """The name of a module of PyTorch in another one; its class if it is held elsewhere and only called there."""
+    return next((name for name, each in outer.named_modules() if each is module), type(module).__name__)
 
 
 def put(container: nn.Module, parts: Iterable[tuple[str, nn.Module]]) -> nn.Module:

@@ -9,7 +9,7 @@ from tinygrad_vg.bridges.torch.calls import Call, called, copied, probe_of, set_
 from tinygrad_vg.bridges.torch.comparing import compare
 from tinygrad_vg.bridges.torch.installed import pytorch
 from tinygrad_vg.bridges.torch.layers import MAKERS, Shared, is_layer, tensors_of
-from tinygrad_vg.bridges.torch.steps import Around, Residual, Step, names_in, put, steps_of
+from tinygrad_vg.bridges.torch.steps import Around, Residual, Step, name_in, put, steps_of
 
 WRAPPERS = {  # modules around a network, and the attribute that holds the network
     "OptimizedModule": "_orig_mod", "DataParallel": "module", "DistributedDataParallel": "module",
@@ -17,7 +17,7 @@ WRAPPERS = {  # modules around a network, and the attribute that holds the netwo
 }  # fmt: skip
 
 
-def twin(net: Any, x: Any = None) -> nn.Module:
+def twin(net: Any, x: Any = None, *, trained: bool = False) -> nn.Module:
     """A network of tinygrad_vg that computes what a network of PyTorch computes, with copies of its weights.
 
     The twin works with all instruments and drawings: its outputs and gradients are those of `net`, to rounding. Names
@@ -36,6 +36,8 @@ def twin(net: Any, x: Any = None) -> nn.Module:
             float32 or float64.
         x: a batch, of which only the shape is used. It is needed where the shape is not known from the first layer,
             as for images.
+        trained: whether the network has been trained. PyTorch does not tell; a trained network has no forecast in
+            `diagnose`.
 
     Returns:
         A Sequential, or a layer if `net` is a single one.
@@ -65,7 +67,7 @@ def twin(net: Any, x: Any = None) -> nn.Module:
     theirs = copied(net)
     set_mild(theirs.train().requires_grad_(True), rng)
     probe = probe_of(theirs, x, rng)
-    ours = Twin(net, theirs).of(called(theirs, probe))
+    ours = Twin(net, theirs, trained).of(called(theirs, probe))
     check_whole(net, ours)
     compare(theirs, ours, probe.shape, rng)
     return ours
@@ -104,12 +106,13 @@ class Twin:
     Args:
         net: the network of PyTorch.
         copy_of_net: the copy that was called.
+        is_trained: what its parameters say of themselves.
     """
 
-    def __init__(self, net: Any, copy_of_net: Any) -> None:
+    def __init__(self, net: Any, copy_of_net: Any, is_trained: bool) -> None:
         self._originals = dict(zip(copy_of_net.modules(), net.modules(), strict=True))
         self._names = {module: name for name, module in net.named_modules()}
-        self._shared = Shared(net)
+        self._shared = Shared(net, is_trained)
         self._made: dict[Any, nn.Module] = {}
 
     def of(self, call: Call) -> nn.Module:
@@ -136,9 +139,6 @@ class Twin:
         if type(module).__module__.startswith("torch.") and not isinstance(module, torch.nn.Sequential):
             raise TypeError(f"twin of {self._title(module)}: tinygrad_vg has no such module; of PyTorch's it has "
                             f"{', '.join(sorted(MAKERS))}")  # fmt: skip
-        if call.x is None or not isinstance(call.output, torch.Tensor):
-            raise TypeError(f"twin of {self._title(module)}: it does not take one tensor and return one; write twin of "
-                            "the modules inside that do")  # fmt: skip
         steps = steps_of(call, self._title(module))
         if len(steps) == 1 and isinstance(steps[0], Around):
             return self._filled(Residual(), steps[0].steps, call.module)
@@ -146,9 +146,8 @@ class Twin:
 
     def _filled(self, container: nn.Module, steps: list[Step], inside: Any) -> nn.Module:
         """A container with the modules of some steps, which are calls inside a module of PyTorch."""
-        names = names_in(inside)
         parts = [("residual", self._filled(Residual(), step.steps, inside)) if isinstance(step, Around)
-                 else (names[step.module], self.of(step)) for step in steps]  # fmt: skip
+                 else (name_in(inside, step.module), self.of(step)) for step in steps]  # fmt: skip
         container.training = self._originals[inside].training
         return put(container, parts)
 
