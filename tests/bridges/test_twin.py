@@ -1,6 +1,7 @@
 """A twin computes what its network of PyTorch computes, and refuses what it cannot."""
 
 import copy
+import warnings
 from typing import Any
 
 import numpy as np
@@ -182,9 +183,27 @@ def test_hooks_of_the_network_are_not_called() -> None:
     assert called == ["pre", "forward", "backward"]
 
 
-def test_a_twin_without_gradients_around() -> None:
-    with torch.no_grad(), tg.no_grad():
-        assert isinstance(twin(T.Linear(4, 2)), nn.Linear)
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, tg.no_grad])
+def test_a_twin_where_nothing_is_recorded(mode: Any) -> None:
+    net = T.Linear(4, 2)
+    with mode():
+        assert isinstance(twin(net), nn.Linear)
+
+
+def test_a_cost_that_a_network_holds_is_no_part_of_it() -> None:
+    net = networks.Mlp(4)
+    net.cost = T.CrossEntropyLoss()
+    assert "cost" not in dict(twin(net).named_children())
+
+
+def test_a_module_that_is_held_elsewhere_is_followed() -> None:
+    """In a list, which PyTorch does not look into; it has no name there but that of its class."""
+    act = T.Tanh()
+    inner = Refused(lambda net, x: net.held[0](net.b(net.a(x))))
+    inner.held = [act]
+    ours = twin(T.Sequential(act, inner).double())
+    assert ours[1][2] is ours[0]  # type: ignore[index]
+    assert [name for name, _ in ours[1].named_children()] == ["a", "b", "Tanh"]
 
 
 class Refused(T.Module):
@@ -196,6 +215,19 @@ class Refused(T.Module):
 
     def forward(self, x: Any) -> Any:
         return self.body(self, x)
+
+
+def with_hook(layer: Any) -> Any:
+    """A layer whose weight is computed by a hook, as weight_norm in its old form and pruning do it."""
+    from torch.nn.utils import prune
+
+    return prune.l1_unstructured(layer, "weight", 2)
+
+
+def script(layer: Any) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.jit is deprecated, and still in use
+        return torch.jit.script(layer)
 
 
 BETWEEN = "between {} and {} its forward computes something that is no call of a module, .* Write each step as a module"
@@ -235,9 +267,18 @@ REFUSED: dict[str, tuple[Any, tuple[int, ...], str]] = {  # what makes the netwo
         ("a layer that only PyTorch has", lambda: T.Sequential(T.Linear(4, 4), T.Hardtanh()), (),
          "twin of Hardtanh '1': tinygrad_vg has no such module; of PyTorch's it has AvgPool2d, .*Tanh"),
         ("half", lambda: T.Linear(4, 4).half(), (), r"weight is torch\.float16, and twin takes float32 and float64"),
+        ("complex", lambda: T.Linear(4, 4, dtype=torch.complex64), (), r"weight is torch\.complex64"),
+        ("meta", lambda: T.Linear(4, 4, device="meta"), (), "weight has no numbers yet"),
+        ("lazy", lambda: T.Sequential(T.LazyLinear(4)), (), r"0\.weight has no numbers yet: call the network once"),
+        ("Embedding", lambda: T.Sequential(T.Embedding(4, 3)), (), "twin of Embedding '0': tinygrad_vg has no such"),
+        ("attention", lambda: T.TransformerEncoderLayer(4, 2), (2, 3, 4), "twin of MultiheadAttention 'self_attn'"),
+        ("old weight_norm", lambda: with_hook(T.Linear(4, 4)), (), "becomes a parameter by remove_weight_norm"),
+        ("a script", lambda: T.Sequential(script(T.Linear(4, 4))), (), "write twin of the module itself"),
         ("weight_norm", lambda: T.Sequential(T.utils.parametrizations.weight_norm(T.Linear(4, 4))), (),
          "remove_parametrizations makes parameters"),
         ("DataParallel", lambda: T.DataParallel(T.Linear(4, 4)), (), r"write twin\(net\.module\)"),
+        ("DataParallel inside", lambda: T.Sequential(T.DataParallel(T.Linear(4, 4))), (),
+         r"DataParallel '0' is a wrapper around a network: write net\.0 = net\.0\.module"),
         ("compiled", lambda: torch.compile(T.Linear(4, 4)), (), r"write twin\(net\._orig_mod\)"),
         ("LayerNorm", lambda: T.LayerNorm(4, elementwise_affine=False), (), "write elementwise_affine=True"),
         ("LayerNorm of two axes", lambda: T.LayerNorm((2, 4)), (3, 2, 4), "over the last axis"),

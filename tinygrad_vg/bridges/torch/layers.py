@@ -140,7 +140,7 @@ class Shared:
         """Our module with the numbers of a layer of PyTorch; a parameter of two layers is one here too.
 
         Raises:
-            TypeError: if the module has an option or a parameter that ours has not, or numbers of another kind.
+            TypeError: if the module has an option or a parameter that ours has not.
         """
         ours = MAKERS[type(module).__name__](module, axes)
         theirs = dict(own(module))
@@ -160,7 +160,7 @@ class Shared:
 
     def _filled(self, held: Any, tensor: Any) -> Any:
         """A parameter or buffer with a copy of the numbers, and with the name, of a tensor of PyTorch."""
-        held.data = numbers_of(tensor, self._names[id(tensor)])
+        held.data = tensor.detach().cpu().numpy().copy(order="C")
         held.name = self._names[id(tensor)]
         if isinstance(held, nn.Parameter):
             held.requires_grad = tensor.requires_grad
@@ -182,18 +182,13 @@ def tensors_of(net: Any) -> dict[str, Any]:
     return names
 
 
-def numbers_of(tensor: Any, name: str) -> Any:
-    """A copy of the numbers of a tensor of PyTorch, an array of the same dtype.
-
-    Raises:
-        TypeError: if they are half precision or complex, or there are none.
-    """
+def check_numbers(tensor: Any, name: str) -> None:
+    """Raise TypeError if the numbers of a tensor of PyTorch are in half precision or complex, or there are none."""
     torch = pytorch()
+    if tensor.is_meta or type(tensor).__name__.startswith("Uninitialized"):
+        raise TypeError(f"{name} has no numbers yet: call the network once, or move it from the device 'meta'")
     if tensor.dtype not in (torch.float32, torch.float64) and (tensor.is_floating_point() or tensor.is_complex()):
         raise TypeError(
             f"{name} is {tensor.dtype}, and twin takes float32 and float64: write twin(copy.deepcopy(net).float()), or "
             "twin(net.float()), which converts net itself"
         )
-    if tensor.is_meta or type(tensor).__name__.startswith("Uninitialized"):
-        raise TypeError(f"{name} has no numbers yet: call the network once, or move it from the device 'meta'")
-    return tensor.detach().cpu().numpy().copy(order="C")

@@ -8,7 +8,7 @@ from tinygrad_vg import nn
 from tinygrad_vg.bridges.torch.calls import Call, called, copied, probe_of, set_mild
 from tinygrad_vg.bridges.torch.comparing import compare
 from tinygrad_vg.bridges.torch.installed import pytorch
-from tinygrad_vg.bridges.torch.layers import MAKERS, Shared, is_layer, tensors_of
+from tinygrad_vg.bridges.torch.layers import MAKERS, Shared, check_numbers, is_layer, own, tensors_of
 from tinygrad_vg.bridges.torch.steps import Around, Residual, Step, name_in, put, steps_of
 
 WRAPPERS = {  # modules around a network, and the attribute that holds the network
@@ -64,29 +64,48 @@ def twin(net: Any, x: Any = None, *, trained: bool = False) -> nn.Module:
     """
     check(net)
     rng = np.random.default_rng(0)
-    theirs = copied(net)
-    set_mild(theirs.train().requires_grad_(True), rng)
-    probe = probe_of(theirs, x, rng)
-    ours = Twin(net, theirs, trained).of(called(theirs, probe))
-    check_whole(net, ours)
-    compare(theirs, ours, probe.shape, rng)
+    with pytorch().inference_mode(False):  # there, nothing would have gradients that could be compared
+        theirs = copied(net)
+        set_mild(theirs.train().requires_grad_(True), rng)
+        probe = probe_of(theirs, x, rng)
+        ours = Twin(net, theirs, trained).of(called(theirs, probe))
+        check_whole(net, ours)
+        compare(theirs, ours, probe.shape, rng)
     return ours
 
 
 def check(net: Any) -> None:
-    """Raise TypeError if something is no network of PyTorch, or is a wrapper around one."""
+    """Raise TypeError if something is no network of PyTorch, or a wrapper around one, or of what no twin can be."""
     torch = pytorch()
     if not isinstance(net, torch.nn.Module):
         raise TypeError(f"twin takes a torch.nn.Module, not {type(net).__name__}")
-    for module in net.modules():
+    for name, tensor in tensors_of(net).items():
+        check_numbers(tensor, name)
+    for name, module in net.named_modules():
         kind = type(module).__name__
         if kind in WRAPPERS:
-            raise TypeError(f"{kind} is a wrapper around a network: write twin(net.{WRAPPERS[kind]})")
+            instead = f"net.{name} = net.{name}.{WRAPPERS[kind]}" if name else f"twin(net.{WRAPPERS[kind]})"
+            raise TypeError(f"{title_of(module, name)} is a wrapper around a network: write {instead}")
         if hasattr(module, "parametrizations"):
             raise TypeError(f"{kind} computes its weights: torch.nn.utils.parametrize.remove_parametrizations makes "
                             "parameters of them")  # fmt: skip
         if isinstance(module, torch.jit.ScriptModule):
             raise TypeError(f"{kind} is compiled, and its calls cannot be followed: write twin of the module itself")
+        if next(iter(own(module)), None) is not None:
+            check_known(module, title_of(module, name))
+
+
+def check_known(module: Any, title: str) -> None:
+    """Raise TypeError if a module is one of PyTorch's that tinygrad_vg has not."""
+    is_theirs = type(module).__module__.startswith("torch.") and not isinstance(module, pytorch().nn.Sequential)
+    if is_theirs and not is_layer(module):
+        raise TypeError(f"twin of {title}: tinygrad_vg has no such module; of PyTorch's it has "
+                        f"{', '.join(sorted(MAKERS))}")  # fmt: skip
+
+
+def title_of(module: Any, name: str) -> str:
+    """The class of a module and its name in the network; the network itself has none."""
+    return f"{type(module).__name__} {name!r}" if name else type(module).__name__
 
 
 def check_whole(net: Any, ours: nn.Module) -> None:
@@ -135,10 +154,8 @@ class Twin:
             raise TypeError(f"twin of {self._title(module)}: {error}") from error
 
     def _block(self, call: Call) -> nn.Module:
-        module, torch = self._originals[call.module], pytorch()
-        if type(module).__module__.startswith("torch.") and not isinstance(module, torch.nn.Sequential):
-            raise TypeError(f"twin of {self._title(module)}: tinygrad_vg has no such module; of PyTorch's it has "
-                            f"{', '.join(sorted(MAKERS))}")  # fmt: skip
+        module = self._originals[call.module]
+        check_known(module, self._title(module))
         steps = steps_of(call, self._title(module))
         if len(steps) == 1 and isinstance(steps[0], Around):
             return self._filled(Residual(), steps[0].steps, call.module)
@@ -152,6 +169,4 @@ class Twin:
         return put(container, parts)
 
     def _title(self, module: Any) -> str:
-        """The class of a module and its name in the network."""
-        kind, name = type(module).__name__, self._names[module]
-        return f"{kind} {name!r}" if name else kind
+        return title_of(module, self._names[module])
