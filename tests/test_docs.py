@@ -18,9 +18,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PACKAGES = {
-    "tinygrad_vg.compiler", "tinygrad_vg.datasets", "tinygrad_vg.draw", "tinygrad_vg.engine", "tinygrad_vg.engine.ops",
-    "tinygrad_vg.instruments", "tinygrad_vg.nn", "tinygrad_vg.nn.init", "tinygrad_vg.optim",
-    "tinygrad_vg.optim.lr_scheduler", "tinygrad_vg.plots", "tinygrad_vg.study",
+    "tinygrad_vg.bridges.torch", "tinygrad_vg.compiler", "tinygrad_vg.datasets", "tinygrad_vg.draw",
+    "tinygrad_vg.engine", "tinygrad_vg.engine.ops", "tinygrad_vg.instruments", "tinygrad_vg.nn", "tinygrad_vg.nn.init",
+    "tinygrad_vg.optim", "tinygrad_vg.optim.lr_scheduler", "tinygrad_vg.plots", "tinygrad_vg.study",
 }  # fmt: skip
 ALIASES = {"tinygrad_vg.engine.Hook", "tinygrad_vg.study.Report"}  # types of functions; no object has their docstring
 

@@ -10,9 +10,11 @@ import pytest
 
 import tinygrad_vg as tg
 from tinygrad_vg import nn
+from tinygrad_vg.bridges.torch import into
 
 PAGE = Path(__file__).parent.parent / "docs" / "from_pytorch.md"
 OURS, THEIRS = {}, {}
+ABSENT = ("BatchNorm2d", "Conv1d", "Embedding", "GroupNorm", "MultiheadAttention")
 
 
 def ours(title):
@@ -493,6 +495,119 @@ def _(torch):
     assert "pickle_module" in inspect.signature(torch.save).parameters
 
 
+@ours("a network's class")
+def _():
+    class Net(nn.Module):
+        def __init__(self):
+            self.parts = [nn.Linear(2, 2), nn.Tanh()]
+
+        def forward(self, x):
+            for part in self.parts:
+                x = part(x)
+            return x
+
+    assert [name for name, _ in Net().named_parameters()] == ["parts.0.weight", "parts.0.bias"]
+
+
+@theirs("a network's class")
+def _(torch):
+    class Net(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.parts = [torch.nn.Linear(2, 2)]
+
+    class WithoutSuper(torch.nn.Module):
+        def __init__(self):
+            self.part = torch.nn.Linear(2, 2)
+
+    assert [*Net().parameters()] == []
+    with pytest.raises(AttributeError, match="before Module"):
+        WithoutSuper()
+
+
+@ours("a residual block")
+def _():
+    assert nn.Residual(nn.ReLU())(np.array([-1.0, 2.0])).tolist() == [-1.0, 4.0]
+
+
+@theirs("a residual block")
+def _(torch):
+    assert not hasattr(torch.nn, "Residual")
+
+
+@ours("axes in the arguments of modules")
+def _():
+    assert nn.Softmax(axis=-1)(np.zeros((2, 4))).tolist() == [[0.25] * 4] * 2
+    assert nn.Flatten(start_axis=1)(np.zeros((2, 3, 4))).shape == (2, 12)
+    with pytest.raises(ValueError, match="counts from the end"):
+        nn.Softmax(axis=1)
+
+
+@theirs("axes in the arguments of modules")
+def _(torch):
+    assert torch.nn.Softmax(dim=1)(torch.zeros(2, 4)).tolist() == [[0.25] * 4] * 2
+    assert torch.nn.Flatten(start_dim=1)(torch.zeros(2, 3, 4)).shape == (2, 12)
+
+
+@ours("`Softplus()` of z = 25")
+def _():
+    z = leaf(25.0)
+    nn.Softplus()(z).backward()
+    assert nn.Softplus()(25.0) - 25 == pytest.approx(np.exp(-25), rel=1e-3)  # 25 has no more digits in float64
+    assert 1 - z.grad == pytest.approx(np.exp(-25), rel=1e-4)
+
+
+@theirs("`Softplus()` of z = 25")
+def _(torch):
+    z = torch.tensor(25.0, dtype=torch.float64, requires_grad=True)
+    y = torch.nn.Softplus()(z)
+    y.backward()
+    assert (y.item(), z.grad.item()) == (25.0, 1.0)
+
+
+@ours("`LayerNorm(shape)`")
+def _():
+    assert [name for name, _ in nn.LayerNorm(3).named_parameters()] == ["weight", "bias"]
+    with pytest.raises(TypeError, match="length of the last axis"):
+        nn.LayerNorm((2, 3))
+
+
+@theirs("`LayerNorm(shape)`")
+def _(torch):
+    assert [*torch.nn.LayerNorm((2, 3), elementwise_affine=False).parameters()] == []
+
+
+@ours("`Conv2d`")
+def _():
+    assert not {"groups", "dilation", "padding_mode"} & {*inspect.signature(nn.Conv2d).parameters}
+
+
+@theirs("`Conv2d`")
+def _(torch):
+    assert {"groups", "dilation", "padding_mode"} < {*inspect.signature(torch.nn.Conv2d).parameters}
+
+
+@ours("recurrent layers")
+def _():
+    assert not {"bidirectional", "dropout", "proj_size"} & {*inspect.signature(nn.LSTM).parameters}
+
+
+@theirs("recurrent layers")
+def _(torch):
+    layer = torch.nn.LSTM(3, 4, 2, bidirectional=True, dropout=0.1, proj_size=2)
+    assert {"weight_hr_l0", "weight_hh_l0_reverse"} < {*layer.state_dict()}
+
+
+@ours("`BatchNorm2d`, `Conv1d`, `Embedding`, `GroupNorm`, `MultiheadAttention`")
+def _():
+    assert not any(hasattr(nn, name) for name in ABSENT)
+
+
+@theirs("`BatchNorm2d`, `Conv1d`, `Embedding`, `GroupNorm`, `MultiheadAttention`")
+def _(torch):
+    assert all(hasattr(torch.nn, name) for name in ABSENT)
+
+
 @ours("`optimizer.step()`")
 def _():
     p = nn.Parameter(1.0)
@@ -579,6 +694,137 @@ def _():
 @theirs("Python looks at a value in a compiled function")
 def _(torch):
     assert inspect.signature(torch.compile).parameters["fullgraph"].default is False  # True would refuse a break
+
+
+@ours("the weights")
+def _(path):
+    tg.save(nn.Linear(2, 1, rng=0).state_dict(), path / "net.npz")  # a .safetensors file: tests/test_safetensors.py
+    assert sorted(tg.load(path / "net.npz")) == ["bias", "weight"]
+
+
+@theirs("the weights")
+def _(torch):
+    net, our_net = torch.nn.Linear(2, 1), nn.Linear(2, 1, rng=0)
+    into(net, our_net)
+    assert np.allclose(net.weight.detach().numpy(), our_net.weight.data)
+
+
+NAMES = ["0.weight_hh_l0", "0.weight_ih_l0", "1.running_mean", "1.weight", "2.bias", "2.weight"]
+
+
+@ours("names in `state_dict()`")
+def _():
+    net = nn.Sequential(nn.GRU(2, 3), nn.BatchNorm1d(3), nn.Linear(3, 1))
+    assert [name for name in sorted(net.state_dict()) if name in NAMES] == NAMES
+
+
+@theirs("names in `state_dict()`")
+def _(torch):
+    net = torch.nn.Sequential(torch.nn.GRU(2, 3), torch.nn.BatchNorm1d(3), torch.nn.Linear(3, 1))
+    assert [name for name in sorted(net.state_dict()) if name in NAMES] == NAMES
+
+
+@ours("`mlp([784, 30, 10])`")
+def _():
+    assert [type(part).__name__ for part in nn.mlp([784, 30, 10])] == ["Linear", "Sigmoid", "Linear"]
+
+
+@theirs("`mlp([784, 30, 10])`")
+def _(torch):
+    assert not hasattr(torch.nn, "mlp")
+
+
+def are_nielsens(weight, bias):
+    return abs(weight.std() - 400**-0.5) < 0.001 and abs(bias.std() - 1) < 0.2
+
+
+@ours("Nielsen's initial weights")
+def _():
+    layer = nn.Linear(400, 100, rng=0)
+    assert are_nielsens(layer.weight.data, layer.bias.data)
+
+
+@theirs("Nielsen's initial weights")
+def _(torch):
+    layer, generator = torch.nn.Linear(400, 100), torch.Generator().manual_seed(0)
+    assert not are_nielsens(layer.weight, layer.bias)
+    torch.nn.init.normal_(layer.weight, std=400**-0.5, generator=generator)
+    torch.nn.init.normal_(layer.bias, generator=generator)
+    assert are_nielsens(layer.weight, layer.bias)
+
+
+@ours("the cost per sample")
+def _():
+    cost = nn.BCEWithLogitsLoss("batchmean")(leaf(np.zeros((5, 3))), np.ones((5, 3)))
+    assert cost.item() == pytest.approx(3 * np.log(2))
+
+
+@theirs("the cost per sample")
+def _(torch):
+    x = torch.zeros(5, 3)
+    cost = torch.nn.BCEWithLogitsLoss(reduction="sum")(x, torch.ones(5, 3)) / len(x)
+    assert cost.item() == pytest.approx(3 * np.log(2))
+
+
+@ours("an activation of one's own")
+def _():
+    class Sine(nn.Activation):
+        function = staticmethod(np.sin)
+        symbol = "sin"
+
+    assert nn.Activation.of(Sine()(leaf([0.0]))).symbol == "sin"
+
+
+@theirs("an activation of one's own")
+def _(torch):
+    assert not hasattr(torch.nn, "Activation")
+
+
+def cube(a):
+    return a**3
+
+
+@ours("a function that the framework lacks")
+def _():
+    operation = tg.differentiable(lambda g, y, a: g * 3 * a**2)(cube)
+    x = leaf(2.0)
+    operation(x).backward()
+    assert x.grad == 12.0
+
+
+@theirs("a function that the framework lacks")
+def _(torch):
+    class Cube(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, a):
+            ctx.save_for_backward(a)
+            return cube(a)
+
+        @staticmethod
+        def backward(ctx, g):
+            (a,) = ctx.saved_tensors
+            return g * 3 * a**2
+
+    x = torch.tensor(2.0, requires_grad=True)
+    Cube.apply(x).backward()
+    assert x.grad == 12.0
+
+
+@ours("the gradient of a layer's output")
+def _():
+    x = leaf([1.0, 2.0])
+    z = 2 * x
+    (g,) = tg.grad(np.sum(z * z), z)
+    assert g.tolist() == [4.0, 8.0]
+
+
+@theirs("the gradient of a layer's output")
+def _(torch):
+    x = torch.tensor([1.0, 2.0], requires_grad=True)
+    z = 2 * x
+    z.retain_grad()
+    (z * z).sum().backward()
+    assert z.grad.tolist() == [4.0, 8.0]
 
 
 TITLES = re.findall(r"^\| (.+?) \| .+ \| .+ \|$", PAGE.read_text(encoding="utf-8"), re.M)

@@ -47,13 +47,14 @@ def dotted(path):
 
 
 # What everything else is built on.
-BELOW = {"extras", "tables", "notation", "engine", "storage", "datasets", "nn", "optim"}
-ABOVE = {"compiler", "instruments", "draw", "plots", "study", "examples"}
+BELOW = {"extras", "tables", "notation", "engine", "safetensors_file", "storage", "datasets", "nn", "optim"}
+ABOVE = {"compiler", "instruments", "draw", "plots", "study", "bridges", "examples"}
 FORBIDDEN = {
     "extras": ABOVE | BELOW - {"extras"},
     "tables": ABOVE | BELOW - {"tables"},
     "notation": ABOVE | BELOW - {"notation"},
     "engine": ABOVE | BELOW - {"engine"},
+    "safetensors_file": ABOVE | BELOW - {"safetensors_file", "extras"},
     "storage": ABOVE | {"nn", "optim", "datasets"},
     "datasets": ABOVE | {"engine", "nn", "optim"},
     "nn": ABOVE | {"optim", "datasets"},
@@ -62,7 +63,8 @@ FORBIDDEN = {
     "instruments": ABOVE - {"instruments"},
     "draw": ABOVE - {"instruments", "draw"},
     "plots": ABOVE - {"instruments", "plots"} | {"optim", "datasets"},
-    "study": {"examples"},
+    "study": {"examples", "bridges"},
+    "bridges": ABOVE - {"instruments", "bridges"} | {"optim", "datasets"},  # nothing but a user's program imports them
     "__main__": ABOVE | BELOW,  # it looks at files, and runs examples in a process of their own
 }
 ALIASES = {"tinygrad_vg.instruments.plots": {"plots"}}  # a module under its earlier name: what it may import besides
@@ -97,7 +99,7 @@ def test_there_are_no_import_cycles():
 
 
 # Who builds on the engine and on nn, and sees of them what is public.
-BUILT_ON_TOP = {"instruments", "draw", "plots", "study"}
+BUILT_ON_TOP = {"instruments", "draw", "plots", "study", "bridges"}
 PUBLIC_PACKAGES = {"tinygrad_vg.engine", "tinygrad_vg.nn"}
 
 
@@ -155,11 +157,11 @@ def test_what_an_extra_brings_is_imported_only_where_it_is_used(path):
 
 
 @pytest.mark.parametrize(
-    "name", ["compiler", "datasets", "draw", "engine", "instruments", "nn", "optim", "plots", "study"]
+    "name", ["bridges.torch", "compiler", "datasets", "draw", "engine", "instruments", "nn", "optim", "plots", "study"]
 )
 def test_all_names_what_a_package_offers(name):
     """Nothing is public that is not in it."""
-    tree = ast.parse((PACKAGE / name / "__init__.py").read_text(encoding="utf-8"))
+    tree = ast.parse((PACKAGE / name.replace(".", "/") / "__init__.py").read_text(encoding="utf-8"))
     imported = [alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names]
     assert sorted(importlib.import_module(f"tinygrad_vg.{name}").__all__) == sorted(imported)
 
@@ -197,7 +199,7 @@ def test_signature_docstring_and_blank_lines_are_not_counted(tmp_path, monkeypat
 def test_importing_costs_numpy_only():
     code = "import sys, tinygrad_vg; print(*{name.split('.')[0] for name in sys.modules})"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert set(loaded) & {"matplotlib", "graphviz", "rich", "pandas", "scipy", "torch", "numba"} == set()
+    assert set(loaded) & {"matplotlib", "graphviz", "rich", "pandas", "scipy", "torch", "safetensors", "numba"} == set()
 
 
 def test_plots_are_loaded_on_first_use_and_keep_their_earlier_name():

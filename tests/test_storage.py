@@ -247,7 +247,7 @@ def test_another_kind_of_file_is_refused(tmp_path: Path, content: bytes) -> None
 
 
 def test_masks_are_not_saved_because_they_would_be_lost(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match=r"'a' is a masked array, and \.npz files hold no masks; save its \.filled"):
+    with pytest.raises(TypeError, match=r"'a' is a masked array, and files hold no masks; save its \.filled"):
         tg.save({"a": np.ma.masked_invalid([1.0, np.nan])}, tmp_path / "a.npz")
     assert files(tmp_path) == []
 

@@ -1,4 +1,4 @@
-"""Arrays on disk, in `.npz` files without pickle: loading a file cannot run code, and `load` compares all checksums.
+"""Arrays on disk, in `.npz` files without pickle, or in `.safetensors` files: loading a file cannot run code.
 
 `replacing` writes a temporary file beside the old one, flushes it to the disk and renames it. If the program is killed
 or the power fails, the old file or the new one is there, never a part of one. A process that is killed while it writes
@@ -17,8 +17,12 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_vg.safetensors_file import packed, unpacked
+
 ABANDONED = 3600.0  # seconds since the last write, after which a temporary file has no writer
 MOST_UNPACKED = 1 << 30  # bytes that a compressed file may unpack to by default
+PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")  # suffixes of what torch.save writes
+INSTEAD = "in PyTorch write safetensors.torch.save_file(net.state_dict(), 'net.safetensors'), and load that file"
 
 
 @contextmanager
@@ -88,12 +92,17 @@ def flush_names(folder: Path) -> None:
 
 
 def save(arrays: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
-    """Write named arrays, such as a `state_dict()`, to an `.npz` file; missing folders are made.
+    """Write named arrays, such as a `state_dict()`, to an `.npz` or a `.safetensors` file; missing folders are made.
+
+    A `.safetensors` file (extra `safetensors`) is read by PyTorch too: `safetensors.torch.load_file(path)`. It holds
+    integers, bools, and floats of 16 to 64 bits.
 
     Raises:
         TypeError: if a name is not a string, an array has a mask, or `arrays` is not a mapping.
-        ValueError: if the path does not end in .npz, a name holds a NUL, or an array holds Python objects.
+        ValueError: if the path has another suffix, a name holds a NUL, or an array holds Python objects, or what a
+            .safetensors file cannot hold.
         OSError: if the file cannot be written.
+        ModuleNotFoundError: if the path ends in .safetensors, and the package is missing.
 
     >>> import tempfile, tinygrad_vg as tg
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -101,21 +110,15 @@ def save(arrays: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
     ...     sorted(tg.load(f"{folder}/model.npz"))
     ['bias', 'weight']
     """
-    if Path(path).suffix != ".npz":
-        raise ValueError(f"arrays are saved as .npz files; {os.fspath(path)!r} has another suffix")
-    if not isinstance(arrays, Mapping):
-        raise TypeError(f"save takes arrays by name, such as net.state_dict(), not {type(arrays).__name__}")
-    for name in arrays:
-        if not isinstance(name, str):
-            raise TypeError(f"names of arrays must be strings, not {name!r}: load could not return another name")
-        if "\0" in name:
-            raise ValueError(f"the name {name!r} holds a NUL, and zip archives cut names off there")
-        if isinstance(arrays[name], np.ma.MaskedArray):
-            raise TypeError(f"{name!r} is a masked array, and .npz files hold no masks; save its .filled(value)")
-    plain = {name: np.asarray(array) for name, array in arrays.items()}
-    for name, array in plain.items():
-        if array.dtype.hasobject:
-            raise ValueError(f"{name!r} holds Python objects, which would need pickle; save numbers or strings")
+    suffix = Path(path).suffix
+    if suffix not in (".npz", ".safetensors"):
+        raise ValueError(f"arrays are saved as .npz files or .safetensors; {os.fspath(path)!r} has another suffix")
+    plain = checked(arrays)
+    if suffix == ".safetensors":
+        content = packed(plain)
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
+        return
     import zipfile  # here and not above: with its compressors it takes a tenth of the import time of this package
 
     # This is what np.savez does, but np.savez cannot save an array called "file".
@@ -125,18 +128,45 @@ def save(arrays: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
                 np.lib.format.write_array(file, array, allow_pickle=False)
 
 
+def checked(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """The arrays as NumPy's, if they and their names can be saved.
+
+    Raises:
+        TypeError, ValueError: as `save` does.
+    """
+    if not isinstance(arrays, Mapping):
+        raise TypeError(f"save takes arrays by name, such as net.state_dict(), not {type(arrays).__name__}")
+    for name in arrays:
+        if not isinstance(name, str):
+            raise TypeError(f"names of arrays must be strings, not {name!r}: load could not return another name")
+        if "\0" in name:
+            raise ValueError(f"the name {name!r} holds a NUL, and zip archives cut names off there")
+        if isinstance(arrays[name], np.ma.MaskedArray):
+            raise TypeError(f"{name!r} is a masked array, and files hold no masks; save its .filled(value)")
+    plain = {name: np.asarray(array) for name, array in arrays.items()}
+    for name, array in plain.items():
+        if array.dtype.hasobject:
+            raise ValueError(f"{name!r} holds Python objects, which would need pickle; save numbers or strings")
+    return plain
+
+
 def load(path: str | os.PathLike[str], max_bytes: int = MOST_UNPACKED) -> dict[str, Any]:
-    """The arrays of an `.npz` file, by name. All checksums are compared.
+    """The arrays of an `.npz` or a `.safetensors` file, by name.
+
+    All checksums of an .npz file are compared; .safetensors files have none. Numbers in bfloat16, which NumPy lacks,
+    are loaded as float32. The names in a file that PyTorch's `state_dict()` has given are those that
+    `load_state_dict` takes, if both networks have the same structure.
 
     Args:
-        path: the file.
+        path: the file. If its suffix is not .safetensors, it is an .npz file.
         max_bytes: the largest size of all arrays together if the file is compressed, as `np.savez_compressed` does it;
             1 GiB by default. Three megabytes can unpack to three gigabytes. A file that is not compressed has no limit.
 
     Raises:
         OSError: if the file cannot be read; FileNotFoundError if it does not exist.
-        ValueError: if it is not an .npz file, is damaged, holds Python objects or anything else but arrays, or unpacks
+        ValueError: if it is not such a file, is damaged, holds Python objects or anything else but arrays, or unpacks
             to more than `max_bytes`.
+        ModuleNotFoundError: if the path ends in .safetensors, and the package of the extra `safetensors` is missing.
 
     >>> import tempfile, numpy as np, tinygrad_vg as tg
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -144,24 +174,44 @@ def load(path: str | os.PathLike[str], max_bytes: int = MOST_UNPACKED) -> dict[s
     ...     tg.load(f"{folder}/a.npz")
     {'x': array([0, 1, 2])}
     """
-    import zipfile
-
+    suffix = Path(path).suffix
+    if suffix in PICKLES:
+        raise ValueError(f"{os.fspath(path)} is a pickle by its suffix, and loading one can run code: {INSTEAD}")
     with open(path, "rb") as file:
         try:
-            if not zipfile.is_zipfile(file):
-                raise ValueError("it is not a zip archive, or only a part of one")
-            with zipfile.ZipFile(file) as archive:
-                members = archive.infolist()
-                check_members(members, file)
-                unpacked = sum(member.file_size for member in members)  # no entry unpacks to more than this says
-                if unpacked <= max(max_bytes, file.seek(0, os.SEEK_END)):
-                    return {member.filename.removesuffix(".npy"): read(archive, member) for member in members}
+            return unpacked(file.read()) if suffix == ".safetensors" else arrays_in(file, max_bytes)
+        except ModuleNotFoundError:
+            raise
+        except TooLargeError as error:
+            raise ValueError(f"{os.fspath(path)} {error}") from None
         except Exception as error:  # NumPy and zipfile raise five kinds of exceptions for a damaged file
-            raise ValueError(f"{os.fspath(path)} is not a whole .npz file of plain arrays: {error}") from error
-    raise ValueError(
-        f"{os.fspath(path)} unpacks to {unpacked:,} bytes, more than max_bytes={max_bytes}; "
-        f"if that is right, load it with max_bytes={unpacked}"
-    )
+            kind = ".safetensors file" if suffix == ".safetensors" else ".npz file of plain arrays"
+            raise ValueError(f"{os.fspath(path)} is not a whole {kind}: {error}") from error
+
+
+class TooLargeError(ValueError):
+    """A compressed file that unpacks to more than it may."""
+
+
+def arrays_in(file: Any, max_bytes: int) -> dict[str, Any]:
+    """The arrays of an open .npz file.
+
+    Raises:
+        TooLargeError: if it is compressed and unpacks to more than `max_bytes`.
+        Exception: of several kinds, if it is damaged.
+    """
+    import zipfile
+
+    if not zipfile.is_zipfile(file):
+        raise ValueError("it is not a zip archive, or only a part of one")
+    with zipfile.ZipFile(file) as archive:
+        members = archive.infolist()
+        check_members(members, file)
+        unpacked_bytes = sum(member.file_size for member in members)  # no entry unpacks to more than this says
+        if unpacked_bytes > max(max_bytes, file.seek(0, os.SEEK_END)):
+            raise TooLargeError(f"unpacks to {unpacked_bytes:,} bytes, more than max_bytes={max_bytes}; "
+                           f"if that is right, load it with max_bytes={unpacked_bytes}")  # fmt: skip
+        return {member.filename.removesuffix(".npy"): read(archive, member) for member in members}
 
 
 def check_members(members: list[Any], file: Any) -> None:
