@@ -1,69 +1,76 @@
-"""Products of small matrices as generated loops are the products, for every way in which the factors may lie."""
+"""Products of small matrices by our own machine code are the products, for every way in which the factors may lie."""
 
-import itertools
+import ctypes
 
 import numpy as np
 import pytest
 
 from tests.compiler.backends import BACKENDS
-from tinygrad_vg.compiler.products import Shape, written
+from tinygrad_vg.compiler.layout import Lying, chosen
 
-SHAPES = [(10, 30, 784), (1, 8, 1), (3, 9, 2), (7, 11, 9), (5, 784, 10), (2, 40, 7000), (13, 17, 23), (4, 12, 8)]
-WAYS = {"ab": "A and B by rows", "aB": "B transposed", "Ab": "A transposed"}
-
-
-def product(text, kind, m, n, c, *args):
-    """C as the function of this text computes it, without Numba: the text is Python."""
-    names = {kind: {"f32": np.float32, "f64": np.float64}[kind]}
-    exec(f"def function{text}", names)
-    function = names["function"]
-    if "numba" in BACKENDS:
-        from tinygrad_vg.compiler import native
-
-        function = native.product(function)
-    function(*args[:2], c, *args[2:])
-    return c.reshape(m, n)
+SHAPES = [(10, 30, 784), (1, 8, 1), (3, 9, 2), (7, 11, 9), (5, 784, 10), (3, 784, 1000), (13, 17, 23), (4, 12, 8)]
+machine_code = pytest.mark.skipif("numba" not in BACKENDS, reason="machine code is tested with MACHINE_CODE=1")
 
 
-@pytest.mark.parametrize(("kind", "dtype"), [("f32", np.float32), ("f64", np.float64)])
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("is_update", [False, True], ids=["product", "update"])
-def test_products(kind, dtype, way, is_update):
+def product(name, lying, a, b, c, alpha, beta):
+    """C, as the machine code makes it of matrices that lie as `lying` says."""
+    from tinygrad_vg.compiler.products import WHOLE, address_of
+
+    number = {"float32": ctypes.c_float, "float64": ctypes.c_double}[c.dtype.name]
+    function = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * WHOLE, number, number)(address_of(name, c.dtype.name))
+    (m, n), k = c.shape, a.size // c.shape[0]
+    c = c.copy()
+    function(a.ctypes.data, b.ctypes.data, c.ctypes.data, m, n, k, *lying.distances, alpha, beta)
+    return c
+
+
+@machine_code
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("way", ["ab", "aB", "Ab"], ids=["by rows", "B transposed", "A transposed"])
+@pytest.mark.parametrize(("alpha", "beta"), [(1.0, 0.0), (-0.5, 0.25)], ids=["product", "update"])
+def test_products(dtype, way, alpha, beta):
     rng = np.random.default_rng(0)
     done = 0
-    for m, n, k in SHAPES if "numba" in BACKENDS else SHAPES[1:5]:
-        a, b, c = (rng.normal(size=shape).astype(dtype) for shape in ((m, k), (k, n), (m, n)))
-        strides_a, strides_b = ((1, m) if "A" in way else (k, 1)), ((1, k) if "B" in way else (n, 1))
-        text = written(Shape(m, n, k, strides_a, strides_b, kind), *(("alpha", "beta") if is_update else ("", "")))
-        if text is None:
+    for m, n, k in SHAPES:
+        a, b = rng.normal(size=(m, k)).astype(dtype), rng.normal(size=(k, n)).astype(dtype)
+        lying = Lying((1, m) if "A" in way else (k, 1), (1, k) if "B" in way else (n, 1))
+        name = chosen(m, n, k, lying, a.itemsize, beta != 0)
+        if name is None:
             continue
-        flat_a, flat_b = (a.T if "A" in way else a).ravel(), (b.T if "B" in way else b).ravel()
-        factors = (dtype(-0.5), dtype(0.25)) if is_update else ()
-        expected = a.astype(float) @ b
-        if is_update:
-            expected = 0.25 * c - 0.5 * expected
+        c = rng.normal(size=(m, n)).astype(dtype) if beta else np.full((m, n), np.nan, dtype)
+        given_a, given_b = (np.ascontiguousarray(x.T if letter in way else x) for x, letter in ((a, "A"), (b, "B")))
+        found = product(name, lying, given_a, given_b, c, alpha, beta)
+        expected = alpha * (a.astype(float) @ b) + (beta * c if beta else 0)
         size = (np.abs(a).astype(float) @ np.abs(b)).max()
-        found = product(text, kind, m, n, c.ravel(), flat_a, flat_b, *factors)
         np.testing.assert_allclose(found, expected, atol=8 * np.finfo(dtype).eps * size)
         done += 1
-    assert done or ("B" in way and is_update)  # the one that BLAS takes always
+    assert done or ("B" in way and beta)  # BLAS computes all of these
 
 
-def test_what_blas_takes():
-    def taken(m, n, k, strides_a, strides_b):
-        return written(Shape(m, n, k, strides_a, strides_b, "f32"), "", "") is None
+@machine_code
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_subnormal_numbers_and_nan(dtype):
+    """Nothing is flushed to 0, and NaN and inf stay what they are."""
+    tiny = np.finfo(dtype).smallest_subnormal
+    a, b = np.full((2, 8), tiny, dtype), np.ones((8, 9), dtype)
+    found = product("sums", Lying((8, 1), (9, 1)), a, b, np.zeros((2, 9), dtype), 1.0, 0.0)
+    assert np.all(found == 8 * tiny)
+    found = product("dots", Lying((8, 1), (1, 8)), a, np.ones((9, 8), dtype), np.zeros((2, 9), dtype), 1.0, 0.0)
+    assert np.all(found == 8 * tiny)
+    a[1, 3] = np.nan
+    found = product("sums", Lying((8, 1), (9, 1)), a, b, np.zeros((2, 9), dtype), 1.0, 0.0)
+    assert np.isfinite(found[0]).all()
+    assert np.isnan(found[1]).all()
 
-    assert taken(10, 4, 784, (784, 1), (4, 1))  # rows too short for a loop along them
-    assert taken(10, 30, 4, (4, 1), (1, 4))
-    assert taken(10, 30, 10, (1, 10), (1, 10))  # both transposed
-    assert taken(1000, 1000, 1000, (1000, 1), (1, 1000))  # beyond the cache
-    assert not taken(10, 30, 784, (784, 1), (1, 784))
 
+def test_what_blas_computes():
+    def name(m, n, k, a, b, is_update=False):
+        return chosen(m, n, k, Lying(a, b), 4, is_update)
 
-@pytest.mark.parametrize("kind", ["f32", "f64"])
-def test_each_element_is_computed_once(kind):
-    """With ones for factors each element of C is k, exactly."""
-    for m, n, k in itertools.product((1, 2, 5), (8, 10), (1, 3, 8, 9)):
-        ones = np.ones(m * k + k * n, {"f32": np.float32, "f64": np.float64}[kind])
-        text = written(Shape(m, n, k, (k, 1), (n, 1), kind), "", "")
-        assert np.all(product(text, kind, m, n, np.full(m * n, np.nan, ones.dtype), ones, ones) == k)
+    assert name(10, 30, 784, (784, 1), (1, 784)) == "dots"
+    assert name(10, 30, 784, (784, 1), (1, 784), is_update=True) is None
+    assert name(30, 784, 10, (1, 30), (784, 1), is_update=True) == "sums"
+    assert name(10, 4, 784, (784, 1), (4, 1)) is None  # rows too short for a loop along them
+    assert name(10, 30, 4, (4, 1), (1, 4)) is None
+    assert name(10, 30, 10, (1, 10), (1, 10)) is None  # both transposed
+    assert name(1000, 1000, 1000, (1000, 1), (1, 1000)) is None  # beyond the cache

@@ -2,17 +2,16 @@
 
 import ctypes
 from functools import cache
-from typing import Any
 
 GEMM = {"float32": "sgemm", "float64": "dgemm"}
 
 
 @cache
-def address_of_gemm(dtype: Any) -> int:
-    """The address of gemm for a dtype. SciPy publishes it in a capsule, for Cython."""
+def address_of(dtype: str) -> int:
+    """The address of gemm for numbers of a dtype. SciPy publishes it in a capsule, for Cython."""
     from scipy.linalg import cython_blas
 
-    capsule = cython_blas.__pyx_capi__[GEMM[dtype.name]]
+    capsule = cython_blas.__pyx_capi__[GEMM[dtype]]
     name, pointer = ctypes.pythonapi.PyCapsule_GetName, ctypes.pythonapi.PyCapsule_GetPointer
     name.restype, name.argtypes = ctypes.c_char_p, [ctypes.py_object]
     pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]

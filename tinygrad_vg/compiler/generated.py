@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_vg.compiler.layout import Access, Group, contiguous, is_sum
+from tinygrad_vg.compiler.layout import Access, Group, Lying, chosen, contiguous, is_sum
 from tinygrad_vg.compiler.passes import DESCENT
 from tinygrad_vg.compiler.plan import Instruction, Value
-from tinygrad_vg.compiler.products import Shape, written
 from tinygrad_vg.compiler.templates import expression
 
 KINDS = {"float32": "f32", "float64": "f64", "bool": "boolean", "int64": "i64", "int32": "i32"}
@@ -23,7 +22,6 @@ class Text:
 
     Attributes:
         loops: the name of each loop function, by its text.
-        products: the name of each product function, by its text.
         parts: the lines of each part of `run`; a Group between them is a NumPy call.
         places: the place of each array in the table.
     """
@@ -31,7 +29,6 @@ class Text:
     def __init__(self, groups: list[Group], found: dict[Value, Access], outputs: set[Value], pause: int) -> None:
         self.found = found
         self.loops: dict[str, str] = {}
-        self.products: dict[str, str] = {}
         self.parts: list[list[str] | Group] = []
         self.places: dict[Value, int] = {}
         self.readers: dict[Value, set[int]] = {}
@@ -146,14 +143,14 @@ class Text:
     # Products.
 
     def product(self, group: Group) -> list[str]:
-        """The calls of gemm for a product of matrices, or of stacks of matrices.
+        """The calls of a function for a product of matrices, or of stacks of matrices.
 
-        BLAS stores matrices column by column: C = A B stored by rows is Cᵀ = Bᵀ Aᵀ for BLAS.
+        BLAS, whose function is gemm, stores matrices column by column: C = A B stored by rows is Cᵀ = Bᵀ Aᵀ for BLAS.
         """
         (i,) = group.instructions
         kind = KINDS[i.out.dtype.name]
         a, b = i.args[-2:]
-        alpha, beta = "", ""
+        alpha, beta = f"{kind}(1.0)", f"{kind}(0.0)"
         if i.operation is DESCENT:
             alpha, beta = f"-{self.number(i.args[2], kind)}", self.number(i.args[1], kind)
         lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
@@ -161,7 +158,6 @@ class Text:
         self.found[out] = Access(self.found[i.out].root, self.found[i.out].offset, contiguous(out.shape))
         (m, n), k = out.shape[-2:], a.shape[-1]
         heads = ["    " * axis + f"for i{axis} in range({count}):" for axis, count in enumerate(lead)]
-        own = written(Shape(m, n, k, *(self.found[value].strides[-2:] for value in (a, b)), kind), alpha, beta)
         parts = []
         for value in (b, a, out):
             access = self.found[value]
@@ -175,18 +171,13 @@ class Text:
             place = " + ".join([f"table[{self.place(access.root)}]", *terms, *offset])
             parts.append((place, *transposed(value, access)))
         (pb, tb, ldb), (pa, ta, lda), (pc, _, ldc) = parts
-        if own is None:
-            call = (
-                f"gemm(table[{self.gemm(i.out.dtype)}], {tb}, {ta}, {n}, {m}, {k}, {alpha or f'{kind}(1.0)'}, "
-                f"{pb}, {ldb}, {pa}, {lda}, {beta or f'{kind}(0.0)'}, {pc}, {ldc})"
-            )
+        lying = Lying(self.found[a].strides[-2:], self.found[b].strides[-2:])
+        name = chosen(m, n, k, lying, i.out.dtype.itemsize, i.operation is DESCENT)
+        if name is None:
+            given = f"{tb}, {ta}, {n}, {m}, {k}, {alpha}, {pb}, {ldb}, {pa}, {lda}, {beta}, {pc}, {ldc}"
         else:
-            name = self.products.setdefault(own, f"product_{len(self.products) + 1}")
-            given = [
-                f"carray(pointer({place}), {length}, {kind})"
-                for place, length in ((pa, m * k), (pb, k * n), (pc, m * n))
-            ]
-            call = f"{name}({', '.join([*given, *filter(None, (alpha, beta))])})"
+            given = f"{pa}, {pb}, {pc}, {m}, {n}, {k}, {', '.join(map(str, lying.distances))}, {alpha}, {beta}"
+        call = f"{name or 'gemm'}(table[{self.function(name or 'gemm', i.out.dtype)}], {given})"
         return [*heads, "    " * len(heads) + call + f"  # {i.line}"]
 
     def number(self, factor: Any, kind: str) -> str:
@@ -196,18 +187,15 @@ class Text:
             return f"carray(pointer(table[{self.place(access.root)}]), {access.offset + 1}, {kind})[{access.offset}]"
         return f"{kind}({float(factor)!r})"
 
-    def gemm(self, dtype: Any) -> int:
-        """The index of gemm's address in the table."""
-        key = GEMMS.setdefault(dtype.name, Value((), np.dtype(dtype)))
-        return self.place(key)
+    def function(self, name: str, dtype: Any) -> int:
+        """The index of the address of a function for products in the table."""
+        return self.place(FUNCTIONS.setdefault((name, dtype.name), Value((), np.dtype(dtype))))
 
     def text(self) -> str:
         """The whole source."""
         lines = ["from tinygrad_vg.compiler.native import *"]
         for text, name in self.loops.items():
             lines += ["", "@loop", f"def {name}{text}"]
-        for text, name in self.products.items():
-            lines += ["", "@product", f"def {name}{text}", ""]
         for number, part in enumerate(self.parts):
             if not isinstance(part, Group):
                 head = f"table = carray(pointer(address), {len(self.places)}, i64)"
@@ -215,7 +203,7 @@ class Text:
         return "\n".join(lines) + "\n"
 
 
-GEMMS: dict[str, Value] = {}
+FUNCTIONS: dict[tuple[str, str], Value] = {}  # those that compute products, by name and dtype
 
 
 def times(index: str, stride: int) -> str:

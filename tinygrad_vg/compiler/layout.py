@@ -11,6 +11,9 @@ from tinygrad_vg.compiler.passes import DESCENT
 from tinygrad_vg.compiler.plan import VIEWS, Instruction, Plan, Value
 from tinygrad_vg.engine.arrays import is_basic
 
+NEAR = 2**18  # bytes that stay in a processor's second cache
+LONGEST = 2**12  # numbers of a row of which dot products are computed
+
 
 class Access(NamedTuple):
     """The place of a value's elements: in the array of `root`, from `offset` on, `strides` elements apart."""
@@ -52,6 +55,31 @@ def view_of(i: Instruction, found: dict[Value, Access]) -> Access | None:
         return None
     begin = view.__array_interface__["data"][0] - memory.__array_interface__["data"][0]
     return Access(root, begin, view.strides)
+
+
+class Lying(NamedTuple):
+    """How the (m, k) matrix A and the (k, n) matrix B lie: the distances of their rows and columns, in elements."""
+
+    a: tuple[int, ...]
+    b: tuple[int, ...]
+
+    @property
+    def distances(self) -> tuple[int, ...]:
+        """What the functions are told: the distances of A's rows and columns, and of B's rows, or its columns if they
+        are what lies in a row."""
+        return *self.a, self.b[0] if self.b[1] == 1 else self.b[1]
+
+
+def chosen(m: int, n: int, k: int, lying: Lying, size: int, is_update: bool) -> str | None:
+    """The function for a product of numbers of `size` bytes; None for a product that BLAS takes.
+
+    >>> chosen(10, 30, 784, Lying((784, 1), (1, 784)), 4, False), chosen(30, 784, 10, Lying((1, 30), (784, 1)), 4, True)
+    ('dots', 'sums')
+    """
+    if lying.b[1] == 1 and n >= 8:
+        return "sums"
+    is_in_rows = lying.b[0] == lying.a[1] == 1 and 8 <= k <= LONGEST
+    return "dots" if is_in_rows and not is_update and n * k * size <= 4 * NEAR else None
 
 
 Kind = Literal["loop", "product", "call"]

@@ -27,8 +27,6 @@ class Separate(CompilerBase):  # type: ignore[misc]
 
 # No fast math: it would reassociate sums and drop subnormal numbers.
 loop = njit(error_model="numpy", pipeline_class=Separate)
-# But for the products of matrices, whose sums BLAS also adds up in an order of its own.
-product = njit(error_model="numpy", pipeline_class=Separate, fastmath={"reassoc", "contract"})
 
 
 def alone(signature: Any) -> Any:
@@ -200,6 +198,23 @@ def gemm(
         return context.get_dummy_value()
 
     return signature, code
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def product(context: Any, address: Any, a: Any, b: Any, c: Any, m: Any, n: Any, k: Any,
+            down: Any, right: Any, step: Any, alpha: Any, beta: Any) -> Any:  # fmt: skip
+    """C = α A B + β C by a function of `products.py`; a, b and c are addresses."""
+    signature = types.void(address, a, b, c, m, n, k, down, right, step, alpha, beta)
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        function = ir.FunctionType(ir.VoidType(), [value.type for value in args[1:]])
+        builder.call(builder.inttoptr(args[0], function.as_pointer()), args[1:])
+        return context.get_dummy_value()
+
+    return signature, code
+
+
+dots = sums = product
 
 
 def elementary(kind: Any, exp: Any, log1p_of_unit: Any, tanh: Any) -> dict[str, Any]:

@@ -1,138 +1,141 @@
-"""Products: the source of small matrix products as loops, which take a third of BLAS's time on a mini-batch.
+"""Products: small matrix products as machine code, which take a third of BLAS's time on a mini-batch of ten.
 
-BLAS copies its matrices into blocks first; with 10 rows in a batch the copy costs more than the product. Numbers that
-lie in a row are computed 4 or 8 at a time by LLVM. Each function computes C = α A B + β C for one shape, in one of two
-ways:
+BLAS first copies its matrices into blocks; with few rows in a batch the copy takes longer than the product. There are
+two functions, in LLVM's language, for matrices of any size. Both compute C = A B with 4 or 8 numbers at a time:
 
-    dots    C_ij is the dot product of two rows, for 4 × 3 of them at once: each number that is read is used often;
-    sums    the rows of C are sums of the rows of B, 4 rows of B for 2 rows of C at once.
+    dots    C_ij is the dot product of two rows, for up to 4 × 3 of them at once: each number that is read is used
+            often;
+    sums    the rows of C are sums of the rows of B, up to 4 rows of B for 2 rows of C at once.
+
+`sums` also computes C = α A B + β C, the update of a weight. As in BLAS, a product adds in an order of its own.
+`layout.chosen` says which products they compute.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from functools import cache
+from typing import Any
 
-NEAR = 2**18  # bytes that stay in a processor's second cache
-LONGEST = 2**12  # a row whose dot products are computed at once
-TILE = (4, 3)  # rows of A and columns of B in `dots`: 12 sums fit in 16 registers, with the factors
-DEPTH, ROWS = 4, 2  # rows of B and of C in `sums`
+from tinygrad_vg.compiler.cache import machine_code, prepare
+from tinygrad_vg.compiler.layout import NEAR
+from tinygrad_vg.compiler.writer import INT, Body, Writer
 
-
-class Shape(NamedTuple):
-    """A product of an (m, k) and a (k, n) matrix, with the distances of rows and columns in elements; C is in C order.
-
-    `kind` is the type of the numbers, "f32" or "f64".
-    """
-
-    m: int
-    n: int
-    k: int
-    a: tuple[int, int]
-    b: tuple[int, int]
-    kind: str
-
-    @property
-    def size(self) -> int:
-        """The bytes of a number."""
-        return int(self.kind[1:]) // 8
+NAMES = ("dots", "sums")
+WHOLE = 9  # whole numbers that a function takes: the addresses of A, B and C; m, n, k; `Lying.distances`
 
 
-def written(shape: Shape, alpha: str, beta: str) -> str | None:
-    """The text of a function of a, b and c, and of alpha and beta if C is changed; None for a product that BLAS takes.
+def dots(w: Writer) -> None:
+    """C = A B, for matrices whose k numbers lie in a row."""
+    a, b, c, m, n, k, down, _, right, _, _ = w.function("dots", WHOLE)
+    whole = w.builder.sub(k, w.builder.srem(k, INT(w.lanes)))
 
-    >>> print(written(Shape(2, 2, 8, (8, 1), (1, 8), "f32"), "", ""))
-    (a, b, c):
-        for i in range(0, 2, 2):
-            for j in range(0, 2, 2):
-                s00 = s01 = s10 = s11 = f32(0.0)
-                for l in range(8):
-                    a0 = a[(i + 0) * 8 + l]
-                    a1 = a[(i + 1) * 8 + l]
-                    b0 = b[(j + 0) * 8 + l]
-                    b1 = b[(j + 1) * 8 + l]
-                    s00 += a0 * b0
-                    s01 += a0 * b1
-                    s10 += a1 * b0
-                    s11 += a1 * b1
-                c[(i + 0) * 2 + j + 0] = s00
-                c[(i + 0) * 2 + j + 1] = s01
-                c[(i + 1) * 2 + j + 0] = s10
-                c[(i + 1) * 2 + j + 1] = s11
-    """
-    if shape.b[1] == 1 and shape.n >= 8:
-        return "\n".join(sums(shape, bool(alpha)))
-    if (
-        shape.b[0] == shape.a[1] == 1
-        and 8 <= shape.k <= LONGEST
-        and not alpha
-        and shape.n * shape.k * shape.size < NEAR * 4
-    ):
-        return "\n".join(dots(shape))
-    return None
+    def tile(i: Any, rows: int, j: Any, columns: int) -> None:
+        left = [w.place(a, i, p, down) for p in range(rows)]
+        upper = [w.place(b, j, q, right) for q in range(columns)]
+
+        def added(kind: Any) -> Body:
+            def body(at: Any, values: list[Any]) -> list[Any]:
+                xs, ys = ([w.read(row, at, kind) for row in side] for side in (left, upper))
+                pairs = [(x, y) for x in xs for y in ys]
+                return [w.plus(value, x, y) for value, (x, y) in zip(values, pairs, strict=True)]
+
+            return body
+
+        vectors = w.loop(INT(0), whole, w.lanes, added(w.vector), [w.zero(w.vector)] * (rows * columns))
+        numbers = w.loop(whole, k, 1, added(w.number), [w.total(vector) for vector in vectors])
+        for number, value in enumerate(numbers):
+            p, q = divmod(number, columns)
+            w.write(value, w.place(c, i, p, n), w.builder.add(j, INT(q)))
+
+    def tiles(i: Any, rows: int) -> None:
+        w.tiled(INT(0), n, (3, 1), lambda j, columns: tile(i, rows, j, columns))
+
+    w.tiled(INT(0), m, (4, 2, 1), tiles)
+    w.builder.ret_void()
 
 
-def blocks(n: int, step: int) -> Iterator[tuple[int, int, int]]:
-    """(begin, end, step) of the whole steps in n, and of the rest."""
-    whole = n // step * step
-    if whole:
-        yield 0, whole, step
-    if n > whole:
-        yield whole, n, n - whole
+def sums(w: Writer) -> None:
+    """C = α A B + β C, for a matrix B whose n numbers lie in a row; β = 0 takes nothing of C, not even NaN."""
+    given = w.function("sums", WHOLE)
+    _, _, _, m, n, k, *_ = given
+    # As many rows of B at a time as stay in the cache, but 4 at least.
+    near = w.builder.sdiv(INT(NEAR // w.size), n)
+    near = w.builder.select(w.builder.icmp_signed("<", near, INT(4)), INT(4), near)
+
+    def stretch(number: Any, _: list[Any]) -> list[Any]:
+        begin = w.builder.mul(number, near)
+        end = w.builder.add(begin, near)
+        end = w.builder.select(w.builder.icmp_signed("<", end, k), end, k)
+
+        def tiles(i: Any, rows: int) -> None:
+            w.tiled(begin, end, (4, 2, 1), lambda at, depth: added_rows(w, given, i, rows, at, depth))
+
+        w.tiled(INT(0), m, (2, 1), tiles)
+        return []
+
+    w.loop(INT(0), w.builder.sdiv(w.builder.sub(w.builder.add(k, near), INT(1)), near), 1, stretch)
+    w.builder.ret_void()
 
 
-def dots(shape: Shape) -> Iterator[str]:
-    """The lines of a product whose factors have their k numbers in a row."""
-    m, n, k, (down, _), (_, right), kind = shape
-    yield "(a, b, c):"
-    for begin, end, rows in blocks(m, TILE[0]):
-        yield f"    for i in range({begin}, {end}, {rows}):"
-        for first, last, columns in blocks(n, TILE[1]):
-            pairs = [(p, q) for p in range(rows) for q in range(columns)]
-            yield f"        for j in range({first}, {last}, {columns}):"
-            yield f"            {' = '.join(f's{p}{q}' for p, q in pairs)} = {kind}(0.0)"
-            yield f"            for l in range({k}):"
-            yield from (f"                a{p} = a[(i + {p}) * {down} + l]" for p in range(rows))
-            yield from (f"                b{q} = b[(j + {q}) * {right} + l]" for q in range(columns))
-            yield from (f"                s{p}{q} += a{p} * b{q}" for p, q in pairs)
-            yield from (f"            c[(i + {p}) * {n} + j + {q}] = s{p}{q}" for p, q in pairs)
+def added_rows(w: Writer, given: list[Any], i: Any, rows: int, at: Any, depth: int) -> None:
+    """Add to the rows of C from i on the rows of B from `at` on, with their factors."""
+    a, b, c, _, n, _, down, right, step, alpha, beta = given
+    b_rows = [w.place(b, at, d, step) for d in range(depth)]
+    c_rows = [w.place(c, i, p, n) for p in range(rows)]
+    columns = [w.builder.mul(w.builder.add(at, INT(d)), right) for d in range(depth)]
+    numbers = [
+        [w.builder.fmul(alpha, w.read(w.place(a, i, p, down), column, w.number)) for column in columns]
+        for p in range(rows)
+    ]
+
+    def added(start: str, kind: Any) -> Body:
+        factors = [[w.spread(x, kind) for x in row] for row in numbers]
+        scale = w.spread(beta, kind)
+
+        def body(j: Any, _: list[Any]) -> list[Any]:
+            ys = [w.read(row, j, kind) for row in b_rows]
+            values = [w.zero(kind) if start == "zero" else w.read(row, j, kind) for row in c_rows]
+            for row, value, xs in zip(c_rows, values, factors, strict=True):
+                value = w.builder.fmul(scale, value) if start == "scaled" else value
+                for x, y in zip(xs, ys, strict=True):
+                    value = w.plus(value, x, y)
+                w.write(value, row, j)
+            return []
+
+        return body
+
+    def along(start: str) -> None:
+        whole = w.builder.sub(n, w.builder.srem(n, INT(w.lanes)))
+        w.loop(INT(0), whole, w.lanes, added(start, w.vector))
+        w.loop(whole, n, 1, added(start, w.number))
+
+    with w.builder.if_else(w.builder.icmp_signed("==", at, INT(0))) as (first, later):
+        with first, w.builder.if_else(w.builder.fcmp_ordered("==", beta, w.zero(w.number))) as (fresh, kept):
+            with fresh:
+                along("zero")
+            with kept:
+                along("scaled")
+        with later:
+            along("added")
 
 
-def sums(shape: Shape, is_update: bool) -> Iterator[str]:
-    """The lines of a product whose factor B has its n numbers in a row."""
-    m, n, k, *_ = shape
-    alpha, old = ("alpha * ", "beta * ") if is_update else ("", "")
-    yield "(a, b, c, alpha, beta):" if is_update else "(a, b, c):"
-    near = NEAR // (n * shape.size) // DEPTH * DEPTH  # so many rows of B stay in the cache
-    if k <= max(near, DEPTH):
-        for begin, end, rows in blocks(m, ROWS):
-            yield f"    for i in range({begin}, {end}, {rows}):"
-            first = min(DEPTH, k)
-            yield from added(shape, rows, range(first), alpha, f"{old}c[(i + {{}}) * {n} + j] + " if old else "", 2)
-            yield from run_of_rows(shape, rows, first, k - first, alpha, "", 2)
-        return
-    yield f"    for i in range({m * n}):"
-    yield f"        c[i] = {'beta * c[i]' if is_update else f'{shape.kind}(0.0)'}"
-    for low, high, step in blocks(k, max(near, DEPTH)):
-        yield f"    for far in range({low}, {high}, {step}):"
-        for begin, end, rows in blocks(m, ROWS):
-            yield f"        for i in range({begin}, {end}, {rows}):"
-            yield from run_of_rows(shape, rows, 0, step, alpha, "far + ", 3)
+@cache
+def address_of(name: str, kind: str) -> int:
+    """The address of a function, for "float32" or "float64"."""
+    w = Writer(kind)
+    dots(w)
+    sums(w)
+    text = str(w.module)
+    return machine_code(text, [*NAMES], lambda: object_code(text))[name]
 
 
-def run_of_rows(shape: Shape, rows: int, first: int, count: int, alpha: str, far: str, depth: int) -> Iterator[str]:
-    """The lines that add `count` rows of B, from the row `first` on, to some rows of C."""
-    for low, high, step in blocks(count, DEPTH):
-        yield f"{'    ' * depth}for l in range({far}{first + low}, {far}{first + high}, {step}):"
-        places = [f"(l + {d})" for d in range(step)]
-        yield from added(shape, rows, places, alpha, f"c[(i + {{}}) * {shape.n} + j] + ", depth + 1)
+def object_code(text: str) -> list[tuple[str, bytes]]:
+    """(symbol, object code) of the functions in a text of LLVM."""
+    import llvmlite.binding as llvm
 
-
-def added(shape: Shape, rows: int, places: Sequence[object], alpha: str, start: str, depth: int) -> Iterator[str]:
-    """The lines that set some rows of C to `start` plus the rows of B at these places."""
-    (down, right), (step, _) = shape.a, shape.b
-    inset = "    " * depth
-    for p in range(rows):
-        yield from (f"{inset}f{p}{d} = {alpha}a[(i + {p}) * {down} + {at} * {right}]" for d, at in enumerate(places))
-    yield f"{inset}for j in range({shape.n}):"
-    for p in range(rows):
-        terms = " + ".join(f"f{p}{d} * b[{at} * {step} + j]" for d, at in enumerate(places))
-        yield f"{inset}    c[(i + {p}) * {shape.n} + j] = {start.format(p)}{terms}"
+    prepare()
+    target = llvm.Target.from_default_triple()
+    processor, features = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+    machine = target.create_target_machine(cpu=processor, features=features, opt=3, jit=True)
+    module = llvm.parse_assembly(text)
+    module.verify()
+    code = machine.emit_object(module)
+    return [(name, code) for name in NAMES]

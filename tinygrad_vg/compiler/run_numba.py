@@ -12,7 +12,7 @@ import numpy as np
 
 from tinygrad_vg.compiler.buffers import Arena, Life, address_of, allocated, laid_out
 from tinygrad_vg.compiler.cache import machine_code
-from tinygrad_vg.compiler.generated import GEMMS, Text
+from tinygrad_vg.compiler.generated import FUNCTIONS, Text
 from tinygrad_vg.compiler.layout import Access, Group, accesses, grouped, is_product, is_sum, replaced
 from tinygrad_vg.compiler.passes import DESCENT, folded_updates, made_late
 from tinygrad_vg.compiler.places import Constant
@@ -87,12 +87,14 @@ class Machine:
 
     def addresses(self, text: Text) -> Any:
         """The table of the addresses of all arrays."""
-        from tinygrad_vg.compiler.blas import address_of_gemm
+        from tinygrad_vg.compiler import blas, products
 
+        called = {value: function for function, value in FUNCTIONS.items()}
         table = (ctypes.c_int64 * (len(text.places) + 1))()
         for value, place in text.places.items():
-            if value in GEMMS.values():
-                table[place] = address_of_gemm(value.dtype)
+            if value in called:
+                name, kind = called[value]
+                table[place] = blas.address_of(kind) if name == "gemm" else products.address_of(name, kind)
             elif value in self.arrays:
                 table[place] = self.arrays[value].ctypes.data
         return table

@@ -1,0 +1,108 @@
+"""The writer: functions of loops and vectors in LLVM's language, for what Numba would compile too slowly."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from llvmlite import ir
+
+INT = ir.IntType(64)
+FLOATS = {"float32": (ir.FloatType(), 4), "float64": (ir.DoubleType(), 8)}  # with their bytes
+WIDE = 32  # bytes of a vector
+
+Body = Callable[[Any, list[Any]], Iterable[Any]]
+
+
+class Writer:
+    """Writes the functions for one kind of numbers, with LLVM's builder."""
+
+    def __init__(self, kind: str) -> None:
+        self.number, self.size = FLOATS[kind]
+        self.lanes = WIDE // self.size
+        self.vector = ir.VectorType(self.number, self.lanes)
+        self.module = ir.Module(f"products_{kind}")
+        self.builder = ir.IRBuilder()
+
+    def function(self, name: str, whole: int) -> list[Any]:
+        """Begin a function of so many whole numbers and of two numbers α and β; its arguments."""
+        kind = ir.FunctionType(ir.VoidType(), [INT] * whole + [self.number] * 2)
+        function = ir.Function(self.module, kind, name)
+        self.builder = ir.IRBuilder(function.append_basic_block())
+        return list(function.args)
+
+    def loop(self, begin: Any, end: Any, step: int, body: Body, values: Sequence[Any] = ()) -> list[Any]:
+        """`for i in range(begin, end, step): values = body(i, values)`; the last values."""
+        b, before = self.builder, self.builder.block
+        head, inside, after = (b.append_basic_block() for _ in range(3))
+        b.branch(head)
+        b.position_at_end(head)
+        phis = [b.phi(value.type) for value in (INT(0), *values)]
+        b.cbranch(b.icmp_signed("<", phis[0], end), inside, after)
+        b.position_at_end(inside)
+        new = [b.add(phis[0], INT(step)), *body(phis[0], phis[1:])]
+        for phi, first, later in zip(phis, (begin, *values), new, strict=True):
+            phi.add_incoming(first, before)
+            phi.add_incoming(later, b.block)
+        b.branch(head)
+        b.position_at_end(after)
+        return phis[1:]
+
+    def tiled(self, begin: Any, end: Any, steps: Iterable[int], body: Callable[[Any, int], None]) -> None:
+        """Go from begin to end in the largest of some steps, then in the next one, and so on; the last is 1."""
+        b = self.builder
+        for step in steps:
+            left = b.sub(end, begin)
+            stop = b.add(begin, b.sub(left, b.srem(left, INT(step))))
+            self.loop(begin, stop, step, in_steps(body, step))
+            begin = stop
+
+    def place(self, base: Any, row: Any, more: int, distance: Any) -> Any:
+        """The address of the row `row + more` of a matrix."""
+        b = self.builder
+        return b.add(base, b.mul(b.mul(b.add(row, INT(more)), distance), INT(self.size)))
+
+    def at(self, row: Any, column: Any, kind: Any) -> Any:
+        """A pointer to a number, or to a vector that begins there."""
+        address = self.builder.add(row, self.builder.mul(column, INT(self.size)))
+        return self.builder.inttoptr(address, kind.as_pointer())
+
+    def read(self, row: Any, column: Any, kind: Any) -> Any:
+        return self.builder.load(self.at(row, column, kind), align=self.size)
+
+    def write(self, value: Any, row: Any, column: Any) -> None:
+        self.builder.store(value, self.at(row, column, value.type), align=self.size)
+
+    def plus(self, total: Any, a: Any, b: Any) -> Any:
+        """total + a b, rounded once where the processor can."""
+        return self.builder.fadd(total, self.builder.fmul(a, b, flags=("contract",)), flags=("contract",))
+
+    def spread(self, number: Any, kind: Any) -> Any:
+        """A number, or a vector of it."""
+        if kind is self.number:
+            return number
+        first = self.builder.insert_element(ir.Constant(kind, ir.Undefined), number, ir.IntType(32)(0))
+        zeros = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), None)
+        return self.builder.shuffle_vector(first, ir.Constant(kind, ir.Undefined), zeros)
+
+    def total(self, vector: Any) -> Any:
+        """The sum of a vector's numbers."""
+        b, lanes = self.builder, self.lanes
+        while lanes > 1:
+            lanes //= 2
+            places = ir.Constant(
+                ir.VectorType(ir.IntType(32), self.lanes), [(i + lanes) % self.lanes for i in range(self.lanes)]
+            )
+            vector = b.fadd(vector, b.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), places))
+        return b.extract_element(vector, ir.IntType(32)(0))
+
+    def zero(self, kind: Any) -> Any:
+        return ir.Constant(kind, None if kind is self.vector else 0.0)
+
+
+def in_steps(body: Callable[[Any, int], None], step: int) -> Body:
+    """A body that gets the step of its loop, and has no values."""
+
+    def stepped(i: Any, _: list[Any]) -> list[Any]:
+        body(i, step)
+        return []
+
+    return stepped
