@@ -261,6 +261,7 @@ def test_readme_example_prints_what_the_readme_says(tmp_path, monkeypatch, capsy
     assert f"It prints `{capsys.readouterr().out.strip()}`" in readme
 
 
+@pytest.mark.long
 def test_the_blocks_of_the_guide_run_one_after_the_other(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names = {}

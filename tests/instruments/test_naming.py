@@ -96,6 +96,7 @@ def scores():
     return found, wrong
 
 
+@pytest.mark.long
 def test_the_faulty_layer_is_named(scores):
     found, wrong = scores
     for name, hits in found.items():
@@ -106,6 +107,7 @@ def test_the_faulty_layer_is_named(scores):
     assert np.mean(hits) >= 0.97, wrong
 
 
+@pytest.mark.long
 def test_nothing_is_named_in_healthy_networks():
     alarms = {}
     for activation in ACTIVATIONS:
