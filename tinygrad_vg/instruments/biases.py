@@ -23,7 +23,7 @@ def is_layer(module: Module) -> bool:
 def layers_in(model: Module) -> Iterator[tuple[str, Module, Parameter | None]]:
     """The layers of a model for the recorder: name, module, and bias, None for a Linear or Conv2d without one.
 
-    Each layer of a recurrent module is one, with the bias b_ih, whose gradient is the sum of ∂C/∂z over time steps.
+    Each layer of a recurrent module counts, with its bias b_ih; the gradient of b_ih is the sum of ∂C/∂z over time.
     """
     for name, module in model.named_modules():
         if isinstance(module, Recurrence):
@@ -47,7 +47,7 @@ def summed(delta: Any, members: tuple[int, ...], channels_first: bool) -> Any:
     Args:
         delta: (..., B, out), or (..., R, B, out); where `channels_first` is true (B, out, ...), or (R, B, out, ...).
         members: (R,), or ().
-        channels_first: as of the layer.
+        channels_first: the attribute of the layer.
     """
     count = len(delta.shape)
     kept = {feature_axis(count, members, channels_first)} | ({member_axis(count, channels_first)} if members else set())
@@ -58,11 +58,11 @@ def summed(delta: Any, members: tuple[int, ...], channels_first: bool) -> Any:
 
 
 def warn_of_order(names: Sequence[str], biases: Sequence[Parameter | None], gradients: Mapping[Any, Any]) -> None:
-    """Warn if the layers are called in another order than that of their numbers.
+    """Warn if the layers are not called in the order of their numbers.
 
     Args:
-        names, biases: of the layers, layer 1 first.
-        gradients: those of a walk: a leaf whose consumers are younger comes first.
+        names, biases: those of the layers, layer 1 first.
+        gradients: those of a walk, in which a leaf with younger consumers comes first.
     """
     places = {bias: i for i, bias in enumerate(biases) if bias is not None}
     called = [places[vertex] for vertex in gradients if vertex in places][::-1]

@@ -14,7 +14,7 @@ from tinygrad_vg.instruments.signals import Chain
 # with Adam: above it 13 % of the draws or more stay stuck at one answer, below it 0 to 10 %. tests/benchmarks/dying.py
 # measures this on other networks.
 BORDER = 0.25
-_DEVIATIONS = 4.0  # standard errors that the signs may be from one half each: by chance once in 16,000 layers
+_DEVIATIONS = 4.0  # standard errors that the share of a sign may be off 1/2; chance exceeds them once in 16,000
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,8 @@ def born_dead(widths: Iterable[int]) -> float:
 def is_drawn(chain: Chain) -> bool:
     """Whether a network at its initialization is narrow and deep, and meets the assumptions of the theory.
 
-    These are biases of 0, and weights with either sign about equally often. They are checked right after the backward,
-    because the optimizer moves the biases and replaces the weights.
+    The theory assumes biases of 0, and weights with either sign about equally often. The check runs right after the
+    backward, because the optimizer moves the biases and replaces the weights.
     """
     layers = [] if chain.problem else chain.layers[:-1]
     if any(layer.channels_first for layer in layers):
@@ -91,8 +91,8 @@ def is_drawn(chain: Chain) -> bool:
 def dying_of(chain: Chain) -> Dying | None:
     """The forecast for a network that `is_drawn`; None if `born_dead` is below 1/4, or the theory does not apply.
 
-    The theory is for layers in a row with one activation between each two. A way around a layer, or a normalization,
-    lets a gradient through where the formula says that there is none.
+    The theory holds for layers in a row with one activation between neighbours. A connection around a layer, or a
+    normalization, passes a gradient where the formula says that there is none.
     """
     widths, closed = [], np.zeros(chain.layers[0].z.shape[:-1], bool)
     for low, between, _ in chain.steps():
@@ -109,7 +109,7 @@ def _is_closed_below_0(activation: Any, z: Any) -> bool:
     """Whether an activation has slope 0 at all z < 0, and not at all z > 0. The slopes are computed, so that this holds
     for a user's own activation too.
     """
-    size = np.where(z == 0, 1, np.abs(z))  # z is 0 behind a closed layer, where either slope may be meant
+    size = np.where(z == 0, 1, np.abs(z))  # z is 0 behind a closed layer; either slope may be meant
     with np.errstate(all="ignore"):  # the activation may not be defined below 0
         return not slopes_at(activation, -size).any() and bool(slopes_at(activation, size).any())
 

@@ -16,7 +16,7 @@ def log10_norm(array: Any, axis: int | tuple[int, ...] | None = None) -> Any:
 
     Args:
         array: an array, Tensor or ExtendedArray.
-        axis: the axes to take the norm over; all if None.
+        axis: the axes over which the norm is taken; all if None.
 
     Returns:
         log10‖x‖ in decades, float64: a float for `axis=None`, else an array without those axes. It is −inf for the
@@ -47,7 +47,7 @@ def log10_norm(array: Any, axis: int | tuple[int, ...] | None = None) -> Any:
 
 
 def log10_norms(x: Any) -> Any:
-    """log10_norm over the last axis, in a fraction of the time where the squares stay in the range of float64.
+    """log10_norm over the last axis, in a fraction of the time if the squares stay in the range of float64.
 
     >>> import numpy as np
     >>> log10_norms(np.array([[3.0, 4.0], [1e-200, 0.0]])).round(6)
@@ -62,12 +62,12 @@ def log10_norms(x: Any) -> Any:
 
 
 def array_of(gradient: Any) -> Any:
-    """The array in a gradient: of a Tensor its data, of an ExtendedArray its mantissa."""
+    """The array of a gradient: the data of a Tensor, the mantissa of an ExtendedArray."""
     if isinstance(gradient, ExtendedArray):
         return gradient.mantissa
     return gradient.data if isinstance(gradient, Tensor) else gradient
 
 
 def decades_beside(gradient: Any) -> float:
-    """The decades that an ExtendedArray has beside its mantissa; 0 for other gradients."""
+    """The exponent of an ExtendedArray in decades; 0 for other gradients."""
     return gradient.exponent * math.log10(2) if isinstance(gradient, ExtendedArray) else 0.0

@@ -11,9 +11,9 @@ from tinygrad_vg.instruments.accounts import Account, Row
 from tinygrad_vg.notation import decades, median
 
 # A step stands out if it is this many decades off the median of its kind, and this many times the spread of its kind.
-# Of two steps neither stands out: both are equally far off.
+# With two steps neither stands out, because both are equally far from the median.
 OFF, TIMES = 0.5, 5.0
-_NORMAL = 1.48  # times the median of distances is the standard deviation, of a normal distribution
+_NORMAL = 1.48  # times the median distance is the standard deviation of a normal distribution
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class Named:
 
     Attributes:
         layer: its number.
-        part: "weights", "slopes" (of what lies behind the layer), "z", "gradient" or "cost".
-        decades: by how much it shrinks (< 0) or grows the gradient; −inf if it leaves no gradient, NaN if it leaves one
-            that is not finite.
+        part: "weights", "slopes" (of the modules behind the layer), "z", "gradient" or "cost".
+        decades: by how much the part shrinks (< 0) or grows the gradient; −inf if the gradient behind it is 0, NaN if
+            that gradient is not finite.
         usual: the median of parts of its kind, in decades.
         unit: "layer", or "time step" if `layer` is the number of a time step; its weights are W_hh, its z is h.
 
@@ -46,7 +46,7 @@ class Named:
 
     @property
     def comparison(self) -> str:
-        """How far it is from others of its kind, in words."""
+        """In words, how far the part is from others of its kind."""
         verb = "take" if self.decades < 0 else "give"
         return f"{self} {verb} {decades(self.decades, 1)}, others {decades(self.usual, 1)}"
 
@@ -54,8 +54,8 @@ class Named:
 def outliers(rows: Sequence[Row]) -> tuple[Named, ...]:
     """The parts of steps that stand out from the median of their kind, the farthest first.
 
-    The weights of all layers are one kind; slopes are of one kind where the same modules lie between the layers. In a
-    step through time gates and what joins are no slopes, and the last step, which nothing joins yet, is unlike others.
+    The weights of all layers are one kind; slopes are of one kind if the same modules lie between the layers. In a step
+    through time, gates and joining gradients are not slopes; the last step, which no gradient joins, is unlike others.
     """
     parts = [("weights", row.layer + 1, "", median(row.weights)) for row in rows]
     parts += [("slopes", _slopes_of(row), _label(row), median(row.activation)) for row in rows
@@ -77,7 +77,7 @@ def outliers(rows: Sequence[Row]) -> tuple[Named, ...]:
 
 
 def _slopes_of(row: Row) -> int:
-    """Whose slopes are in the step to layer l: those of layer l; in the step to time step t those of step t+1."""
+    """The number whose slopes are in a step: l in the step to layer l, t + 1 in the step to time step t."""
     return row.layer + (row.unit == "time step")
 
 
@@ -89,7 +89,7 @@ def source_of_nothing(accounts: Sequence[Account], member: int) -> Named | None:
     """The reason why no gradient arrives at layer 1 of a member: the lowest layer whose weights, or whose slopes, are
     all 0.
 
-    The lowest, because the layers above a silent layer may become silent too: without biases all their z are 0.
+    It is the lowest because layers above a silent layer may become silent too: without biases all their z are 0.
     """
     layers = [account for account in accounts if account.name is not None]
     if np.isneginf(_of(layers[-1].log10_norm, member)):
@@ -102,7 +102,7 @@ def source_of_nothing(accounts: Sequence[Account], member: int) -> Named | None:
     norms = [_of(account.log10_norm, member) for account in accounts]
     last = max(i for i, norm in enumerate(norms) if np.isneginf(norm))  # where the gradient is lost
     number = sum(account.name is not None for account in accounts[: last + 1])
-    if accounts[last + 1].passes_weights:  # weights that are not 0, at right angles to the gradient
+    if accounts[last + 1].passes_weights:  # the weights are not 0, but at right angles to the gradient
         return Named(number + 1, "weights", -np.inf, unit=unit)
     return Named(number + (unit == "time step"), "slopes", -np.inf, unit=unit)
 
@@ -123,7 +123,7 @@ def source_of_nonfinite(accounts: Sequence[Account], member: int) -> Named | Non
 
 
 def source_in_rows(rows: Sequence[Row], top: Any, closed: Any, sample: int) -> Named | None:
-    """The same as the two functions above for one sample of rows, which show where the gradient is lost or stops being
+    """The same as the two functions above, for one sample. The rows show where the gradient is lost, or is no longer
     finite.
 
     Args:
@@ -132,7 +132,7 @@ def source_in_rows(rows: Sequence[Row], top: Any, closed: Any, sample: int) -> N
     """
     causes = [row.causes[sample] for row in rows]
     if "not finite" in causes:
-        layer = len(causes) - causes[::-1].index("not finite")  # the highest step that does not arrive as a number
+        layer = len(causes) - causes[::-1].index("not finite")  # the highest step whose result is not finite
         return Named(layer + 1 if not top[sample] < np.inf else layer, "gradient", unit=rows[0].unit)
     if "no gradient" not in causes:
         return None
@@ -153,5 +153,5 @@ def commonest(names: Sequence[Named | None]) -> tuple[Named, ...]:
 
 
 def _of(values: Any, member: int) -> Any:
-    """The value of one member; of a single network the only one."""
+    """The value of one member; for a single network its only value."""
     return np.atleast_1d(values)[member]

@@ -20,11 +20,11 @@ def flags_of(chain: Chain, outputs: list[Any]) -> dict[str, Any]:
 
     Args:
         chain: the chain of the pass.
-        outputs: the tensors that its units have put out, and that of the first unit of its tail.
+        outputs: the output tensors of its units, and that of the first unit of its tail.
 
     Returns:
-        By "off_1", "saturated_1", "off_2", ... arrays of bools, (n,), or (R, n) for an ensemble. A layer without an
-        activation has none.
+        A dictionary of bool arrays, (n,), or (R, n) for an ensemble, with the keys "off_1", "saturated_1", "off_2", ...
+        A layer without an activation has no key.
     """
     flags: dict[str, Any] = {}
     layer, is_known = 0, True
@@ -37,7 +37,7 @@ def flags_of(chain: Chain, outputs: list[Any]) -> dict[str, Any]:
             saturated = unit.activation.saturated(y.data)
             if saturated is None or saturated.any():
                 off = _for_all_samples(slope(y, z) == 0, chain.members, unit.channels_first)
-            else:  # as in most steps of a sound network, and then no slope need be computed
+            else:  # in most steps of a sound network; then no slope need be computed
                 axis = feature_axis(y.ndim, chain.members, unit.channels_first)
                 off = np.zeros((*chain.members, y.shape[axis]), bool)
             flags[f"off_{layer}"] = off
@@ -48,7 +48,7 @@ def flags_of(chain: Chain, outputs: list[Any]) -> dict[str, Any]:
 
 
 def _for_all_samples(which: Any, members: tuple[int, ...], channels_first: bool) -> Any:
-    """(..., B, n) → (n,), or (..., R, B, n) → (R, n) for an ensemble; of images for all positions too."""
+    """(..., B, n) → (n,), or (..., R, B, n) → (R, n) for an ensemble; for images over all positions too."""
     feature = feature_axis(which.ndim, members, channels_first)
     kept = (member_axis(which.ndim, channels_first), feature) if members else (feature,)
     return which.all(axis=tuple(axis for axis in range(which.ndim) if axis not in kept))
@@ -63,8 +63,8 @@ def lasting(flags: Any, window: int, share: float) -> Any:
         share: a share of them, above 0 and up to 1.
 
     Returns:
-        (S − window + 1, ..., n) bools, of the windows that end with step window − 1, window, ...; (0, ..., n) if
-        there are fewer steps.
+        (S − window + 1, ..., n) bools, one for each window; the windows end with step window − 1, window, ... If there
+        are fewer steps than a window has, (0, ..., n).
 
     Raises:
         ValueError: if window or share are out of range.

@@ -1,6 +1,6 @@
 """Spectra: two numbers from the singular values of weights that change before a gradient explodes.
 
-Where the stable rank of the weights falls and neighbouring layers align, products of weights grow like the products of
+If the stable rank of the weights falls and neighbouring layers align, products of weights grow like the products of
 their norms. Both precede the sudden explosions of gradients in the training of language models: Ren et al., "MSign: An
 Optimizer Preventing Training Instability in Large Language Models via Stable Rank Restoration", arXiv:2602.01734, 2026.
 There the alignment is that of the Jacobians of neighbouring layers; here it is that of their weights.
@@ -29,12 +29,12 @@ def stable_rank(weight: Any) -> Any:
 
 
 def singular_alignment(lower: Any, upper: Any) -> Any:
-    """How well the direction that a layer stretches most becomes the one that the next layer stretches most.
+    """How close the direction of a layer's largest output is to the direction that the next layer stretches most.
 
     It is |u · v|, where u is the left singular vector (out,) of W^l for its largest singular value, and v the right
-    singular vector (in,) of W^{l+1} for its own: the cosine of the angle between the two lines, for singular vectors
-    have no sign. With 1, ‖W^{l+1} W^l‖₂ = ‖W^{l+1}‖₂ ‖W^l‖₂, the largest possible value. Two random directions of n
-    neurons have about 0.8/√n. What lies between the layers is left out.
+    singular vector (in,) of W^{l+1} for its largest: the cosine of the angle between two lines, as singular vectors
+    have no sign. At 1, ‖W^{l+1} W^l‖₂ = ‖W^{l+1}‖₂ ‖W^l‖₂, the largest possible value. Two random directions of n
+    neurons have about 0.8/√n. Modules between the layers are ignored.
 
     Args:
         lower: W^l, (out, in), or (R, out, in) for an ensemble.
@@ -42,8 +42,8 @@ def singular_alignment(lower: Any, upper: Any) -> Any:
 
     Returns:
         A float from 0 to 1, or (R,). NaN for weights that are all 0 or not finite, or if the second layer does not have
-        as many inputs as the first has outputs. Where two singular values are equally large, as in orthogonal weights,
-        the direction is one of many, and so is the number.
+        as many inputs as the first has outputs. If the two largest singular values are equal, as in orthogonal weights,
+        the direction is not unique, and neither is the result.
 
     >>> stretch = np.diag([1.0, 5.0])
     >>> float(singular_alignment(stretch, stretch)), float(singular_alignment(stretch, np.diag([5.0, 1.0])))

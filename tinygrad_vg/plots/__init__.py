@@ -1,6 +1,6 @@
 """Pictures of gradients with Matplotlib. Each function takes axes (`ax=`) and returns them.
 
-Without `ax` a function makes a new figure of 7 × 4.5 inches. Legends and some labels are beside the axes and not on the
+Without `ax` a function makes a new figure of 7 × 4.5 inches. Legends and some labels are beside the axes, not on the
 data; a figure made with `layout="constrained"` has room for them.
 """
 

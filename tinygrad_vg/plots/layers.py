@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _FLOATS = (np.float16, np.float32, np.float64)
 _ROWS_WITH_LABELS = 20  # with more bars, each is too thin for a label
 _THEORY = "theory, 90 % band dotted"
-_ladders: WeakSet[Any] = WeakSet()  # the lines that are ladders; the title of axes is about all of theirs
+_ladders: WeakSet[Any] = WeakSet()  # the lines that are ladders; the title of axes describes all of their ladders
 
 
 def ladder(
@@ -36,21 +36,21 @@ def ladder(
     Slice the history to choose rows and layers: `ladder(history[0, :-1])` draws the first backward without the output
     layer. Several ladders may be drawn on the same axes. Thin lines show the smallest normal numbers of float16,
     float32 and float64 that are in range. A layer is marked on the lower edge if some of its gradients are exactly 0,
-    NaN or infinite; NaN is left out of median and band.
+    NaN or infinite; the median and the band ignore NaN.
 
-    The history of a ledger over time steps gives log10‖∂C/∂h_t‖ against t.
+    From the history of a ledger over time steps it draws log10‖∂C/∂h_t‖ against t.
 
     Args:
         history: the history of a network or an ensemble, of a recorder or a ledger.
         ax: Matplotlib axes to draw on; new ones by default.
         label: the name of the line in the legend.
-        color: the colour of line and band.
-        theory: a prediction. It is drawn dashed through the median of the highest layer shown, with a dotted 90 % band.
+        color: the colour of the line and the band.
+        theory: a prediction, drawn dashed through the median of the highest layer shown, with a dotted 90 % band.
             It may have more layers than the history.
 
     Returns:
         The axes. The title is the slope in decades per layer, from the median of the first layer to the median of the
-        last one. With several ladders it has the smallest and the largest slope.
+        last one. With several ladders it gives the smallest and the largest slope.
 
     Raises:
         ValueError: if the history is empty, or the theory lacks some of its layers.
@@ -152,7 +152,7 @@ def _draw_floors(ax: "Axes") -> None:
 
 
 def _statistic(steps: int, members: int) -> str | None:
-    """What median and band are taken over, in words; None if there is only one row and member."""
+    """What the median and the band are taken over, in words; None if there is only one row and member."""
     counts = [f"{n} {unit}" for n, unit in ((steps, "steps"), (members, "members")) if n > 1]
     return f"median and 5-95 % of {' × '.join(counts)}" if counts else None
 
@@ -161,19 +161,19 @@ def blame(ledger: Iterable[Row], ax: "Axes | None" = None) -> "Axes":
     """Draw as bars by how many decades weights and activations change the gradient in each step towards the input.
 
     The uppermost bar is the step to layer 1. If both changes have the same sign, the bar of the activation begins where
-    that of the weights ends; a dot shows their sum. For an ensemble the bars are means over the members whose step has
-    no cause (see `Row.cause`). A step with a cause in all members has that word and no bar.
+    the bar of the weights ends; a dot shows their sum. For an ensemble the bars are means over the members whose step
+    has no cause (see `Row.cause`). A step with a cause in all members shows the cause in place of a bar.
 
     Args:
-        ledger: a ledger that has heard a backward, or rows of a ledger.
+        ledger: a ledger that has recorded a backward, or rows of a ledger.
         ax: Matplotlib axes to draw on; new ones by default.
 
     Returns:
-        The axes. If every step has a bar, the title has the sums of the bars.
+        The axes. If every step has a bar, the title gives the sums of the bars.
 
     Raises:
         ValueError: if there is no step: the network has one layer.
-        RuntimeError: if the ledger has heard no backward.
+        RuntimeError: if the ledger has recorded no backward.
         ModuleNotFoundError: if there is no `ax` and no Matplotlib.
 
     >>> from matplotlib.figure import Figure

@@ -24,16 +24,16 @@ def neuron_bars(gradients: Iterable[Any], ax: "Axes | None" = None, top: int = 6
     """Draw Nielsen's diagram: a column of neurons for each layer, with a bar of length |∂C/∂b| on each neuron.
 
     All bars have the same linear scale, as in the book; a neuron with a short bar learns slowly. A bar that is too
-    short to be seen is a line at the neuron's place. NaN and inf are magenta crosses.
+    short to see is a line at the neuron's place. NaN and inf are magenta crosses.
 
     Args:
         gradients: ∂C/∂b of one backward, a vector (n,) for each layer, layer 1 first. From a history with values they
             are `[of_layer[0] for of_layer in history.values]`.
         ax: Matplotlib axes to draw on; new ones by default.
-        top: the number of neurons to show of each layer, from the first one on.
+        top: how many neurons of each layer are drawn, from the first one on.
 
     Returns:
-        The axes. The title has the value of the longest bar.
+        The axes. The title gives the value of the longest bar.
 
     Raises:
         ValueError: if there is no layer, a gradient is not a vector, or `top` is less than 1.
@@ -117,7 +117,7 @@ def slope_curve(activation: ActivationLike, ax: "Axes | None" = None) -> "Axes":
         raise ValueError(f"{function!r} has no finite slope between {-_REACH:g} and {_REACH:g}")
     ax = new_axes() if ax is None else ax
 
-    found = nn.Activation.of(y)  # also of a function such as ops.sigmoid
+    found = nn.Activation.of(y)  # also for a function such as ops.sigmoid
     (line,) = ax.plot(z, slope, label=f"{found.symbol if found else getattr(function, '__name__', 'φ')}′(z)")
     ax.axhline(largest, ls="--", lw=0.8, color=line.get_color())
     peaks = np.flatnonzero(known == largest)

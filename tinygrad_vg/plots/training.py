@@ -25,9 +25,9 @@ def learning_speed(
     """Draw log10‖∂C/∂b‖ of each layer over time, with one line for each layer.
 
     A history of more than 60 rows is drawn with 60 points, each the mean over neighbouring rows, because single
-    mini-batches are noisy. Members are averaged too, and a band has their quantiles of 5 and 95 %; a mean of decades is
-    a geometric mean of norms. Gradients that are exactly 0, NaN or infinite are left out of the means, and their times
-    are marked on the lower edge.
+    mini-batches are noisy. Members are averaged too, and a band goes from 5 to 95 % of them; a mean of decades is
+    a geometric mean of norms. The means ignore gradients that are exactly 0, NaN or infinite; marks on the lower edge
+    show their times.
 
     Args:
         history: the history of a network or an ensemble.
@@ -39,8 +39,8 @@ def learning_speed(
         The axes. With more than 12 layers a colour bar replaces the legend, and there are no bands.
 
     Raises:
-        ValueError: if the history is empty, `steps_per_epoch` less than 1, or the number of colours another one than
-            that of layers.
+        ValueError: if the history is empty, `steps_per_epoch` is less than 1, or the number of colours is not that of
+            layers.
         ModuleNotFoundError: if there is no `ax` and no Matplotlib.
 
     >>> from matplotlib.figure import Figure
@@ -91,14 +91,14 @@ def over_time(
     """Draw a quantity of a ledger's history over time, with a line for each layer, or each step of the gradient.
 
     A history of more than 60 rows is drawn with 60 points, each the mean over neighbouring rows. Members are averaged
-    too. Numbers that are not finite are left out of the means; where decades are −∞, NaN or ∞, their times are marked
-    on the lower edge.
+    too. The means ignore numbers that are not finite; marks on the lower edge show the times at which decades are −∞,
+    NaN or ∞.
 
     Args:
         history: the history of a network or an ensemble.
         quantity: "total", "weights" and "activation" (of a step of the gradient), "log10_norm"; with `spectra=True`
             "stable_rank" and "alignment"; with `neurons=True` "dead_fraction" and "saturated_fraction", of the last 30
-            rows or of all, if there are less.
+            rows, or of all if there are fewer.
         ax: Matplotlib axes to draw on; new ones by default.
         steps_per_epoch: the number of backwards in an epoch. With 1, as in full-batch descent, time is in steps.
 
@@ -142,7 +142,7 @@ def over_time(
 
 
 def _values(history: LedgerHistory, quantity: str) -> Floats:
-    """A quantity (S, L, R) of a ledger's history, R = 1 for a single network; of fractions the rows that have one."""
+    """A quantity (S, L, R) of a ledger's history, R = 1 for a single network; for fractions the rows that have one."""
     if quantity not in _LABELS:
         raise ValueError(f"there is no {quantity!r} to draw, but {', '.join(_LABELS)}")
     if not len(history.steps):
@@ -201,8 +201,8 @@ def heat_map(history: History, ax: "Axes | None" = None, steps_per_epoch: int = 
     """Draw log10‖∂C/∂b‖ as a heat map, with time to the right and layers upwards.
 
     A cell is the median over the members; for a history of more than 200 rows it is also the median over neighbouring
-    rows. NaN is left out of the median. A cell with only NaN, or with an infinite median, is magenta; a cell whose
-    median gradient is exactly 0 is white. The title has the time of the first NaN or inf in any member.
+    rows. The median ignores NaN. A cell with only NaN, or with an infinite median, is magenta; a cell whose
+    median gradient is exactly 0 is white. The title gives the time of the first NaN or inf in any member.
 
     Args:
         history: the history of a network or an ensemble.
@@ -213,7 +213,7 @@ def heat_map(history: History, ax: "Axes | None" = None, steps_per_epoch: int = 
         The axes. The colour bar beside them is in decades.
 
     Raises:
-        ValueError: if the history is empty, or `steps_per_epoch` less than 1.
+        ValueError: if the history is empty, or `steps_per_epoch` is less than 1.
         ModuleNotFoundError: if there is no `ax` and no Matplotlib.
 
     >>> from matplotlib.figure import Figure
