@@ -30,9 +30,8 @@ class Trial:
     NumPy and Numba, on the same kind of processor, with one BLAS thread. Another `members_at_once` changes the results
     by rounding.
 
-    In epoch e, counted from 0, the training images are taken in the order
-    `np.random.default_rng((order_seed, e)).permutation(n)`. All trials with the same data and the same `order_seed`
-    see the same batches.
+    In each epoch the training images are taken in the next order `rng.permutation(n)`, where `rng` is
+    `np.random.default_rng(order_seed)`. All trials with the same data and the same `order_seed` see the same batches.
 
     Args:
         sizes: the numbers of inputs, of neurons of each layer, and of outputs: (784, 30, 10).
