@@ -119,6 +119,27 @@ class Study:
             )
         return joined(trial, [place.load() for place in places])
 
+    def so_far(self, trial: Trial) -> Result | None:
+        """What is kept of a trial, finished or not: the finished parts, and the last checkpoints of the others.
+
+        If parts have come to different epochs, the result ends with the epoch that all of them have finished; the
+        weights are then those of different epochs.
+
+        Returns:
+            None if a part has no checkpoint yet.
+
+        Raises:
+            ValueError: if a file is damaged.
+        """
+        parts = []
+        for number in range(len(trial.parts)):
+            place = self._store.place(trial, number)
+            part = place.load() if place.finished.exists() else place.last()
+            if part is None:
+                return None
+            parts.append(part)
+        return joined(trial, parts)
+
     def compare(self, by: str = "sizes") -> Table:
         """Compare the last accuracies of the finished trials, for each pair of values of a setting, such as `sizes`.
 
