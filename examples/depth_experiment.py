@@ -1,6 +1,7 @@
 """The trials of examples/mnist_depth.py, what is known of them, and what the book has measured."""
 
 import inspect
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,6 +22,19 @@ INITS = {name.removesuffix("_"): init for name, init in inspect.getmembers(tg.nn
          if {"rng"} <= inspect.signature(init).parameters.keys() <= {"tensor", "gain", "rng"}}  # fmt: skip
 
 
+class Data(NamedTuple):
+    """The images (n, pixels) and the labels (n,) of the training, and the labels of the validation."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    validation: np.ndarray
+
+
+def read(directory):
+    """The data of a directory; None has MNIST."""
+    return Data(*tg.datasets.mnist("train", directory), tg.datasets.mnist("validation", directory)[1])
+
+
 def has_norms_of_book(args):
     """Whether the networks at their start are the chapter's."""
     return all(getattr(args, name) == value for name, value in NETWORK.items())
@@ -31,17 +45,19 @@ def has_accuracies_of_book(args):
     return has_norms_of_book(args) and all(getattr(args, name) == value for name, value in TRAINING.items())
 
 
-def trials(args, images, labels):
+def trials(args, data):
     """{("training" or "descent", depth): its trial}, the longest first; the book has descents of some depths."""
     made, common = {}, {"activation": args.activation, "init": args.init, "data": args.data or "mnist", "lr": args.lr,
                         "weight_decay": LAMBDA, "seeds": range(args.seed, args.seed + args.members),
                         "order_seed": args.seed}  # fmt: skip
-    sizes = {depth: (images.shape[1], *[args.hidden] * depth, int(labels.max()) + 1) for depth in args.depths[::-1]}
+    sizes = {
+        depth: (data.images.shape[1], *[args.hidden] * depth, int(data.labels.max()) + 1) for depth in args.depths[::-1]
+    }
     for depth in sizes:
         made["training", depth] = tg.study.Trial(sizes[depth], **common, batch=args.batch, epochs=args.epochs)
     for depth in [depth for depth in sizes if depth in BOOK_NORMS]:
-        made["descent", depth] = tg.study.Trial(sizes[depth], **common, images=1000, batch=1000, every=1,
-                                                epochs=args.descent_epochs)  # fmt: skip
+        made["descent", depth] = tg.study.Trial(sizes[depth], **common, images=1000, validation_images=100,
+                                                batch=1000, every=1, epochs=args.descent_epochs)  # fmt: skip
     return made
 
 
@@ -52,38 +68,37 @@ def ensemble(trial, seeds):
 
 
 @np.errstate(over="ignore", invalid="ignore")  # a step that was too long has made them overflow: the verdict says so
-def judge(net, images, labels):
+def judge(net, data):
     """The history and the verdict of one backward of 1,000 images."""
-    targets = np.eye(net[-1].out_features, dtype=np.float32)[labels[:1000]]
+    targets = np.eye(net[-1].out_features, dtype=np.float32)[data.labels[:1000]]
     with GradientRecorder(net) as recorder, Ledger(net) as ledger:
-        tg.nn.BCEWithLogitsLoss("batchmean")(net(images[:1000]), targets).backward()
+        tg.nn.BCEWithLogitsLoss("batchmean")(net(data.images[:1000]), targets).backward()
     return recorder.history, diagnose(ledger)
 
 
-def start(trial, args, images, labels):
+def start(trial, args, data):
     """The gradients of many seeds at the start: their history, the verdict, and the theory if there is one."""
     net = ensemble(trial, range(args.seed, args.seed + args.seeds))
-    initial, verdict = judge(net, images, labels)
+    initial, verdict = judge(net, data)
     try:
-        theory = mean_field_of(net, images[:1000])
+        theory = mean_field_of(net, data.images[:1000])
     except ValueError:  # such as lengths that overflow: the theory says nothing about this network
         theory = None
     return {"initial": initial, "verdict": verdict, "theory": theory}
 
 
-def results(study, made, args, images, labels):
+def results(study, made, args, data):
     """What is known of each trial that has begun and of each depth at its start, by (name, depth) as in `trials`."""
-    validation = tg.datasets.mnist("validation", args.data)[1]
-    found = {("descent", depth): start(made["training", depth], args, images, labels) for depth in args.depths}
+    found = {("descent", depth): start(made["training", depth], args, data) for depth in args.depths}
     for (name, depth), trial in made.items():
         if (reached := study.so_far(trial)) is None:
             continue
         known = found.setdefault((name, depth), {})
-        known |= {"history": reached.history, "steps_per_epoch": -(-len(images[: trial.images]) // trial.batch)}
+        known |= {"history": reached.history, "steps_per_epoch": -(-len(data.images[: trial.images]) // trial.batch)}
         if name == "training":
             net = ensemble(trial, trial.seeds)
             net.load_state_dict(reached.weights)
-            known |= {"accuracies": reached.accuracy, "verdict": judge(net, images, labels)[1],
-                      "chance": np.bincount(validation).max() / len(validation),
-                      "validated": len(validation)}  # fmt: skip
+            known |= {"accuracies": reached.accuracy, "verdict": judge(net, data)[1],
+                      "chance": np.bincount(data.validation).max() / len(data.validation),
+                      "validated": len(data.validation)}  # fmt: skip
     return found

@@ -16,9 +16,8 @@ PICTURES = ("accuracy", "ladder", "learning_speed")
 WRITTEN = {TABLE, HISTORIES, REPORT, *(f"{name}.{suffix}" for name in PICTURES for suffix in ("png", "svg"))}
 
 
-def about(args):
+def about(args, data):
     """What the results depend on, as texts by name: versions, arguments, data. Runs that are alike have it alike."""
-    images = {split: len(tg.datasets.mnist(split, args.data)[0]) for split in ("train", "validation")}
     versions = {"tinygrad_vg": tg.__version__, "NumPy": np.__version__, "Python": platform.python_version()}
     try:
         versions["Numba"] = version("numba")  # machine code adds in another order
@@ -26,8 +25,8 @@ def about(args):
         versions["Numba"] = "not installed"
     return versions | {
         "command": command(args),
-        "data": f"{args.data or 'MNIST, as it is in tinygrad_vg'}: {images['train']} images to train, "
-                f"{images['validation']} to validate",
+        "data": f"{args.data or 'MNIST, as it is in tinygrad_vg'}: {len(data.images)} images to train, "
+                f"{len(data.validation)} to validate",
     }  # fmt: skip
 
 

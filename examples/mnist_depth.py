@@ -32,7 +32,7 @@ from tinygrad_vg.extras import install
 
 
 def begin(parser):
-    """The arguments, the images and labels, the trials, and the study.
+    """The arguments, the data, the trials by name and depth, and the study.
 
     Raises:
         OSError, ValueError: if that cannot be; the message says why.
@@ -46,13 +46,15 @@ def begin(parser):
     for extra, modules in needs.items():
         if missing := [name for name in modules if find_spec(name) is None]:
             raise ValueError(f"{' and '.join(missing)} missing: {install(extra)} installs it")
-    images, labels = tg.datasets.mnist("train", args.data)
-    if args.batch > len(images):
-        raise ValueError(f"argument --batch: there are no {args.batch} images, but {len(images)}: write at most that")
+    data = depth_experiment.read(args.data)
+    if args.batch > len(data.images):
+        raise ValueError(
+            f"argument --batch: there are no {args.batch} images, but {len(data.images)}: write at most that"
+        )
     if any((args.out / name).exists() for name in WRITTEN) and not (args.out / "study").exists():
         raise ValueError(f"{args.out}/ has results that this program has not made: write --out and another folder")
-    made = depth_experiment.trials(args, images, labels)
-    return args, (images, labels), made, tg.study.Study(made.values(), args.out / "study")
+    made = depth_experiment.trials(args, data)
+    return args, data, made, tg.study.Study(made.values(), args.out / "study")
 
 
 def say_if_slow():
@@ -76,7 +78,7 @@ def executor(args):
 
 def show(study, made, args, data):
     """Write the files, draw the pictures and print the tables, of all results that there are."""
-    results, origin = depth_experiment.results(study, made, args, *data), about(args)
+    results, origin = depth_experiment.results(study, made, args, data), about(args, data)
     save(args, results, origin)
     draw(results, args, origin)
     ended = [made["training", depth] for depth in depth_conclusion.final(results, args)]
@@ -103,8 +105,8 @@ def main():
             outcome = study.run(workers)
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    begun = {key: reached for key, trial in made.items() if (reached := study.so_far(trial)) is not None}
     try:
+        begun = {key: reached for key, trial in made.items() if (reached := study.so_far(trial)) is not None}
         if begun:
             show(study, made, args, data)
     except KeyboardInterrupt:

@@ -152,7 +152,8 @@ def data_of(trial: Trial, split: str) -> tuple[Any, Any, Any]:
             f"{trial.data} has {images.shape[1]} pixels and {classes} classes, and sizes is {trial.sizes}: write "
             f"({images.shape[1]}, ..., {classes})"
         )
-    images, labels = images[: trial.images], labels[: trial.images]
+    used = trial.images if split == "train" or trial.validation_images is None else trial.validation_images
+    images, labels = images[:used], labels[:used]
     if trial.cost == "CrossEntropyLoss":
         return images, labels, labels
     return images, np.eye(trial.sizes[-1], dtype=trial.dtype)[labels], labels

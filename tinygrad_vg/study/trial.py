@@ -38,7 +38,8 @@ class Trial:
         activation: the name of an activation of `tg.nn`.
         init: the name of an initializer of `tg.nn.init` without its underscore, for the weights. None: those of Linear.
         data: "mnist", or a directory with four IDX files named as MNIST's. It is kept as an absolute path.
-        images: how many training images, and at most how many validation images, are used. None: all.
+        images: how many training images are used. None: all.
+        validation_images: how many validation images are used. None: all, but not more than `images`.
         optimizer: the name of an optimizer of `tg.optim`.
         lr: the learning rate.
         momentum: for SGD and RMSprop.
@@ -72,6 +73,7 @@ class Trial:
     init: str | None = None
     data: str = "mnist"
     images: int | None = None
+    validation_images: int | None = None
     optimizer: str = "SGD"
     lr: float = 0.1
     momentum: float = 0.0
@@ -90,7 +92,8 @@ class Trial:
         plain |= {name: _number(name, getattr(self, name)) for name in ("lr", "momentum", "weight_decay")}
         for name, least in {"batch": 1, "epochs": 1, "order_seed": 0, "every": 1, "members_at_once": 1}.items():
             plain[name] = _whole(name, getattr(self, name), least)
-        plain["images"] = None if self.images is None else _whole("images", self.images, 1)
+        for name in ("images", "validation_images"):
+            plain[name] = None if getattr(self, name) is None else _whole(name, getattr(self, name), 1)
         for name, names in _choices().items():
             plain[name] = _name(name, getattr(self, name), names)
         plain["init"] = None if self.init is None else _name("init", self.init, _initializers())
