@@ -1,6 +1,7 @@
 """A part that goes on from a checkpoint gives the bits that it gives without an interruption; parts are joined."""
 
 import json
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from tinygrad_vg.study import Study, training, work
 CASES = {
     "SGD": {"batch": 4},
     "full batch": {"batch": 1000, "epochs": 30},
-    "full batch, compiled": {"batch": 1000, "epochs": 50, "momentum": 0.9},
+    "full batch, compiled": {"batch": 1000, "epochs": 100, "momentum": 0.9},
     "momentum": {
         "batch": 4,
         "momentum": 0.9,
@@ -57,6 +58,22 @@ def test_a_stop_at_any_step_changes_no_bit(digits, tmp_path, monkeypatch, settin
     assert sittings >= 3
     assert_same(tmp_path / "whole", tmp_path / "stopped")
     assert not [*(tmp_path / "stopped").rglob("*checkpoint*"), *(tmp_path / "stopped" / "running").iterdir()]
+
+
+@pytest.mark.parametrize("batch", [1000, 100, 60], ids=["one step", "two steps", "three steps"])
+def test_a_training_goes_on_after_any_of_its_first_epochs(digits, batch):
+    """Its first steps are those that are compiled, one with the optimizer's state and one without it."""
+    for settings in ({"momentum": 0.9}, {"optimizer": "Adam", "lr": 0.01}):
+        one = trial(digits, batch=batch, epochs=100, **settings)
+        whole = [*islice(training.trained(one, one.seeds, None, lambda *_: None), 5)]
+        for begun in whole[:4]:
+            (state,) = islice(
+                training.trained(one, one.seeds, begun, lambda *_: None), 4 - begun.epochs, 5 - begun.epochs
+            )
+            assert state.epochs == 5
+            for name, weight in state.weights.items():
+                assert weight.tobytes() == whole[4].weights[name].tobytes(), (begun.epochs, settings)
+            assert state.history.log10_norm.tobytes() == whole[4].history.log10_norm.tobytes()
 
 
 def test_parts_are_joined_and_equal_the_whole_to_rounding(digits, tmp_path):

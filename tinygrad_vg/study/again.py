@@ -67,7 +67,7 @@ def frames(trial: Trial) -> tuple[History, LedgerHistory]:
     steps = min(STEPS, training.steps * trial.epochs)
     every = -(-steps // FRAMES)
     batches = islice(chain.from_iterable(training.batches() for _ in range(trial.epochs)), steps)
-    step, compiled = training.plain_step(), tg.compile(training.plain_step())
+    step, compiled = training.plain_step, tg.compile(training.plain_step)
     recorder, ledger = GradientRecorder(training.net, values=True), Ledger(training.net, every=1)
     with np.errstate(all="ignore"):
         while (rows := next(batches, None)) is not None:

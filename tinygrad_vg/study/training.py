@@ -1,9 +1,8 @@
-"""How a part of a trial is trained: epoch by epoch, each from what the one before has left and nothing else.
+"""How a part of a trial is trained: epoch by epoch, so that one that goes on from a checkpoint gives the same bits.
 
-So a training that goes on from a checkpoint gives the same bits as one that was never interrupted. The first call of a
-compiled step runs the function itself, whose results differ from those of the compiled one by rounding. A training does
-that in its first epoch only. One that goes on calls the step before it takes the state of the checkpoint, and what
-these calls have changed is lost; from then on each step runs as it would have run without the interruption.
+The first call of a compiled step runs the function itself, whose results differ from those of the compiled one by
+rounding. So a training that goes on has to run the same steps compiled as one that was never interrupted: it repeats
+the first steps before it takes the state of the checkpoint.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,7 +23,7 @@ Report = Callable[[float, float | None, Callable[[], float | None]], None]
 decades the gradient has gained on its way to the first layer at the last recorded step. It raises `StopError` to end
 the training."""
 
-COMPILED_FROM = 40  # steps of a training; of fewer a trace costs more than it saves
+COMPILED_FROM = 100  # steps of a training; of fewer a trace costs more than it saves
 AT_ONCE = 1000  # validation images in one forward pass
 
 
@@ -69,7 +68,9 @@ class Training:
         self.optimizer = self._optimizer()
         self.cost = getattr(nn, trial.cost)(COSTS[trial.cost])
         self.steps = -(-len(self.images) // trial.batch)
-        self.step = tg.compile(self.plain_step()) if self.steps * trial.epochs >= COMPILED_FROM else self.plain_step()
+        self.plain_step = self._step()
+        is_long = self.steps * trial.epochs >= COMPILED_FROM
+        self.step = tg.compile(self.plain_step) if is_long else self.plain_step
         self._orders = np.random.default_rng(trial.order_seed)
 
     def _optimizer(self) -> Any:
@@ -81,7 +82,7 @@ class Training:
         options = {"momentum": self.trial.momentum} if self.trial.momentum else {}
         return getattr(optim, self.trial.optimizer)(groups, lr=self.trial.lr, **options)
 
-    def plain_step(self) -> Callable[[Any, Any], None]:
+    def _step(self) -> Callable[[Any, Any], None]:
         """A step of the optimizer, as a function of images and targets."""
         net, optimizer, cost = self.net, self.optimizer, self.cost
 
@@ -93,16 +94,20 @@ class Training:
         return step
 
     def restore(self, state: State) -> None:
-        """Go on from a state, with steps that have been compiled as in the epochs before it."""
-        self._load(state)  # its optimizer has what the compiled step uses
-        with self._recorder(), np.errstate(all="ignore"):
-            for size in {len(rows) for rows in self.batches()}:
-                self.step(self.images[:size], self.targets[:size])
-        self._load(state)
-        for _ in range(1, state.epochs):
-            self.batches()
+        """Go on from a state; this training must be at its beginning.
 
-    def _load(self, state: State) -> None:
+        The steps that a training runs uncompiled, to compile them, are its first of each kind: with the optimizer's
+        state and without it, with a whole batch and with a smaller last one. Those before the state are run here.
+        """
+        batches = self.batches()
+        first = [batches[i] for i in sorted({0, 1, self.steps - 1}) if i < self.steps]
+        for epoch in range(1, state.epochs):
+            batches = self.batches()
+            first += batches[:1] if epoch == 1 else []
+        if self.step is not self.plain_step:
+            with self._recorder(), np.errstate(all="ignore"):
+                for rows in first:
+                    self.step(self.images.take(rows, axis=0), self.targets.take(rows, axis=0))
         self.net.load_state_dict(state.weights)
         self.optimizer.load_state_dict(state.optimizer)
 
