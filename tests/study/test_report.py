@@ -117,6 +117,14 @@ def test_trials_that_cannot_be_compared_are_reported_with_the_reason(study, tmp_
     )
 
 
+def test_the_page_says_where_there_are_too_few_seeds(study, page):
+    results = [study.result(each) for each in study.trials]
+    few = "These are too few seeds"
+    assert (report._least_p(results) > 0.05) == (few in page)
+    assert min(study.compare()["p_holm"]) >= report._least_p(results) == pytest.approx(3 * 2 / 2**3)
+    assert report._least_p(chapters_results()) < 0.05
+
+
 def test_what_is_missing_is_named(study, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="no trial of the study is finished"):
         Study(study.trials, tmp_path / "new").report(tmp_path / "page.html")

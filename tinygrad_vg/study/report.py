@@ -87,6 +87,7 @@ def _content(results: Sequence[Result], trials: Sequence[Trial]) -> dict[str, An
         "accuracies": _accuracies(results, book),
         "compared": compared,
         "why_not": reason,
+        "least_p": _least_p(results),
         "panels": [_panel(result, start) for result, start in zip(shown, starts, strict=True)],
         "norms": _norms(shown, starts),
         "microscope": page(**seen),
@@ -170,6 +171,12 @@ def _compared(results: Sequence[Result]) -> tuple[Rows | None, str]:
         shown.append([first, second, seeds, decades(100 * mean, 3), f"{100 * deviation:.3f}",
                       "–" if np.isnan(effect) else decades(effect), f"{p:.2g}", f"{corrected:.2g}"])  # fmt: skip
     return Rows.of("Pairs of depths, second − first", "comparison.csv", head, rows, shown), ""
+
+
+def _least_p(results: Sequence[Result]) -> float:
+    """The smallest p that the comparison of these trials can give, corrected for the number of pairs."""
+    pairs = len(results) * (len(results) - 1) // 2
+    return pairs * 2 / 2.0 ** min(len(result.trial.seeds) for result in results)
 
 
 def _norms(results: Sequence[Result], starts: Sequence[Start]) -> Rows:
