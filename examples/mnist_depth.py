@@ -31,13 +31,13 @@ import tinygrad_vg as tg
 from tinygrad_vg.extras import install
 
 
-def begin(parser):
+def begin(parser, line=None):
     """The arguments, the data, the trials by name and depth, and the study.
 
     Raises:
         OSError, ValueError: if that cannot be; the message says why.
     """
-    args = arguments(parser)
+    args = arguments(parser, line)
     needs = {
         "examples": ["matplotlib", "rich"],
         "report": ["jinja2"] * args.report,
@@ -60,7 +60,7 @@ def begin(parser):
 def say_if_slow():
     """One line if the steps cannot be machine code, before minutes are spent."""
     if missing := [name for name, module in (("Numba", "numba"), ("SciPy", "scipy")) if find_spec(module) is None]:
-        words = f"{' and '.join(missing)} missing: training is several times slower"
+        words = f"{' and '.join(missing)} {'are' if missing[1:] else 'is'} missing: training is several times slower"
         print(f"{words} ({install('fast')} installs what is missing).", file=sys.stderr)
 
 
