@@ -56,7 +56,6 @@ def test_results_of_something_else_are_not_overwritten(tmp_path, script, argumen
         (["--fast"], "unrecognized arguments: --fast"),
         (["--lr", "0"], "--lr: '0' is not a positive number: write one, such as 0.1"),
         (["--lr", "nan"], "'nan' is not a positive number"),
-        (["--seed", "-1"], "each of seeds is a whole number from 0, not -1"),
         (["--activation", "step"], "--activation: invalid choice: 'step' (choose from"),
         (["--init", "ones"], "--init: invalid choice: 'ones' (choose from"),
         (["--hidden", "0"], "--hidden: '0' is not a positive whole number"),
@@ -111,10 +110,13 @@ def test_options_make_the_trials(script, arguments, small_data):
     descent = made["descent", 2]
     assert (descent.sizes, descent.images, descent.batch, descent.epochs, descent.every) == (
         trial.sizes, 1000, 1000, 500, 1)  # fmt: skip
+    args.seed = -1
+    with pytest.raises(ValueError, match="each of seeds is a whole number from 0, not -1"):
+        experiment.trials(args, data)
     net = experiment.ensemble(trial, range(200))
     assert [type(module) for module in net] == [tg.nn.Linear, tg.nn.ReLU] * 2 + [tg.nn.Linear]
     assert net[2].weight.data.std() == pytest.approx((2 / 7) ** 0.5, rel=0.03)
-    args.seeds = 3
+    args.seed, args.seeds = 0, 3
     assert experiment.start(trial, args, data)["theory"].layers == (1, 2, 3)  # of ReLU, and so its line is drawn
 
 
@@ -168,7 +170,7 @@ def test_a_training_that_fails_is_told_and_the_others_are_shown(script, small_da
         "--out",
         str(tmp_path),
     ]
-    monkeypatch.setattr("sys.argv", ["mnist_depth.py", *options])
+    monkeypatch.setattr("sys.argv", ["mnist_depth.py", *options, str(tmp_path)])
     with pytest.raises(SystemExit) as ended:
         job.main()
     assert ended.value.code.startswith("1 of 3 trials are done; 2 parts failed:")
