@@ -11,7 +11,6 @@ from tinygrad_vg.notation import decades
 from tinygrad_vg.study.comparison import MOST_SEEDS
 
 LEVEL = 0.95  # of the intervals
-NAMES = "first", "second", "difference", "p_holm"  # columns of a comparison
 ILL = {
     "vanishing": "vanishes on its way to the input",
     "shrinking": "vanishes on its way to the input",
@@ -142,11 +141,10 @@ def of_pairs(accuracies, depths, has_book):
         "epoch": np.ones(len(depths) * seeds, int),
         "validation_accuracy": np.concatenate([accuracies[depth] for depth in depths]) / 100,
     }), "hidden_layers")  # fmt: skip
-    tested = {}  # (first, second): (points, p)
-    for first, second, gain, p in zip(*(found[name].tolist() for name in NAMES), strict=True):
-        tested[first, second] = 100 * gain, p
-    steps = [(first, second, *tested[first, second]) for first, second in pairwise(depths)]
-    told = listed(f"{decades(gain)} points from {first} to {second} (p = {p:.2g})" for first, second, gain, p in steps)
+    rows = zip(*(found[name].tolist() for name in ("first", "second", "difference", "p_holm")), strict=True)
+    tested = {(first, second): (f"{decades(100 * gain)} points from {first} to {second}", p)
+              for first, second, gain, p in rows}  # fmt: skip
+    told = listed("{} (p = {:.2g})".format(*tested[pair]) for pair in pairwise(depths))
     sentences = [f"By a paired test over {seeds} seeds, p corrected for {pairs} pairs of depths: {told}."]
     if has_book and (3, 4) in tested:
         said = "is significant" if tested[3, 4][1] < 1 - LEVEL else "is not shown to be significant"

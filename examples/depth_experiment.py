@@ -50,15 +50,13 @@ def trials(args, data):
     made, common = {}, {"activation": args.activation, "init": args.init, "data": args.data or "mnist", "lr": args.lr,
                         "weight_decay": LAMBDA, "seeds": range(args.seed, args.seed + args.members),
                         "order_seed": args.seed}  # fmt: skip
-    sizes = {
-        depth: (data.images.shape[1], *[args.hidden] * depth, int(data.labels.max()) + 1) for depth in args.depths[::-1]
-    }
-    for depth in sizes:
-        made["training", depth] = tg.study.Trial(sizes[depth], **common, batch=args.batch, epochs=args.epochs)
-    for depth in [depth for depth in sizes if depth in BOOK_NORMS]:
-        made["descent", depth] = tg.study.Trial(sizes[depth], **common, images=1000, validation_images=100,
-                                                batch=1000, every=1, epochs=args.descent_epochs)  # fmt: skip
-    return made
+    whole = {"batch": 1000, "images": 1000, "validation_images": 100, "every": 1, "epochs": args.descent_epochs}
+    for depth in args.depths[::-1]:
+        sizes = data.images.shape[1], *[args.hidden] * depth, int(data.labels.max()) + 1
+        made["training", depth] = tg.study.Trial(sizes, **common, batch=args.batch, epochs=args.epochs)
+        if depth in BOOK_NORMS:
+            made["descent", depth] = tg.study.Trial(sizes, **common, **whole)
+    return dict(sorted(made.items(), reverse=True))
 
 
 def ensemble(trial, seeds):

@@ -38,19 +38,15 @@ def begin(parser, line=None):
         OSError, ValueError: if that cannot be; the message says why.
     """
     args = arguments(parser, line)
-    needs = {
-        "examples": ["matplotlib", "rich"],
-        "report": ["jinja2"] * args.report,
-        "dask": ["distributed"] * bool(args.dask),
-    }
-    for extra, modules in needs.items():
-        if missing := [name for name in modules if find_spec(name) is None]:
-            raise ValueError(f"{' and '.join(missing)} missing: {install(extra)} installs it")
+    needs = {"matplotlib": "examples", "rich": "examples"}
+    needs |= {"jinja2": "report"} if args.report else {}
+    needs |= {"distributed": "dask"} if args.dask else {}
+    for module, extra in needs.items():
+        if find_spec(module) is None:
+            raise ValueError(f"{module} is missing: {install(extra)} installs it")
     data = depth_experiment.read(args.data)
     if args.batch > len(data.images):
-        raise ValueError(
-            f"argument --batch: there are no {args.batch} images, but {len(data.images)}: write at most that"
-        )
+        raise ValueError(f"argument --batch: {args.batch} is more than the {len(data.images)} images there are")
     if any((args.out / name).exists() for name in WRITTEN) and not (args.out / "study").exists():
         raise ValueError(f"{args.out}/ has results that this program has not made: write --out and another folder")
     made = depth_experiment.trials(args, data)

@@ -59,7 +59,7 @@ def test_results_of_something_else_are_not_overwritten(tmp_path, script, argumen
         (["--activation", "step"], "--activation: invalid choice: 'step' (choose from"),
         (["--init", "ones"], "--init: invalid choice: 'ones' (choose from"),
         (["--hidden", "0"], "--hidden: '0' is not a positive whole number"),
-        (["--batch", "60000"], "--batch: there are no 60000 images, but 50000: write at most that"),
+        (["--batch", "60000"], "--batch: 60000 is more than the 50000 images there are"),
     ],
 )
 def test_wrong_arguments_get_one_line(tmp_path, options, message, script, monkeypatch, capsys):
@@ -157,20 +157,8 @@ def test_a_training_that_fails_is_told_and_the_others_are_shown(script, small_da
 
     monkeypatch.setattr(training.Training, "epoch", failing)
     monkeypatch.setattr(job, "executor", lambda args: nullcontext(Here()))
-    options = [
-        "--data",
-        str(small_data),
-        "--depths",
-        "1",
-        "2",
-        "--epochs",
-        "1",
-        "--members",
-        "2",
-        "--out",
-        str(tmp_path),
-    ]
-    monkeypatch.setattr("sys.argv", ["mnist_depth.py", *options, str(tmp_path)])
+    line = f"mnist_depth.py --quick --depths 1 2 --epochs 1 --members 2 --data {small_data} --out {tmp_path}"
+    monkeypatch.setattr("sys.argv", line.split())
     with pytest.raises(SystemExit) as ended:
         job.main()
     assert ended.value.code.startswith("1 of 3 trials are done; 2 parts failed:")
