@@ -1,10 +1,14 @@
 """What a run of examples/mnist_depth.py says about depth, in sentences made of its accuracies and verdicts."""
 
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
+from depth_experiment import has_accuracies_of_book
 
+import tinygrad_vg as tg
 from tinygrad_vg.notation import decades
+from tinygrad_vg.study.comparison import MOST_SEEDS
 
 LEVEL = 0.95  # of the intervals
 ILL = {
@@ -91,7 +95,7 @@ def conclusion(results, args):
     sentences = []
     if gaps := unfinished(results, args):
         sentences.append(f"Training with {several_layers(gaps)} is not finished, and the conclusion is without it.")
-    sentences += of_depth(accuracies, all_learn)
+    sentences += of_depth(accuracies, all_learn) + of_pairs(accuracies, all_learn, has_accuracies_of_book(args))
     for depth in some:
         count = int((accuracies[depth] > chance(results)[1]).sum())
         sentences.append(f"With {layers(depth)} {count} of {len(accuracies[depth])} seeds learn.")
@@ -119,6 +123,32 @@ def of_depth(accuracies, depths):
     sentences = [f"Depth helps up to {layers(enough)}: {means[enough]}, with {first} {means[first]} (gain {points})."]
     if more := [depth for depth in depths if depth > enough]:
         sentences.append(f"More layers help no more: {at(means, more)}.")
+    return sentences
+
+
+def of_pairs(accuracies, depths, has_book):
+    """Sentences about the steps from one depth to the next, by an exact test that is corrected for all pairs.
+
+    There are none if there are so few seeds that no difference could be significant.
+    """
+    if len(depths) < 2:
+        return []
+    seeds, pairs = len(accuracies[depths[0]]), len(depths) * (len(depths) - 1) // 2
+    if pairs * 2 / 2**seeds > 1 - LEVEL or seeds > MOST_SEEDS:
+        return []
+    found = tg.study.compare(tg.study.Table({
+        "hidden_layers": np.repeat(depths, seeds), "seed": np.tile(np.arange(seeds), len(depths)),
+        "epoch": np.ones(len(depths) * seeds, int),
+        "validation_accuracy": np.concatenate([accuracies[depth] for depth in depths]) / 100,
+    }), "hidden_layers")  # fmt: skip
+    rows = zip(*(found[name].tolist() for name in ("first", "second", "difference", "p_holm")), strict=True)
+    tested = {(first, second): (f"{decades(100 * gain)} points from {first} to {second}", p)
+              for first, second, gain, p in rows}  # fmt: skip
+    told = listed("{} (p = {:.2g})".format(*tested[pair]) for pair in pairwise(depths))
+    sentences = [f"By a paired test over {seeds} seeds, p corrected for {pairs} pairs of depths: {told}."]
+    if has_book and (3, 4) in tested:
+        said = "is significant" if tested[3, 4][1] < 1 - LEVEL else "is not shown to be significant"
+        sentences.append(f'The step from 3 to 4, in the book "probably not a statistically significant drop", {said}.')
     return sentences
 
 

@@ -1,11 +1,7 @@
-"""The two experiments of examples/mnist_depth.py, as they run in its processes, and what the book has measured."""
-
-import os
-
-os.environ |= dict.fromkeys(["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"], "1")  # before NumPy
+"""The trials of examples/mnist_depth.py, what is known of them, and what the book has measured."""
 
 import inspect
-from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,6 +22,19 @@ INITS = {name.removesuffix("_"): init for name, init in inspect.getmembers(tg.nn
          if {"rng"} <= inspect.signature(init).parameters.keys() <= {"tensor", "gain", "rng"}}  # fmt: skip
 
 
+class Data(NamedTuple):
+    """The images (n, pixels) and the labels (n,) of the training, and the labels of the validation."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    validation: np.ndarray
+
+
+def read(directory):
+    """The data of a directory; None has MNIST."""
+    return Data(*tg.datasets.mnist("train", directory), tg.datasets.mnist("validation", directory)[1])
+
+
 def has_norms_of_book(args):
     """Whether the networks at their start are the chapter's."""
     return all(getattr(args, name) == value for name, value in NETWORK.items())
@@ -36,88 +45,58 @@ def has_accuracies_of_book(args):
     return has_norms_of_book(args) and all(getattr(args, name) == value for name, value in TRAINING.items())
 
 
-@cache
-def data(directory, split):
-    """The images (n, pixels), their labels (n,), and the labels as rows of 0 and 1; the directory None has MNIST."""
-    images, labels = tg.datasets.mnist(split, directory)
-    return images, labels, np.eye(labels.max() + 1, dtype=np.float32)[labels]
+def trials(args, data):
+    """{("training" or "descent", depth): its trial}, the longest first; the book has descents of some depths."""
+    made, common = {}, {"activation": args.activation, "init": args.init, "data": args.data or "mnist", "lr": args.lr,
+                        "weight_decay": LAMBDA, "seeds": range(args.seed, args.seed + args.members),
+                        "order_seed": args.seed}  # fmt: skip
+    whole = {"batch": 1000, "images": 1000, "validation_images": 100, "every": 1, "epochs": args.descent_epochs}
+    for depth in args.depths[::-1]:
+        sizes = data.images.shape[1], *[args.hidden] * depth, int(data.labels.max()) + 1
+        made["training", depth] = tg.study.Trial(sizes, **common, batch=args.batch, epochs=args.epochs)
+        if depth in BOOK_NORMS:
+            made["descent", depth] = tg.study.Trial(sizes, **common, **whole)
+    return dict(sorted(made.items(), reverse=True))
 
 
-def ensemble(sizes, args, members):
-    """An ensemble of networks, one for each seed from args.seed on. The last sigmoid is a part of the cost."""
-    activation, init = getattr(tg.nn, args.activation), INITS.get(args.init)
-    seeds = range(args.seed, args.seed + members)
-    return tg.nn.stack([tg.nn.mlp(sizes, activation, init=init, dtype=np.float32, rng=seed) for seed in seeds])
+def ensemble(trial, seeds):
+    """The networks of a trial at their start, one for each seed. The last sigmoid is a part of the cost."""
+    activation, init = getattr(tg.nn, trial.activation), INITS.get(trial.init)
+    return tg.nn.stack([tg.nn.mlp(trial.sizes, activation, init=init, dtype=np.float32, rng=seed) for seed in seeds])
 
 
-def optimizer(net, n, lr):
-    """Nielsen's gradient descent, with weight decay λ/n for weights and none for biases."""
-    parameters = dict(net.named_parameters())
-    weights = {"params": [p for name, p in parameters.items() if name.endswith("weight")], "weight_decay": LAMBDA / n}
-    return tg.optim.SGD([weights, {"params": [p for name, p in parameters.items() if name.endswith("bias")]}], lr=lr)
-
-
-def judge(net, images, targets):
-    """The history and the verdict of one backward."""
+@np.errstate(over="ignore", invalid="ignore")  # a step that was too long has made them overflow: the verdict says so
+def judge(net, data):
+    """The history and the verdict of one backward of 1,000 images."""
+    targets = np.eye(net[-1].out_features, dtype=np.float32)[data.labels[:1000]]
     with GradientRecorder(net) as recorder, Ledger(net) as ledger:
-        tg.nn.BCEWithLogitsLoss("batchmean")(net(images), targets).backward()
+        tg.nn.BCEWithLogitsLoss("batchmean")(net(data.images[:1000]), targets).backward()
     return recorder.history, diagnose(ledger)
 
 
-def compiled(net, sgd, cost):
-    """A step of gradient descent as one function, in machine code where Numba is installed."""
-
-    @tg.compile
-    def step(images, targets):
-        sgd.zero_grad()
-        cost(net(images), targets).backward()
-        sgd.step()
-
-    return step
-
-
-@np.errstate(over="ignore", invalid="ignore")  # a step that is too long overflows: the recorder says so
-def training(depth, args, report):
-    """Train an ensemble by stochastic gradient descent, with a recorder on every 50th step."""
-    images, _, targets = (array[: args.images] for array in data(args.data, "train"))
-    new_images, new_labels, _ = (array[: args.images] for array in data(args.data, "validation"))
-    net = ensemble([images.shape[1], *[args.hidden] * depth, targets.shape[1]], args, args.members)
-    sgd, cost = optimizer(net, len(images), args.lr), tg.nn.BCEWithLogitsLoss("batchmean")
-    rng, accuracies, steps = np.random.default_rng(args.seed), [], -(-len(images) // args.batch)
-    step = compiled(net, sgd, cost)
-    with GradientRecorder(net, every=50) as recorder:
-        for i in range(args.epochs * steps):
-            if i % steps == 0:
-                order = rng.permutation(len(images))
-            batch = order[i % steps * args.batch :][: args.batch]
-            step(images.take(batch, axis=0), targets.take(batch, axis=0))
-            if i % 200 == 0 and report(i / steps / args.epochs):
-                break
-            if (i + 1) % steps == 0:
-                with tg.no_grad():
-                    accuracies.append((np.argmax(net(new_images), axis=-1) == new_labels).mean(axis=-1))
-    accuracies = np.array(accuracies).reshape(-1, args.members)
-    _, verdict = judge(net, images[:1000], targets[:1000])
-    return {"accuracies": accuracies, "history": recorder.history, "steps_per_epoch": steps, "verdict": verdict,
-            "chance": np.bincount(new_labels).max() / len(new_labels), "validated": len(new_labels)}  # fmt: skip
-
-
-@np.errstate(over="ignore", invalid="ignore")
-def descent(depth, args, report):
-    """Record the gradients of many seeds at the start, and of a few seeds during full-batch descent."""
-    images, _, targets = (array[:1000] for array in data(args.data, "train"))
-    sizes = [images.shape[1], *[args.hidden] * depth, targets.shape[1]]
-    net = ensemble(sizes, args, args.seeds)
-    initial, verdict = judge(net, images, targets)
+def start(trial, args, data):
+    """The gradients of many seeds at the start: their history, the verdict, and the theory if there is one."""
+    net = ensemble(trial, range(args.seed, args.seed + args.seeds))
+    initial, verdict = judge(net, data)
     try:
-        theory = mean_field_of(net, images)
+        theory = mean_field_of(net, data.images[:1000])
     except ValueError:  # such as lengths that overflow: the theory says nothing about this network
         theory = None
-    net = ensemble(sizes, args, args.members)
-    step = compiled(net, optimizer(net, len(images), args.lr), tg.nn.BCEWithLogitsLoss("batchmean"))
-    with GradientRecorder(net) as recorder:
-        for epoch in range(args.descent_epochs if depth in BOOK_NORMS else 0):
-            step(images, targets)
-            if epoch % 10 == 0 and report(epoch / args.descent_epochs):
-                break
-    return {"initial": initial, "verdict": verdict, "theory": theory, "history": recorder.history, "steps_per_epoch": 1}
+    return {"initial": initial, "verdict": verdict, "theory": theory}
+
+
+def results(study, made, args, data):
+    """What is known of each trial that has begun and of each depth at its start, by (name, depth) as in `trials`."""
+    found = {("descent", depth): start(made["training", depth], args, data) for depth in args.depths}
+    for (name, depth), trial in made.items():
+        if (reached := study.so_far(trial)) is None:
+            continue
+        known = found.setdefault((name, depth), {})
+        known |= {"history": reached.history, "steps_per_epoch": -(-len(data.images[: trial.images]) // trial.batch)}
+        if name == "training":
+            net = ensemble(trial, trial.seeds)
+            net.load_state_dict(reached.weights)
+            known |= {"accuracies": reached.accuracy, "verdict": judge(net, data)[1],
+                      "chance": np.bincount(data.validation).max() / len(data.validation),
+                      "validated": len(data.validation)}  # fmt: skip
+    return found

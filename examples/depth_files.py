@@ -1,71 +1,23 @@
-"""The files of a run of examples/mnist_depth.py: its folder, its results, and what each file says about its origin."""
+"""The files of a run of examples/mnist_depth.py: its results, and what each file says about its origin."""
 
 import csv
 import json
 import platform
 import shlex
-from contextlib import ExitStack
-from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import numpy as np
 
 import tinygrad_vg as tg
 from tinygrad_vg.storage import replacing
 
-try:
-    import fcntl
-except ModuleNotFoundError:  # Windows, which does not rename a folder with open files
-    fcntl = None
-
-TABLE, HISTORIES = "results.csv", "history.npz"
+TABLE, HISTORIES, REPORT = "results.csv", "history.npz", "report.html"
 PICTURES = ("accuracy", "ladder", "learning_speed")
-WRITTEN = {TABLE, HISTORIES, *(f"{name}.{suffix}" for name in PICTURES for suffix in ("png", "svg"))}
+WRITTEN = {TABLE, HISTORIES, REPORT, *(f"{name}.{suffix}" for name in PICTURES for suffix in ("png", "svg"))}
 
 
-def take_folder(out):
-    """Make `out` an empty folder that only this run uses, until the returned lock is closed.
-
-    The results of an earlier run are kept: their folder is renamed. The system releases the lock at the end of the
-    process, also if that is killed.
-    """
-    if out.exists() and not out.is_dir():
-        raise OSError(f"{out} is a file, and the results need a folder: write --out and a new folder")
-    strange = sorted(path.name for path in out.iterdir() if not known(path)) if out.is_dir() else []
-    if strange:
-        raise OSError(f"{out}/ holds {strange[0]}, which is no result of this script, and would be renamed with the "
-                      "folder: write --out and a new folder")  # fmt: skip
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as stack:
-        lock = stack.enter_context(open(f"{out}.lock", "w"))  # beside the folder, which is renamed
-        try:
-            if fcntl is not None:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            words = f"another run writes to {out}/: wait for its end, or write --out and another folder"
-            raise OSError(words) from None
-        except OSError:
-            pass  # a file system without locks
-        if out.is_dir() and any(out.iterdir()):
-            earlier = f"{out}-before-{datetime.now():%Y%m%d-%H%M%S}"
-            while Path(earlier).exists():  # clocks may be set back
-                earlier += "-again"
-            out.rename(earlier)
-        out.mkdir(exist_ok=True)
-        (out / TABLE).touch()  # if this fails, it fails before the first training
-        (out / TABLE).unlink()
-        return stack.pop_all()
-
-
-def known(path):
-    """Whether a file is a result, or the temporary file of one, which a killed run has left."""
-    return path.name in WRITTEN or (path.name.startswith(".") and f"{path.name.split('.')[1]}{path.suffix}" in WRITTEN)
-
-
-def about(args):
+def about(args, data):
     """What the results depend on, as texts by name: versions, arguments, data. Runs that are alike have it alike."""
-    images = {split: len(tg.datasets.mnist(split, args.data)[0]) for split in ("train", "validation")}
     versions = {"tinygrad_vg": tg.__version__, "NumPy": np.__version__, "Python": platform.python_version()}
     try:
         versions["Numba"] = version("numba")  # machine code adds in another order
@@ -73,8 +25,8 @@ def about(args):
         versions["Numba"] = "not installed"
     return versions | {
         "command": command(args),
-        "data": f"{args.data or 'MNIST, as it is in tinygrad_vg'}: {images['train']} images to train, "
-                f"{images['validation']} to validate",
+        "data": f"{args.data or 'MNIST, as it is in tinygrad_vg'}: {len(data.images)} images to train, "
+                f"{len(data.validation)} to validate",
     }  # fmt: skip
 
 

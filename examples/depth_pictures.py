@@ -67,7 +67,7 @@ def learning_speeds(results):
 
 def panels_of(results):
     """The keys of the recorded courses of networks with two and more hidden layers, in rows of panels."""
-    shown = [key for key in sorted(results) if key[1] > 1 and len(results[key]["history"].steps)]
+    shown = [key for key in sorted(results) if key[1] > 1 and "history" in results[key]]
     parts = [[key for key in shown if key[0] == name] for name in ("descent", "training")]
     return [part[i : i + COLUMNS] for part in parts for i in range(0, len(part), COLUMNS)]
 

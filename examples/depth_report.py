@@ -95,7 +95,7 @@ def verdicts(results, args):
     ended = final(results, args)
     for depth in sorted({depth for _, depth in results}):
         start, end = results.get(("descent", depth)), results["training", depth] if depth in ended else None
-        done = start and depth > 1 and len(start["history"].steps) == args.descent_epochs
+        done = start and "history" in start and len(start["history"].steps) == args.descent_epochs
         ratio = f"{last_to_first(start['history'][-1:]):.3g}" if done else ""
         late = end["history"][-len(end["history"].steps) // 10 :] if end and depth > 1 else None
         late_ratio = f"{last_to_first(late):.3g}" if late is not None and len(late.steps) else ""

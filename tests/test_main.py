@@ -60,7 +60,7 @@ def test_it_runs_an_example_with_its_options_and_its_status(tmp_path):
     assert "mnist_depth.py" in help_.stdout
     wrong = run(tmp_path, "mnist_depth.py", "--lr", "fast", PYTHONPATH=str(ROOT))
     assert wrong.returncode == 2
-    assert "--lr: 'fast' is no learning rate" in wrong.stderr
+    assert "--lr: 'fast' is not a positive number" in wrong.stderr
     unknown = run(tmp_path, "mnist_dept", PYTHONPATH=str(ROOT))
     assert unknown.returncode == 1
     assert "there is no example 'mnist_dept': write one of another_activation, " in " ".join(unknown.stderr.split())

@@ -37,7 +37,7 @@ def shown(script, monkeypatch, tmp_path, capsys):
 def arguments(script):
     """The arguments of a command line; what pictures the test has drawn is closed at its end."""
     job = script("mnist_depth")
-    yield lambda *words: job.arguments(job.options(), words)
+    yield lambda *words: job.arguments(job.options(None), words)
     pytest.importorskip("matplotlib.pyplot").close("all")
 
 

@@ -8,7 +8,7 @@ import pytest
 import tinygrad_vg as tg
 from tinygrad_vg.instruments import Ledger, diagnose
 
-ARGS = SimpleNamespace(epochs=2, depths=[])
+ARGS = SimpleNamespace(epochs=2, depths=[], activation="Tanh", init=None, hidden=30, data=None)
 FRESH = [0.0, 0.1, -0.1, 0.05]  # in %, around a mean, one for each seed
 
 
@@ -65,6 +65,27 @@ def test_depth_does_not_help_or_the_seeds_cannot_tell(job):
                                            "1.00 points more."]  # fmt: skip
 
 
+def test_sixteen_seeds_are_tested_as_pairs(job):
+    """The sentences have p-values, corrected for three pairs of depths; four seeds can show nothing."""
+    found = results({1: 96.0, 3: 96.6, 4: 96.6}, spread=np.random.default_rng(0).normal(0, 0.1, 16).round(2))
+    found["training", 4]["accuracies"][-1] += np.tile([-2e-4, 2e-4], 8)
+    first, *_, last = job.conclusion(found, ARGS)
+    assert first.startswith("Depth helps up to 3 hidden layers: ")
+    assert last == (
+        "By a paired test over 16 seeds, p corrected for 3 pairs of depths: +0.60 points from 1 to 3 (p = "
+        f"{3 * 2 / 2**16:.2g}) and 0.00 points from 3 to 4 (p = 1)."
+    )
+    assert "paired" not in " ".join(job.conclusion(results({1: 96.0, 2: 97.0}), ARGS))
+    chapter = {"epochs": 30, "activation": "Sigmoid", "init": None, "hidden": 30, "data": None, "lr": 0.1, "batch": 10}
+    for change, said in ((0, "is not shown to be significant."), (-0.002, "is significant.")):
+        for depth in (1, 3, 4):
+            last = found["training", depth]["accuracies"][-1] + change * (depth == 4)
+            found["training", depth]["accuracies"] = np.tile(last, (30, 1))
+        text = job.conclusion(found, SimpleNamespace(depths=[], **chapter))[-1]
+        assert text.startswith('The step from 3 to 4, in the book "probably not a statistically significant drop", is')
+        assert text.endswith(said)
+
+
 def test_where_nothing_is_learned_the_instruments_give_the_cause(job):
     deep = verdict(depth=8)
     assert (deep.state, deep.cause) == ("vanishing", "activation")
@@ -107,7 +128,7 @@ def test_some_seeds_learn_and_trainings_that_did_not_end_are_left_out(job):
 
 
 def test_depths_that_are_not_finished_are_named(job):
-    args = SimpleNamespace(epochs=2, depths=[1, 2, 3])
+    args = SimpleNamespace(**vars(ARGS) | {"depths": [1, 2, 3]})
     found = results({2: 97.0, 3: 96.0})
     first, second = job.conclusion(found, args)
     assert first == "Training with 1 hidden layer is not finished, and the conclusion is without it."

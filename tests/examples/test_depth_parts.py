@@ -1,5 +1,6 @@
 """The parts of the main job, in one process: its arguments, networks, tables, pictures and folder."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -7,7 +8,9 @@ import numpy as np
 import pytest
 
 import tinygrad_vg as tg
+from tests.study.small import Here
 from tinygrad_vg.instruments import GradientRecorder, History, Ledger, diagnose
+from tinygrad_vg.study import training
 
 pytest.importorskip("rich")
 pytest.importorskip("matplotlib")
@@ -29,19 +32,18 @@ def test_pictures_are_there_whole_or_not_at_all(tmp_path, monkeypatch, script):
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"ladder.png": "of before"}
 
 
-def test_a_folder_with_other_files_is_not_renamed(tmp_path, script):
-    """But one with the results of an earlier run is, also with a temporary file of a run that was killed."""
-    files, out = script("depth_files"), tmp_path / "mine"
+def test_results_of_something_else_are_not_overwritten(tmp_path, script, arguments, small_data):
+    """But those of the program itself are, in a folder with its study."""
+    job, out = script("mnist_depth"), tmp_path / "mine"
     out.mkdir()
-    (out / ".history.0123456789abcdef.npz").write_text("half")
-    files.take_folder(out).close()
-    assert [*out.iterdir()] == []
-    (out / "thesis.tex").write_text("")
-    with pytest.raises(OSError, match=r"mine/ holds thesis.tex, which is no result of this script.*a new folder"):
-        files.take_folder(out)
-    assert (out / "thesis.tex").exists()
-    with pytest.raises(OSError, match=r"thesis.tex is a file, and the results need a folder: write --out"):
-        files.take_folder(out / "thesis.tex")
+    parser = job.options(None)
+    (out / "history.npz").write_text("of an earlier version")
+    line = ["--data", str(small_data), "--out", str(out)]
+    with pytest.raises(ValueError, match=r"mine/ has results that this program has not made: write --out and another"):
+        job.begin(parser, line)
+    assert (out / "history.npz").read_text() == "of an earlier version"
+    (out / "study").mkdir()
+    assert job.begin(parser, line)[0].out == out
 
 
 @pytest.mark.parametrize(
@@ -52,19 +54,19 @@ def test_a_folder_with_other_files_is_not_renamed(tmp_path, script):
         (["--members", "-1"], "--members"),
         (["--data", "missing"], "missing/train-images-idx3-ubyte"),
         (["--fast"], "unrecognized arguments: --fast"),
-        (["--lr", "0"], "--lr: '0' is no learning rate: write a number above 0, such as 0.1"),
-        (["--lr", "nan"], "'nan' is no learning rate"),
-        (["--activation", "step"], "--activation: there is no 'step': write one of elu, gelu,"),
-        (["--init", "ones"], "--init: there is no 'ones': write one of kaiming_normal,"),
+        (["--lr", "0"], "--lr: '0' is not a positive number: write one, such as 0.1"),
+        (["--lr", "nan"], "'nan' is not a positive number"),
+        (["--activation", "step"], "--activation: invalid choice: 'step' (choose from"),
+        (["--init", "ones"], "--init: invalid choice: 'ones' (choose from"),
         (["--hidden", "0"], "--hidden: '0' is not a positive whole number"),
-        (["--batch", "60000"], "--batch: there are no 60000 images, but 50000: write at most 50000"),
+        (["--batch", "60000"], "--batch: 60000 is more than the 50000 images there are"),
     ],
 )
 def test_wrong_arguments_get_one_line(tmp_path, options, message, script, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["mnist_depth.py", *options])
     with pytest.raises(SystemExit) as ended:
-        script("mnist_depth").begin()
+        script("mnist_depth").main()
     assert ended.value.code == 2
     errors = capsys.readouterr().err
     assert message in errors
@@ -95,46 +97,81 @@ def test_the_book_is_beside_what_it_has_measured_only(script, arguments, words, 
     assert ("book" in [column.header for column in report.accuracies({}, args).columns]) == accuracies
 
 
-def test_options_make_the_network(script, arguments, small_data):
+def test_options_make_the_trials(script, arguments, small_data):
     experiment = script("depth_experiment")
-    args = arguments("--activation", "relu", "--init", "kaiming_normal", "--hidden", "7", "--data", str(small_data))
-    net = experiment.ensemble([20, 7, 7, 3], args, 200)
+    args = arguments("--activation", "relu", "--init", "kaiming_normal", "--hidden", "7", "--data", str(small_data),
+                     "--depths", "1", "2", "--seed", "3", "--members", "5", "--lr", "0.2", "--batch", "20")  # fmt: skip
+    data = experiment.read(args.data)
+    made = experiment.trials(args, data)
+    assert [*made] == [("training", 2), ("training", 1), ("descent", 2)]  # the book has a descent of 2
+    trial = made["training", 2]
+    assert (trial.sizes, trial.activation, trial.init) == ((20, 7, 7, 3), "ReLU", "kaiming_normal")
+    assert (trial.seeds, trial.order_seed, trial.lr, trial.batch, trial.epochs) == ((3, 4, 5, 6, 7), 3, 0.2, 20, 30)
+    descent = made["descent", 2]
+    assert (descent.sizes, descent.images, descent.batch, descent.epochs, descent.every) == (
+        trial.sizes, 1000, 1000, 500, 1)  # fmt: skip
+    args.seed = -1
+    with pytest.raises(ValueError, match="each of seeds is a whole number from 0, not -1"):
+        experiment.trials(args, data)
+    net = experiment.ensemble(trial, range(200))
     assert [type(module) for module in net] == [tg.nn.Linear, tg.nn.ReLU] * 2 + [tg.nn.Linear]
-    assert net[2].weight.shape == (200, 7, 7)
     assert net[2].weight.data.std() == pytest.approx((2 / 7) ** 0.5, rel=0.03)
-    args.seeds, args.descent_epochs = 3, 20
-    result = experiment.descent(2, args, lambda share: False)
-    assert result["theory"].layers == (1, 2, 3)  # the theory is of ReLU, and so its line is drawn
-    sigmoid = arguments("--hidden", "7")
-    assert np.array_equal(experiment.ensemble([20, 7, 3], sigmoid, 1)[0].weight.data[0],
-                          tg.nn.mlp([20, 7, 3], dtype=np.float32, rng=0)[0].weight.data)  # fmt: skip
+    args.seed, args.seeds = 0, 3
+    assert experiment.start(trial, args, data)["theory"].layers == (1, 2, 3)  # of ReLU, and so its line is drawn
 
 
 def test_a_network_without_a_theory_has_no_line_of_it(script, arguments, small_data, monkeypatch):
     experiment, pictures = script("depth_experiment"), script("depth_pictures")
-    args = arguments("--data", str(small_data))
-    args.seeds = 3
+    args = arguments("--data", str(small_data), "--depths", "5")
+    args.seeds, data = 3, experiment.read(args.data)
 
     def none(*_):
         raise ValueError("a length overflows")
 
     monkeypatch.setattr(experiment, "mean_field_of", none)
-    results = {("descent", 5): experiment.descent(5, args, lambda share: False)}
-    figure = pictures.ladders(results, {5: "red"})
+    trial = experiment.trials(args, data)["training", 5]
+    figure = pictures.ladders({("descent", 5): experiment.start(trial, args, data)}, {5: "red"})
     assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["5 hidden"]
 
 
-def test_a_learning_rate_that_is_too_high_is_told(script, arguments, small_data):
+def test_a_learning_rate_that_is_too_high_is_told(script, arguments, small_data, tmp_path):
     experiment, conclusion = script("depth_experiment"), script("depth_conclusion")
-    args = arguments("--data", str(small_data), "--activation", "relu", "--lr", "1e20", "--epochs", "1")
-    results = {("training", 2): experiment.training(2, args, lambda share: False)}
+    args = arguments(
+        "--data", str(small_data), "--activation", "relu", "--lr", "1e20", "--epochs", "1", "--depths", "2"
+    )
+    args.seeds, data = 3, experiment.read(args.data)
+    made = {key: trial for key, trial in experiment.trials(args, data).items() if key[0] == "training"}
+    study = tg.study.Study(made.values(), tmp_path / "study")
+    study.run(Here(), progress=False)
+    results = experiment.results(study, made, args, data)
     assert "the gradient is no finite number any more" in " ".join(conclusion.conclusion(results, args))
+
+
+def test_a_training_that_fails_is_told_and_the_others_are_shown(script, small_data, tmp_path, monkeypatch, capsys):
+    job, epoch = script("mnist_depth"), training.Training.epoch
+
+    def failing(self, *args):
+        if len(self.trial.sizes) == 4:
+            raise RuntimeError("the power fails")
+        return epoch(self, *args)
+
+    monkeypatch.setattr(training.Training, "epoch", failing)
+    monkeypatch.setattr(job, "executor", lambda args: nullcontext(Here()))
+    line = f"mnist_depth.py --quick --depths 1 2 --epochs 1 --members 2 --data {small_data} --out {tmp_path}"
+    monkeypatch.setattr("sys.argv", line.split())
+    with pytest.raises(SystemExit) as ended:
+        job.main()
+    assert ended.value.code.startswith("1 of 3 trials are done; 2 parts failed:")
+    assert "RuntimeError: the power fails" in ended.value.code
+    shown = capsys.readouterr().out
+    assert "Training with 2 hidden layers is not finished" in " ".join(shown.split())
+    assert (tmp_path / "results.csv").exists()
 
 
 def test_quick_is_the_full_run_but_for_what_it_says(script, arguments):
     report, quick, full = script("depth_report"), arguments("--quick"), arguments()
     text = report.conditions(quick, {"data": "MNIST"}).splitlines()[1]
-    same = {"activation", "init", "hidden", "lr", "batch", "seed", "data", "images"}
+    same = {"activation", "init", "hidden", "lr", "batch", "seed", "data"}
     assert all(getattr(quick, name) == getattr(full, name) for name in same)
     assert "and 6 hidden layers in place of 1, 2, 3, 4, 5 and 6, " in text
     assert f"{quick.epochs} epochs in place of 30" in text

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import datetime, timedelta
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,20 @@ def table(path):
     """The rows of results.csv, without the lines about its origin."""
     with open(path, newline="", encoding="utf-8") as file:
         return [*csv.DictReader(line for line in file if not line.startswith("#"))]
+
+
+def notes(out):
+    """The notes of a run about what it trains; they may be gone at any time."""
+    found = []
+    for path in out.glob("study/running/[!.]*.json"):
+        with suppress(FileNotFoundError):
+            found.append(json.loads(path.read_text()))
+    return found
+
+
+def has_epoch(out):
+    """Whether a training, or descent, that is running has come to the end of an epoch."""
+    return any(note["accuracy"] is not None for note in notes(out))
 
 
 OPTIONS = ("--depths", "1", "2", "--epochs", "8", "--members", "3")
@@ -86,8 +100,8 @@ def test_history_load_reads_what_the_job_wrote(finished):
 def test_runs_with_the_same_seed_are_equal(finished):
     """In every byte, though the folder and the number of workers differ."""
     _, out, _, another = finished
-    files = sorted(path.name for path in out.iterdir())
-    assert files == sorted(path.name for path in another.iterdir())
+    files = sorted(path.name for path in out.iterdir() if path.is_file())
+    assert files == sorted(path.name for path in another.iterdir() if path.is_file())
     assert len(files) == 8
     for name in files:
         if name != "history.npz":  # a zip archive has the time of its writing
@@ -118,33 +132,93 @@ def test_every_file_says_where_it_comes_from(finished, small_data):
 def test_no_word_is_broken_or_lost_at_60_columns(finished):
     """The words of the tables and of the text are those of a terminal of 200 columns."""
     wide, _, narrow, _ = finished
-    tables = [re.sub(r"^.*(?:━|\d:\d\d).*$", "", result.stdout, flags=re.M) for result in (wide, narrow)]
+    tables = [result.stdout for result in (wide, narrow)]
     assert max(map(len, tables[1].splitlines())) <= 60
     words = [sorted(text.replace("runs/mnist_depth/", "another/").split()) for text in tables]
     assert words[0] == words[1]
 
 
 @pytest.mark.long
-def test_ctrl_c_keeps_what_is_done(tmp_path, small_data):
-    options = ("--data", str(small_data), "--depths", "1", "2", "3", "--epochs", "100000")
-    process = subprocess.Popen(
-        command(*options), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    history = tmp_path / "runs" / "mnist_depth" / "history.npz"
-    deadline = time.monotonic() + 90
-    while not (history.exists() and {f"descent_{k}_steps" for k in (1, 2, 3)} <= tg.load(history).keys()):
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    time.sleep(2)  # the descents are done: what runs now is training
+def test_the_same_command_again_trains_nothing_and_another_one_only_what_is_new(finished, small_data):
+    _, out, _, another = finished
+    files = {path: path.read_bytes() for path in another.iterdir() if path.suffix in (".csv", ".png")}
+    parts = {path: path.stat().st_mtime_ns for path in another.rglob("part-*.npz")}
+    options = "--data", str(small_data), "--members", "3", "--epochs", "8", "--out", str(another)
+    one = run(out, *options, "--depths", "1")
+    assert one.returncode == 0, one.stderr
+    assert {row["depth"] for row in table(another / "results.csv")} == {"1"}
+    again = run(out, *options, "--depths", "1", "2")
+    assert again.returncode == 0, again.stderr
+    assert {path: path.read_bytes() for path in files} == files
+    assert {path: path.stat().st_mtime_ns for path in another.rglob("part-*.npz")} == parts
+
+
+@pytest.mark.long
+def test_an_interrupted_run_goes_on_to_the_same_results(tmp_path, small_data, begin):
+    """It is interrupted by Ctrl-C when a training has an epoch, and then killed."""
+    options = ("--data", str(small_data), "--depths", "2", "--epochs", "400", "--members", "2", "--workers", "1")
+    whole = run(tmp_path, *options, "--out", "whole")
+    assert whole.returncode == 0, whole.stderr
+    process, _ = begin(*options, "--out", "stopped")
+    wait_until(lambda: has_epoch(tmp_path / "stopped"), process)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    assert "Interrupted. What was done is kept in runs/mnist_depth/" in errors
-    epochs = [int(n) for n in re.findall(r"(\d+) of 100000 epochs", errors)]
+    (epochs,) = re.findall(r"goes on from what is kept in stopped/: training, 2 hidden: (\d+) of 400 epochs", errors)
+    assert 0 < int(epochs) < 400
+    process, _ = begin(*options, "--out", "stopped")
+    wait_until(lambda: notes(tmp_path / "stopped"), process)
+    process.kill()
+    process.communicate()
+    last = run(tmp_path, *options, "--out", "stopped")
+    assert last.returncode == 0, last.stderr
+    assert (tmp_path / "stopped" / "results.csv").read_bytes() == (tmp_path / "whole" / "results.csv").read_bytes()
+    one, two = (tg.load(tmp_path / name / "history.npz") for name in ("whole", "stopped"))
+    assert one.keys() == two.keys()
+    assert all(np.array_equal(one[name], two[name], equal_nan=name.endswith("norm")) for name in one)
+
+
+@pytest.mark.long
+def test_ctrl_c_shows_what_there_is(tmp_path, small_data):
+    options = ("--data", str(small_data), "--depths", "1", "2", "--epochs", "100000")
+    process = subprocess.Popen(
+        command(*options), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    out = tmp_path / "runs" / "mnist_depth"
+    wait_until(lambda: has_epoch(out), process)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    epochs = [int(n) for n in re.findall(r"training, \d hidden: (\d+) of 100000 epochs", errors)]
     assert epochs
-    assert len(table(tmp_path / "runs" / "mnist_depth" / "results.csv")) == 4 * sum(epochs)
-    assert "training_3_steps" in tg.load(history)
+    assert len(table(out / "results.csv")) == 4 * sum(epochs)
+    assert "No training came to its end" in output
+    assert (out / "ladder.png").exists()
+
+
+@pytest.mark.long
+def test_a_report_is_beside_the_results(finished, tmp_path, small_data):
+    pytest.importorskip("jinja2")
+    _, _, _, another = finished
+    result = run(tmp_path, "--data", str(small_data), *OPTIONS, "--out", str(another), "--report")
+    assert result.returncode == 0, result.stderr
+    page = (another / "report.html").read_text(encoding="utf-8")
+    assert len(page) < 3e6
+    assert "report.html" in result.stdout
+    assert "Study: 2 of 2 trainings are finished" in page  # the descents are not among them
+    assert "Pairs of depths" in page
+    assert "all 800 steps" in page
+
+
+@pytest.mark.long
+def test_the_workers_of_a_cluster_train_the_same(finished, tmp_path, small_data):
+    distributed = pytest.importorskip("distributed")
+    _, out, _, _ = finished
+    cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None)
+    with cluster:
+        result = run(tmp_path, "--data", str(small_data), *OPTIONS, "--dask", cluster.scheduler_address)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "runs" / "mnist_depth" / "results.csv").read_bytes() == (out / "results.csv").read_bytes()
 
 
 @pytest.mark.long
@@ -189,63 +263,27 @@ def wait_until(there, process):
 
 
 @pytest.mark.long
-def test_two_runs_do_not_write_to_one_folder(tmp_path, small_data, begin):
-    options = ("--data", str(small_data), "--depths", "1", "--epochs", "100000")
-    process, out = begin(*options)
-    wait_until((out / "results.csv").exists, process)
-    second = run(tmp_path, "--data", str(small_data), "--depths", "1", "--epochs", "1")
-    assert second.returncode == 2
-    assert "another run writes to runs/mnist_depth/: wait for its end, or write --out and another" in second.stderr
-    assert len(second.stderr.splitlines()) == 1
-    process.send_signal(signal.SIGTERM)  # ends it as Ctrl-C does
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, errors
-    assert "Interrupted. What was done is kept in runs/mnist_depth/" in errors
-    assert (out / "ladder.png").exists()
-    third = run(tmp_path, "--data", str(small_data), "--depths", "1", "--epochs", "1")
-    assert third.returncode == 0, third.stderr
-    (earlier,) = (tmp_path / "runs").glob("mnist_depth-before-*")
-    assert {path.name for path in earlier.iterdir()} >= {"results.csv", "history.npz", "ladder.png"}
+def test_two_runs_in_one_folder_share_the_work(finished, small_data, begin):
+    _, out, _, _ = finished
+    runs = [begin("--data", str(small_data), *OPTIONS, "--workers", "1") for _ in range(2)]
+    for process, _ in runs:
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+    assert (runs[0][1] / "results.csv").read_bytes() == (out / "results.csv").read_bytes()
 
 
-@pytest.mark.parametrize("how", ["runs is a file", "an earlier one of the same second"])
-def test_a_folder_that_cannot_be_had_is_told_at_the_start(tmp_path, small_data, how):
-    if how == "runs is a file":
-        (tmp_path / "runs").write_text("")
-        result = run(tmp_path, "--data", str(small_data))
-        assert result.returncode == 2
-        assert len(result.stderr.splitlines()) == 1
-        return
-    (tmp_path / "runs" / "mnist_depth").mkdir(parents=True)
-    (tmp_path / "runs" / "mnist_depth" / "history.npz").write_text("of an earlier run that was killed")
-    now = datetime.now()
-    for i in range(120):
-        (tmp_path / "runs" / f"mnist_depth-before-{now + timedelta(seconds=i):%Y%m%d-%H%M%S}").mkdir()
-    result = run(tmp_path, "--data", str(small_data), "--depths", "1", "--epochs", "1", "--members", "1")
-    assert result.returncode == 0, result.stderr
-    (earlier,) = (tmp_path / "runs").glob("mnist_depth-before-*-again")
-    assert (earlier / "history.npz").read_text() == "of an earlier run that was killed"
-
-
-@pytest.mark.long
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers in /proc")
-def test_what_there_is_is_drawn_when_the_system_ends_a_worker(tmp_path, small_data, begin):
-    process, out = begin("--data", str(small_data), "--depths", "1", "--epochs", "100000", "--workers", "2")
-    wait_until((out / "results.csv").exists, process)  # the descent: its worker has nothing more to do
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    workers = [pid for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-    os.kill(int(workers[-1]), signal.SIGKILL)
-    output, errors = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert errors.splitlines()[-1].endswith("lost: training, 1; kept: descent, 1")
-    assert "‖∂C/∂b‖ at the start" in output
-    assert (out / "ladder.png").exists()
+def test_a_folder_that_cannot_be_had_is_told_at_the_start(tmp_path, small_data):
+    (tmp_path / "runs").write_text("")
+    result = run(tmp_path, "--data", str(small_data))
+    assert result.returncode == 2
+    assert re.match(r"mnist_depth.py: .*Not a directory: .*runs/mnist_depth", result.stderr.splitlines()[-1])
+    assert "Traceback" not in result.stderr
 
 
 def test_ctrl_c_again_and_while_pictures_are_drawn(tmp_path, small_data, begin):
     """Whenever it comes after the first result, it says that results are kept."""
     process, out = begin("--data", str(small_data), "--depths", "1", "2", "--epochs", "100000")
-    wait_until((out / "results.csv").exists, process)
+    wait_until(lambda: has_epoch(out), process)
     for _ in range(100):
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGINT)
@@ -255,4 +293,3 @@ def test_ctrl_c_again_and_while_pictures_are_drawn(tmp_path, small_data, begin):
     assert "kept in runs/mnist_depth/" in errors
     assert "Traceback" not in errors
     assert not [path for path in out.iterdir() if path.suffix in (".png", ".svg") and path.stat().st_size < 5000]
-    assert "descent_1_steps" in tg.load(out / "history.npz") or "descent_2_steps" in tg.load(out / "history.npz")

@@ -72,14 +72,25 @@ def test_the_page_is_one_file_without_a_network_and_its_names_are_its_own(page):
     assert {*re.findall(r'(?:url\(|href=")#([^")]+)', page)} <= {*names}
 
 
-def test_first_steps_are_those_of_the_training(study):
+@pytest.mark.parametrize("most", [1000, 7])
+def test_frames_are_those_of_the_training(study, monkeypatch, most):
     """Alone the network is the same, but for rounding."""
+    monkeypatch.setattr(again, "FRAMES", most)
     result = study.result(study.trials[0])
-    history, ledger = again.first_steps(result.trial)
+    history, ledger = again.frames(result.trial)
+    every = 1 if most == 1000 else 5  # of 34 steps
+    assert history.steps.tolist() == ledger.steps.tolist() == [*range(0, 34, every)]
     common = np.intersect1d(history.steps, result.history.steps, return_indices=True)[1:]
-    assert len(common[0]) == len(result.history.steps) == 8
+    assert len(common[0]) == (8 if every == 1 else 4)
     np.testing.assert_allclose(history.log10_norm[common[0]], result.history.log10_norm[common[1]][:, :, :1], atol=1e-4)
-    assert ledger.steps.tolist() == history.steps.tolist()
+
+
+def test_a_training_that_is_too_long_is_shown_in_part(study, monkeypatch):
+    monkeypatch.setattr(again, "STEPS", 20)
+    monkeypatch.setattr(report, "STEPS", 20)
+    assert again.frames(study.trials[0])[0].steps.tolist() == [*range(20)]
+    assert report._span(34) == "the first 20 of 34 steps"
+    assert report._span(20) == "all 20 steps"
 
 
 def test_the_start_is_the_first_record_of_the_training_but_for_the_images(study):
@@ -104,6 +115,14 @@ def test_trials_that_cannot_be_compared_are_reported_with_the_reason(study, tmp_
     assert "The depths are not compared: all finished trials have sizes=" in unescape(
         (tmp_path / "one.html").read_text()
     )
+
+
+def test_the_page_says_where_there_are_too_few_seeds(study, page):
+    results = [study.result(each) for each in study.trials]
+    few = "These are too few seeds"
+    assert (report._least_p(results) > 0.05) == (few in page)
+    assert min(study.compare()["p_holm"]) >= report._least_p(results) == pytest.approx(3 * 2 / 2**3)
+    assert report._least_p(chapters_results()) < 0.05
 
 
 def test_what_is_missing_is_named(study, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """A part that goes on from a checkpoint gives the bits that it gives without an interruption; parts are joined."""
 
 import json
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from tinygrad_vg.study import Study, training, work
 CASES = {
     "SGD": {"batch": 4},
     "full batch": {"batch": 1000, "epochs": 30},
+    "full batch, compiled": {"batch": 1000, "epochs": 100, "momentum": 0.9},
     "momentum": {
         "batch": 4,
         "momentum": 0.9,
@@ -34,18 +36,18 @@ def test_a_stop_at_any_step_changes_no_bit(digits, tmp_path, monkeypatch, settin
     wanted = trial(digits, **settings)
     assert str(run(tmp_path / "whole", wanted)) == "1 of 1 trials are done"
     epoch = -(-167 // wanted.batch)
-    assert (epoch >= training.COMPILED_FROM) == (wanted.batch == 4)
+    assert (epoch * wanted.epochs >= training.COMPILED_FROM) == (wanted.batch == 4 or wanted.epochs == 100)
     shares = [0.2, 1.2, 0.9, 0.1, 1.4, 10**9] if epoch > 1 else [3, 5, 1, 7, 10**9]
     steps = iter([int(share * epoch) for share in shares])  # of the sittings
     left = next(steps)
 
-    def looked(self, share, accuracy, look=work._Watch.look):
+    def looked(self, share, accuracy, decades, look=work._Watch.look):
         nonlocal left
         if share:
             left -= 1
             if left < 0:
                 self._store.stop_file(self._run).touch()
-        look(self, share, accuracy)
+        look(self, share, accuracy, decades)
 
     monkeypatch.setattr(work, "LOOK_SECONDS", 0.0)
     monkeypatch.setattr(work._Watch, "look", looked)
@@ -56,6 +58,22 @@ def test_a_stop_at_any_step_changes_no_bit(digits, tmp_path, monkeypatch, settin
     assert sittings >= 3
     assert_same(tmp_path / "whole", tmp_path / "stopped")
     assert not [*(tmp_path / "stopped").rglob("*checkpoint*"), *(tmp_path / "stopped" / "running").iterdir()]
+
+
+@pytest.mark.parametrize("batch", [1000, 100, 60], ids=["one step", "two steps", "three steps"])
+def test_a_training_goes_on_after_any_of_its_first_epochs(digits, batch):
+    """Its first steps are those that are compiled, one with the optimizer's state and one without it."""
+    for settings in ({"momentum": 0.9}, {"optimizer": "Adam", "lr": 0.01}):
+        one = trial(digits, batch=batch, epochs=100, **settings)
+        whole = [*islice(training.trained(one, one.seeds, None, lambda *_: None), 5)]
+        for begun in whole[:4]:
+            (state,) = islice(
+                training.trained(one, one.seeds, begun, lambda *_: None), 4 - begun.epochs, 5 - begun.epochs
+            )
+            assert state.epochs == 5
+            for name, weight in state.weights.items():
+                assert weight.tobytes() == whole[4].weights[name].tobytes(), (begun.epochs, settings)
+            assert state.history.log10_norm.tobytes() == whole[4].history.log10_norm.tobytes()
 
 
 def test_parts_are_joined_and_equal_the_whole_to_rounding(digits, tmp_path):
@@ -101,8 +119,9 @@ def test_it_is_the_training_that_it_says(digits, tmp_path):
     study.run(Here(), progress=False)
     images, labels = tg.datasets.mnist("train", digits, np.float64)
     net, n = tg.nn.mlp(one.sizes, rng=7), len(images)
-    for epoch in range(2):
-        order = np.random.default_rng((0, epoch)).permutation(n)
+    rng = np.random.default_rng(0)
+    for _ in range(2):
+        order = rng.permutation(n)
         for begin in range(0, n, 10):
             rows = order[begin : begin + 10]
             net.zero_grad()

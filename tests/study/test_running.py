@@ -98,27 +98,42 @@ def test_rich_is_named_if_it_is_missing(digits, tmp_path, monkeypatch):
     assert not [*tmp_path.iterdir()]
 
 
-def test_bars_show_the_study_and_its_running_parts(digits, tmp_path, monkeypatch, capsys):
-    pytest.importorskip("rich")
+def test_the_live_table_shows_running_and_finished_parts(digits, tmp_path, monkeypatch, capsys):
+    console = pytest.importorskip("rich.console").Console(width=80)
     from tinygrad_vg.study import monitor
 
-    one, other = trial(digits, epochs=1), trial(digits, epochs=1, lr=0.1)
+    one, other = trial(digits, epochs=4), trial(digits, epochs=4, lr=0.1, sizes=(16, 5, 5, 10))
+    third = trial(digits, epochs=1, lr=0.1)
     monkeypatch.setattr(monitor, "LOOK_SECONDS", 0.0)
-    study, bars = Study([one, other], tmp_path), monitor.Bars({one.key: one, other.key: other}, 2)
-    study._store.prepare()
-    study._store.note(one, 0, {"run": "r", "share": 0.5, "accuracy": 0.25})
-    study._store.note(one, 1, {"run": "another", "share": 0.5, "accuracy": 0.25})
-    with bars:
-        bars.show(1, study._store, "r")
-        shown = {task.description: (task.completed, task.total, task.fields["facts"]) for task in bars._bars.tasks}
-        assert shown == {
-            "all parts": (1.5, 2, "1/2"),
-            "16-5-10 Sigmoid, lr=0.5, seed 3 to 4": (0.5, 1, "accuracy 0.2500"),
-        }
-        study._store.forget(one, 0)
-        bars.show(2, study._store, "r")
-        assert [task.description for task in bars._bars.tasks] == ["all parts"]
-    assert "2/2" in capsys.readouterr().out
+    study = Study([one, other, third], tmp_path)
+    Study([third], tmp_path).run(Here(), progress=False)
+    table = monitor.LiveTable(study._by_key, 3)
+    for each in (one, third):
+        study._store.note(each, 0, {"run": "r", "share": 0.5, "accuracy": 0.25, "decades": -1.26})
+    study._store.note(other, 0, {"run": "another", "share": 0.5, "accuracy": 0.25, "decades": None})
+
+    def shown(handled):
+        table.show(handled, study._store, "r")
+        console.print(table._live.renderable)
+        return [line.split() for line in capsys.readouterr().out.splitlines()]
+
+    with table:
+        head, *rows, line = shown(0)
+        assert head == ["hidden", "seeds", "epoch", "accuracy", "decades", "time", "left"]
+        assert sorted(row[:7] for row in rows) == [
+            ["1", "3", "to", "4", "0/1", "25.00", "%"], ["1", "3", "to", "4", "2/4", "25.00", "%"]]  # fmt: skip
+        assert {row[-1] for row in rows} == {"−1.3"}
+        assert line == ["0", "of", "3", "parts", "are", "done"]
+        study._store.forget(third, 0)  # it is finished
+        study._store.note(one, 0, {"run": "r", "share": 0.75, "accuracy": 0.5, "decades": None})
+        _, *rows, line = shown(1)
+        last = study.result(third).accuracy[-1].mean()
+        assert sorted(rows)[0] == ["1", "3", "to", "4", "1/1", f"{100 * last:.2f}", "%", "−1.3", "done"]
+        assert sorted(rows)[1] == ["1", "3", "to", "4", "3/4", "50.00", "%", "−1.3", "0:00:00"]
+        assert line == ["1", "of", "3", "parts", "are", "done,", "about", "0:00:00", "left"]
+        study._store.forget(one, 0)  # it has failed
+        assert len(shown(2)) == 3
+    assert "hidden" not in capsys.readouterr().out  # it leaves nothing behind
 
 
 class Cluster(ThreadPoolExecutor):

@@ -1,14 +1,15 @@
 """Again: what a report shows and the store does not keep, because it can be computed again from a trial's settings.
 
-The networks at their start follow from the seeds. So do the first steps of a training, whose gradients are recorded
-here with those of each neuron, which would take more room in the store than everything else together.
+The networks at their start follow from the seeds. So does a training, of which one seed is repeated here to record the
+gradient of each neuron.
 """
 
-from dataclasses import dataclass
-from itertools import chain, islice
+from dataclasses import dataclass, replace
+from itertools import chain, groupby, islice
 
 import numpy as np
 
+import tinygrad_vg as tg
 from tinygrad_vg import nn
 from tinygrad_vg.instruments import Diagnosis, GradientRecorder, History, Ledger, LedgerHistory, MeanField
 from tinygrad_vg.instruments.diagnose import diagnose
@@ -17,8 +18,8 @@ from tinygrad_vg.study.training import Training
 from tinygrad_vg.study.trial import Trial
 
 IMAGES = 500  # of the backward at the start
-STEPS = 2000  # that are trained again, at most
-ROWS = 400  # that the microscope shows, about
+STEPS = 200_000  # that are trained again, at most: the chapter's trainings have 150,000, which take 20 seconds
+FRAMES = 400  # that the microscope shows, at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,25 +57,26 @@ def start_of(trial: Trial) -> Start:
     return Start(training.net, recorder.history, ledger, theory, diagnosis, training.steps)
 
 
-def first_steps(trial: Trial) -> tuple[History, LedgerHistory]:
-    """Train the first seed of a trial again, for up to `STEPS` steps, and record the gradient of each neuron.
+def frames(trial: Trial) -> tuple[History, LedgerHistory]:
+    """Train the first seed of a trial again, and record the gradient of each neuron about `FRAMES` times.
 
-    Results differ from those of the study by rounding: there, several seeds were trained at once.
+    The records are evenly spaced over the whole training, or over its first `STEPS` steps if it is longer. Results
+    differ from those of the study by rounding: there, several seeds were trained at once, and every step was compiled.
     """
     training = Training(trial, trial.seeds[:1])
     steps = min(STEPS, training.steps * trial.epochs)
-    net, optimizer, cost = training.net, training.optimizer, training.cost
-    every = max(1, -(-steps // ROWS))
-    with (
-        GradientRecorder(net, every, values=True) as recorder,
-        Ledger(net, every=every) as ledger,
-        np.errstate(all="ignore"),
-    ):
-        for rows in islice(chain.from_iterable(map(training.batches, range(trial.epochs))), steps):
-            optimizer.zero_grad()
-            cost(net(training.images[rows]), training.targets[rows]).backward()
-            optimizer.step()
-    return recorder.history, ledger.history
+    every = -(-steps // FRAMES)
+    batches = islice(chain.from_iterable(training.batches() for _ in range(trial.epochs)), steps)
+    step, compiled = training.plain_step, tg.compile(training.plain_step)
+    recorder, ledger = GradientRecorder(training.net, values=True), Ledger(training.net, every=1)
+    with np.errstate(all="ignore"):
+        while (rows := next(batches, None)) is not None:
+            with recorder, ledger:
+                step(training.images.take(rows, axis=0), training.targets.take(rows, axis=0))
+            for _, alike in groupby(islice(batches, every - 1), len):  # the last batch of an epoch may be smaller
+                compiled.over(np.stack([*alike]), training.images, training.targets)
+    history, accounts = recorder.history, ledger.history
+    return replace(history, steps=history.steps * every), replace(accounts, steps=accounts.steps * every)
 
 
 def book_accuracies(trial: Trial) -> dict[int, float]:

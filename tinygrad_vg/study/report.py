@@ -18,7 +18,7 @@ from tinygrad_vg.instruments.microscope import page
 from tinygrad_vg.notation import decades
 from tinygrad_vg.storage import replacing
 from tinygrad_vg.study import figures
-from tinygrad_vg.study.again import Start, book_accuracies, first_steps, start_of
+from tinygrad_vg.study.again import STEPS, Start, book_accuracies, frames, start_of
 from tinygrad_vg.study.comparison import compare
 from tinygrad_vg.study.state import Result
 from tinygrad_vg.study.table import table_of
@@ -71,11 +71,13 @@ def written(results: Sequence[Result], trials: Sequence[Trial], path: str | os.P
 
 def _content(results: Sequence[Result], trials: Sequence[Trial]) -> dict[str, Any]:
     """Everything that the template names."""
-    starts = [start_of(result.trial) for result in results[:SHOWN]]
+    shown = [results[i] for i in spaced(len(results), SHOWN)]
+    starts = [start_of(result.trial) for result in shown]
     book: dict[int, float] = {}
     for result in results:
         book |= book_accuracies(result.trial)
-    deepest = max(range(len(starts)), key=lambda i: len(results[i].trial.sizes))
+    deepest = max(range(len(shown)), key=lambda i: len(shown[i].trial.sizes))
+    seen = _microscope(shown[deepest], starts[deepest].steps)
     compared, reason = _compared(results)
     return {
         "done": len(results),
@@ -85,14 +87,26 @@ def _content(results: Sequence[Result], trials: Sequence[Trial]) -> dict[str, An
         "accuracies": _accuracies(results, book),
         "compared": compared,
         "why_not": reason,
-        "panels": [_panel(result, start) for result, start in zip(results, starts, strict=False)],
-        "norms": _norms(results, starts),
-        "microscope": page(**_microscope(results[deepest], starts[deepest].steps)),
-        "microscope_of": results[deepest].trial,
+        "least_p": _least_p(results),
+        "panels": [_panel(result, start) for result, start in zip(shown, starts, strict=True)],
+        "norms": _norms(shown, starts),
+        "microscope": page(**seen),
+        "microscope_of": shown[deepest].trial,
+        "microscope_frames": len(seen["history"].steps),
+        "microscope_span": _span(starts[deepest].steps * shown[deepest].trial.epochs),
         "settings": _settings(results),
         "versions": _versions(results),
         "epochs": _epochs(results),
     }
+
+
+def spaced(n: int, most: int) -> list[int]:
+    """The positions of all of n things, or of so many that are evenly spaced, with the first and the last.
+
+    >>> spaced(4, 6), spaced(100, 6)
+    ([0, 1, 2, 3], [0, 20, 40, 59, 79, 99])
+    """
+    return list(range(n)) if n <= most else np.linspace(0, n - 1, most).round().astype(int).tolist()
 
 
 def _panel(result: Result, start: Start) -> Panel:
@@ -109,12 +123,17 @@ def _panel(result: Result, start: Start) -> Panel:
 
 
 def _microscope(result: Result, per_epoch: int) -> dict[str, Any]:
-    """History, ledger and accuracies of the first steps of the first seed."""
-    history, ledger = first_steps(result.trial)
+    """History, ledger and accuracies of the first seed."""
+    history, ledger = frames(result.trial)
     ends = per_epoch * np.arange(1, len(result.accuracy) + 1) - 1  # the last step of each epoch
-    known = ends <= history.steps[-1] + per_epoch // 2
+    known = ends < history.steps[-1] + per_epoch  # the records may end within an epoch
     accuracy = (ends[known], result.accuracy[known, 0]) if known.any() else None
     return {"history": history, "ledger": ledger, "accuracy": accuracy}
+
+
+def _span(steps: int) -> str:
+    """What the microscope shows of a training of so many steps."""
+    return f"all {steps:,} steps" if steps <= STEPS else f"the first {STEPS:,} of {steps:,} steps"
 
 
 def _accuracies(results: Sequence[Result], book: dict[int, float]) -> Rows:
@@ -154,10 +173,16 @@ def _compared(results: Sequence[Result]) -> tuple[Rows | None, str]:
     return Rows.of("Pairs of depths, second − first", "comparison.csv", head, rows, shown), ""
 
 
+def _least_p(results: Sequence[Result]) -> float:
+    """The smallest p that the comparison of these trials can give, corrected for the number of pairs."""
+    pairs = len(results) * (len(results) - 1) // 2
+    return pairs * 2 / 2.0 ** min(len(result.trial.seeds) for result in results)
+
+
 def _norms(results: Sequence[Result], starts: Sequence[Start]) -> Rows:
     """The gradients at the start, a row for each trial and layer."""
     rows, shown = [], []
-    for result, start in zip(results, starts, strict=False):
+    for result, start in zip(results, starts, strict=True):
         norms = np.median(start.history.log10_norm[0], axis=1).tolist()
         changes: list[float | None] = [low - high for low, high in pairwise(norms)]
         for layer, norm, change in zip(start.history.layers, norms, [*changes, None], strict=True):

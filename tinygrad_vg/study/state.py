@@ -172,12 +172,13 @@ class Result:
 
 
 def joined(trial: Trial, parts: list[State]) -> Result:
-    """The parts of a trial, joined."""
+    """The parts of a trial, joined, up to the epoch that all of them have."""
+    epochs = min(part.epochs for part in parts)
     distinct = {json.dumps(each): each for part in parts for each in part.versions}
     return Result(
         trial,
-        np.concatenate([part.accuracy for part in parts], axis=1),
-        np.concatenate([part.cost for part in parts], axis=1),
+        np.concatenate([part.accuracy[:epochs] for part in parts], axis=1),
+        np.concatenate([part.cost[:epochs] for part in parts], axis=1),
         beside([part.history for part in parts]),
         {name: np.concatenate([part.weights[name] for part in parts]) for name in parts[0].weights},
         tuple(distinct.values()),

@@ -6,7 +6,7 @@ from concurrent.futures import Executor
 
 from tinygrad_vg.study.comparison import compare
 from tinygrad_vg.study.executors import executor_of
-from tinygrad_vg.study.monitor import Bars, Monitor
+from tinygrad_vg.study.monitor import LiveTable, Monitor
 from tinygrad_vg.study.report import written
 from tinygrad_vg.study.running import Outcome, Running
 from tinygrad_vg.study.state import Result, State, joined
@@ -74,7 +74,8 @@ class Study:
             executor: a `concurrent.futures.Executor`, such as Dask's `client.get_executor()`; or a number of processes
                 of this machine. None: as many as there are cores. These processes use one BLAS thread each; those of
                 an executor of your own should do the same, by `OMP_NUM_THREADS=1`.
-            progress: whether to show a bar for the study and a row for each running part, with Rich.
+            progress: whether to show a table while it runs, with Rich: of each running part the epoch, the accuracy so
+                far, by how many decades the gradient changes on its way to the first layer, and the time left.
 
         Returns:
             What is done and what has failed; print it.
@@ -87,7 +88,8 @@ class Study:
             Exception: if the executor takes no parts any more. Its note says how many trials are done.
         """
         chosen = executor_of(executor)
-        monitor = Bars(self._by_key, sum(len(trial.parts) for trial in self.trials)) if progress else Monitor()
+        parts = sum(len(trial.parts) for trial in self.trials)
+        monitor = LiveTable(self._by_key, parts) if progress else Monitor()
         self._store.prepare()
         self._store.check(self.trials)
         with monitor:
@@ -117,6 +119,27 @@ class Study:
             )
         return joined(trial, [place.load() for place in places])
 
+    def so_far(self, trial: Trial) -> Result | None:
+        """What is kept of a trial, finished or not: the finished parts, and the last checkpoints of the others.
+
+        If parts have come to different epochs, the result ends with the epoch that all of them have finished; the
+        weights are then those of different epochs.
+
+        Returns:
+            None if a part has no checkpoint yet.
+
+        Raises:
+            ValueError: if a file is damaged.
+        """
+        parts = []
+        for number in range(len(trial.parts)):
+            place = self._store.place(trial, number)
+            part = place.load() if place.finished.exists() else place.last()
+            if part is None:
+                return None
+            parts.append(part)
+        return joined(trial, parts)
+
     def compare(self, by: str = "sizes") -> Table:
         """Compare the last accuracies of the finished trials, for each pair of values of a setting, such as `sizes`.
 
@@ -127,10 +150,11 @@ class Study:
     def report(self, path: str | os.PathLike[str]) -> None:
         """Write one HTML page that shows the finished trials; it needs no network and no other file.
 
-        It has the accuracies against depth, the comparison of depths, and for up to six trials the gradients at the
-        start with their causes and verdict, and the gradients over the training; the microscope of one trial; all
-        settings and versions; and each table as CSV. What the directory does not keep is computed again from the
-        settings: one backward of the untrained networks, and up to 2,000 steps of one network for the microscope.
+        It has the accuracies against depth, the comparison of depths, and for up to six trials, evenly spaced in their
+        order, the gradients at the start with their causes and verdict, and the gradients over the training; the
+        microscope of the deepest of these; all settings and versions; and each table as CSV. What the directory does
+        not keep is computed again from the settings: one backward of the untrained networks, and for the microscope
+        the training of one seed, up to 200,000 steps.
 
         Raises:
             ValueError: if no trial is finished, or a file is damaged.

@@ -1,9 +1,8 @@
-"""How a part of a trial is trained: epoch by epoch, each from what the one before has left and nothing else.
+"""How a part of a trial is trained: epoch by epoch, so that one that goes on from a checkpoint gives the same bits.
 
-So a training that goes on from a checkpoint gives the same bits as one that was never interrupted. Each epoch makes its
-own compiled step and its own recorder: the first step of a compiled one is the function itself, whose results differ
-from those of the compiled function by rounding. An epoch that went on with the compiled step of the epoch before would
-therefore depend on where the training was interrupted.
+The first call of a compiled step runs the function itself, whose results differ from those of the compiled one by
+rounding. So a training that goes on has to run the same steps compiled as one that was never interrupted: it repeats
+the first steps before it takes the state of the checkpoint.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,10 +18,12 @@ from tinygrad_vg.instruments.recorder import GradientRecorder
 from tinygrad_vg.study.state import State, after, shifted, versions
 from tinygrad_vg.study.trial import COSTS, Trial
 
-Report = Callable[[float, float | None], None]
-"""Called with the share of the training that is done, and the last mean accuracy; it raises `StopError` to end it."""
+Report = Callable[[float, float | None, Callable[[], float | None]], None]
+"""Called with the share of the training that is done, the last mean accuracy, and a function that returns how many
+decades the gradient has gained on its way to the first layer at the last recorded step. It raises `StopError` to end
+the training."""
 
-COMPILED_FROM = 40  # steps of an epoch; of fewer, as in full-batch descent, a trace costs more than it saves
+COMPILED_FROM = 100  # steps of a training; of fewer a trace costs more than it saves
 AT_ONCE = 1000  # validation images in one forward pass
 
 
@@ -67,6 +68,10 @@ class Training:
         self.optimizer = self._optimizer()
         self.cost = getattr(nn, trial.cost)(COSTS[trial.cost])
         self.steps = -(-len(self.images) // trial.batch)
+        self.plain_step = self._step()
+        is_long = self.steps * trial.epochs >= COMPILED_FROM
+        self.step = tg.compile(self.plain_step) if is_long else self.plain_step
+        self._orders = np.random.default_rng(trial.order_seed)
 
     def _optimizer(self) -> Any:
         named = dict(self.net.named_parameters())
@@ -77,18 +82,8 @@ class Training:
         options = {"momentum": self.trial.momentum} if self.trial.momentum else {}
         return getattr(optim, self.trial.optimizer)(groups, lr=self.trial.lr, **options)
 
-    def restore(self, state: State) -> None:
-        self.net.load_state_dict(state.weights)
-        self.optimizer.load_state_dict(state.optimizer)
-
-    def batches(self, number: int) -> Iterator[Any]:
-        """The rows of each batch of an epoch."""
-        order = np.random.default_rng((self.trial.order_seed, number)).permutation(len(self.images))
-        batch = self.trial.batch
-        return (order[i * batch : (i + 1) * batch] for i in range(self.steps))
-
-    def epoch(self, number: int, accuracy: float | None, report: Report) -> History:
-        """Train for one epoch, and return the recorded gradients, whose steps count through all epochs."""
+    def _step(self) -> Callable[[Any, Any], None]:
+        """A step of the optimizer, as a function of images and targets."""
         net, optimizer, cost = self.net, self.optimizer, self.cost
 
         def step(images: Any, targets: Any) -> None:
@@ -96,13 +91,42 @@ class Training:
             cost(net(images), targets).backward()
             optimizer.step()
 
-        run = tg.compile(step) if self.steps >= COMPILED_FROM else step
+        return step
+
+    def restore(self, state: State) -> None:
+        """Go on from a state; this training must be at its beginning.
+
+        The steps that a training runs uncompiled, to compile them, are its first of each kind: with the optimizer's
+        state and without it, with a whole batch and with a smaller last one. Those before the state are run here.
+        """
+        batches = self.batches()
+        first = [batches[i] for i in sorted({0, 1, self.steps - 1}) if i < self.steps]
+        for epoch in range(1, state.epochs):
+            batches = self.batches()
+            first += batches[:1] if epoch == 1 else []
+        if self.step is not self.plain_step:
+            with self._recorder(), np.errstate(all="ignore"):
+                for rows in first:
+                    self.step(self.images.take(rows, axis=0), self.targets.take(rows, axis=0))
+        self.net.load_state_dict(state.weights)
+        self.optimizer.load_state_dict(state.optimizer)
+
+    def batches(self) -> list[Any]:
+        """The rows of each batch of the next epoch."""
+        order, batch = self._orders.permutation(len(self.images)), self.trial.batch
+        return [order[i * batch : (i + 1) * batch] for i in range(self.steps)]
+
+    def _recorder(self) -> GradientRecorder:
+        return GradientRecorder(self.net, self.trial.every, max_steps=None)
+
+    def epoch(self, number: int, accuracy: float | None, report: Report) -> History:
+        """Train for one epoch, and return the recorded gradients, whose steps count through all epochs."""
         whole = self.steps * self.trial.epochs
         # A gradient that explodes overflows: it is recorded, and no reason for warnings.
-        with GradientRecorder(net, self.trial.every, max_steps=None) as recorder, np.errstate(all="ignore"):
-            for i, rows in enumerate(self.batches(number)):
-                report((number * self.steps + i) / whole, accuracy)
-                run(self.images.take(rows, axis=0), self.targets.take(rows, axis=0))
+        with self._recorder() as recorder, np.errstate(all="ignore"):
+            for i, rows in enumerate(self.batches()):
+                self.step(self.images.take(rows, axis=0), self.targets.take(rows, axis=0))
+                report((number * self.steps + i + 1) / whole, accuracy, lambda: recorder.scalars().get("total"))
         return shifted(recorder.history, number * self.steps)
 
     def judged(self) -> Any:
@@ -133,7 +157,8 @@ def data_of(trial: Trial, split: str) -> tuple[Any, Any, Any]:
             f"{trial.data} has {images.shape[1]} pixels and {classes} classes, and sizes is {trial.sizes}: write "
             f"({images.shape[1]}, ..., {classes})"
         )
-    images, labels = images[: trial.images], labels[: trial.images]
+    used = trial.images if split == "train" or trial.validation_images is None else trial.validation_images
+    images, labels = images[:used], labels[:used]
     if trial.cost == "CrossEntropyLoss":
         return images, labels, labels
     return images, np.eye(trial.sizes[-1], dtype=trial.dtype)[labels], labels

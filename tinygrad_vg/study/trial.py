@@ -30,16 +30,16 @@ class Trial:
     NumPy and Numba, on the same kind of processor, with one BLAS thread. Another `members_at_once` changes the results
     by rounding.
 
-    In epoch e, counted from 0, the training images are taken in the order
-    `np.random.default_rng((order_seed, e)).permutation(n)`. All trials with the same data and the same `order_seed`
-    see the same batches.
+    In each epoch the training images are taken in the next order `rng.permutation(n)`, where `rng` is
+    `np.random.default_rng(order_seed)`. All trials with the same data and the same `order_seed` see the same batches.
 
     Args:
         sizes: the numbers of inputs, of neurons of each layer, and of outputs: (784, 30, 10).
         activation: the name of an activation of `tg.nn`; names are taken in any case, "ReLU" or "relu".
         init: the name of an initializer of `tg.nn.init` without its underscore, for the weights. None: those of Linear.
         data: "mnist", or a directory with four IDX files named as MNIST's. It is kept as an absolute path.
-        images: how many training images, and at most how many validation images, are used. None: all.
+        images: how many training images are used. None: all.
+        validation_images: how many validation images are used. None: all, but not more than `images`.
         optimizer: the name of an optimizer of `tg.optim`.
         lr: the learning rate.
         momentum: for SGD and RMSprop.
@@ -73,6 +73,7 @@ class Trial:
     init: str | None = None
     data: str = "mnist"
     images: int | None = None
+    validation_images: int | None = None
     optimizer: str = "SGD"
     lr: float = 0.1
     momentum: float = 0.0
@@ -91,7 +92,8 @@ class Trial:
         plain |= {name: _number(name, getattr(self, name)) for name in ("lr", "momentum", "weight_decay")}
         for name, least in {"batch": 1, "epochs": 1, "order_seed": 0, "every": 1, "members_at_once": 1}.items():
             plain[name] = _whole(name, getattr(self, name), least)
-        plain["images"] = None if self.images is None else _whole("images", self.images, 1)
+        for name in ("images", "validation_images"):
+            plain[name] = None if getattr(self, name) is None else _whole(name, getattr(self, name), 1)
         for name, names in _choices().items():
             plain[name] = _name(name, getattr(self, name), names)
         plain["init"] = None if self.init is None else _name("init", self.init, _initializers())

@@ -4,6 +4,7 @@ import os
 import threading
 import time
 import traceback
+from collections.abc import Callable
 
 from tinygrad_vg.study.state import State
 from tinygrad_vg.study.store import Place, Store, held
@@ -94,21 +95,21 @@ class _Watch:
         self._next = 0.0
 
     def __enter__(self) -> None:
-        self.look(0.0, None)
+        self.look(0.0, None, lambda: None)
 
     def __exit__(self, *_: object) -> None:
         self._store.forget(self._trial, self._number)
 
-    def report(self, share: float, accuracy: float | None) -> None:
+    def report(self, share: float, accuracy: float | None, decades: Callable[[], float | None]) -> None:
         if time.monotonic() >= self._next:
-            self.look(share, accuracy)
+            self.look(share, accuracy, decades)
 
     def raise_if_stopped(self) -> None:
         if self._store.stop_file(self._run).exists():
             raise StopError
 
-    def look(self, share: float, accuracy: float | None) -> None:
+    def look(self, share: float, accuracy: float | None, decades: Callable[[], float | None]) -> None:
         self._next = time.monotonic() + LOOK_SECONDS
         self.raise_if_stopped()
-        facts = {"run": self._run, "pid": os.getpid(), "share": share, "accuracy": accuracy}
+        facts = {"run": self._run, "pid": os.getpid(), "share": share, "accuracy": accuracy, "decades": decades()}
         self._store.note(self._trial, self._number, facts)
