@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -10,20 +10,9 @@ from tinygrad_vg.engine import ExtendedArray
 from tinygrad_vg.instruments.history import History
 from tinygrad_vg.instruments.magnitude import array_of, log10_norm
 from tinygrad_vg.instruments.retention import FRAMES, Kept, wanted
+from tinygrad_vg.instruments.statistics import Columns
 
 _BLOCK_BYTES = 2**21  # each layer's gradients are collected in a block of this size; norms are taken of whole blocks
-
-
-class Columns(Protocol):
-    """What else is measured for each row of the blocks."""
-
-    def measured(self, rows: Any, norms: Any) -> dict[str, Any]:
-        """The numbers of some rows, by their names in a History; `norms` is the log10_norm of these rows."""
-        ...
-
-    def clear(self) -> None:
-        """Clear all rows, so that they can be used again."""
-        ...
 
 
 class Blocks:
@@ -94,9 +83,18 @@ class Blocks:
         """Whether the backward with this number is one of the evenly spaced ones; `Blocks` has an example."""
         return number % self._kept.every == 0
 
+    @property
+    def is_full(self) -> bool:
+        """Whether `make_room` would settle the rows.
+
+        >>> Blocks((1,), ("0",), [((2,), np.dtype(float))], (), every=2, values=False, max_steps=None).is_full
+        False
+        """
+        return len(self._waiting) == self.size
+
     def make_room(self) -> None:
         """Settle the rows, if the blocks are full, so that a row can begin; `Blocks` has an example."""
-        if len(self._waiting) == self.size:
+        if self.is_full:
             self._settle()
 
     def begin(self, number: int, has_row: bool) -> None:
@@ -118,15 +116,32 @@ class Blocks:
         for block, gradient in zip(self._blocks, gradients, strict=True):
             block[self.row] = gradient
 
-    def put(self, i: int, gradient: Any, row: int | None = None) -> None:
-        """Write the gradient of the layer at position i into a row, by default the last; `Blocks` has an example."""
-        row = self.row if row is None else row
-        self._blocks[i][row] = array_of(gradient)
+    def put(self, i: int, gradient: Any) -> None:
+        """Write the gradient of the layer at position i into the last row; `Blocks` has an example."""
+        self._blocks[i][self.row] = array_of(gradient)
         if isinstance(gradient, ExtendedArray):
-            self._exponents[row, i] = gradient.exponent
+            self._exponents[self.row, i] = gradient.exponent
 
-    def note_reached(self, reached: Sequence[bool], row: int | None = None) -> None:
-        """Note which layers the backward of a row, by default the last, has reached: all, if this is not called.
+    def put_rows(self, rows: Sequence[int], i: int, gradients: Any, exponents: Any, reached: Any) -> None:
+        """Write the gradients of the layer at position i into several rows.
+
+        Args:
+            rows: which.
+            gradients: (S, out).
+            exponents: (S,) of each row; the gradients times 2**exponent are recorded.
+            reached: (S,) bools: whether the backward of a row has reached the layer.
+
+        >>> blocks = Blocks((1,), ("0",), [((1,), np.dtype(float))], (), every=1, values=False, max_steps=None)
+        >>> for number in range(2):
+        ...     blocks.begin(number, has_row=True)
+        >>> blocks.put_rows([0, 1], 0, np.array([[4.0], [8.0]]), np.array([-2, -3]), np.array([True, True]))
+        >>> blocks.history.log10_norm[:, 0].round(9) + 0.0
+        array([0., 0.])
+        """
+        self._blocks[i][rows], self._exponents[rows, i], self._reached[rows, i] = gradients, exponents, reached
+
+    def note_reached(self, reached: Sequence[bool]) -> None:
+        """Note which layers the backward of the last row has reached: all, if this is not called.
 
         >>> blocks = Blocks((1,), ("0",), [((2,), np.dtype(float))], (), every=2, values=False, max_steps=None)
         >>> blocks.begin(0, has_row=True)
@@ -134,7 +149,7 @@ class Blocks:
         >>> blocks.history.log10_norm, blocks.history.first_nonfinite
         (array([[nan]]), None)
         """
-        self._reached[self.row if row is None else row] = reached
+        self._reached[self.row] = reached
 
     @property
     def history(self) -> History:

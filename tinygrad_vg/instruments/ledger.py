@@ -14,6 +14,7 @@ from tinygrad_vg.instruments.bounds import Split, split_of
 from tinygrad_vg.instruments.collector import Collector
 from tinygrad_vg.instruments.dying import Dying, dying_of
 from tinygrad_vg.instruments.ledger_history import LedgerHistory
+from tinygrad_vg.instruments.ledger_rows import check_rows
 from tinygrad_vg.instruments.listener import Listener
 from tinygrad_vg.instruments.reading import Reading
 from tinygrad_vg.instruments.recurrence import TimeListener, recorded_steps, recurrence_of
@@ -93,7 +94,7 @@ class Ledger(Reading):
         spectra: bool = False,
         max_steps: int | None = 10_000,
     ) -> None:
-        _check(every, neurons or spectra, max_steps)
+        check_rows(every, neurons or spectra, max_steps)
         self.model = model
         self._recurrence = recurrence_of(model)
         if self._recurrence and (neurons or spectra):
@@ -250,12 +251,3 @@ class Ledger(Reading):
         (-0.602, True)
         """
         return tuple(split_of(row, high) for row, (_, _, high) in zip(self.rows, self.chain.steps(), strict=True))
-
-
-def _check(every: Any, asks_for_more: bool, max_steps: Any) -> None:
-    if every is None and asks_for_more:
-        raise ValueError("neurons and spectra are kept in the history: give every=1, or a larger number")
-    if every is not None and (not isinstance(every, int) or every < 1):
-        raise ValueError(f"every counts backwards, 1 or more, or is None, not {every!r}")
-    if max_steps is not None and (not isinstance(max_steps, int) or max_steps < 1):
-        raise ValueError(f"max_steps counts backwards, 1 or more, or is None, not {max_steps!r}")

@@ -134,3 +134,21 @@ def causes_of(accounts: Sequence[Account]) -> Any:
     """
     causes = [[_CAUSES.index(cause or "") for cause in row.causes] for row in rows_of(accounts)]
     return np.array(causes, np.uint8).reshape(-1, *np.shape(accounts[0].log10_over_batch))
+
+
+def check_rows(every: Any, asks_for_more: bool, max_steps: Any) -> None:
+    """Check the arguments of a ledger that say how many rows are kept, and whether they hold more than norms.
+
+    Raises:
+        ValueError: if one is out of its range.
+
+    >>> check_rows(None, True, None)
+    Traceback (most recent call last):
+    ValueError: neurons and spectra are kept in the history: give every=1, or a larger number
+    """
+    if every is None and asks_for_more:
+        raise ValueError("neurons and spectra are kept in the history: give every=1, or a larger number")
+    if every is not None and (not isinstance(every, int) or every < 1):
+        raise ValueError(f"every counts backwards, 1 or more, or is None, not {every!r}")
+    if max_steps is not None and (not isinstance(max_steps, int) or max_steps < 1):
+        raise ValueError(f"max_steps counts backwards, 1 or more, or is None, not {max_steps!r}")

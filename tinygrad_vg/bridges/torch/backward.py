@@ -1,0 +1,58 @@
+"""The backward: which one runs, and what is called when it ends; and the hooks on the calls of a network's modules."""
+
+from collections.abc import Callable
+from typing import Any
+
+from tinygrad_vg.bridges.torch.installed import pytorch
+
+
+class Backward:
+    """Tells backwards apart. A function is called at the end of each one that was noted.
+
+    A backward that is stopped by an exception has no end; the next one begins with a fresh start.
+    """
+
+    def __init__(self, on_end: Callable[[], None]) -> None:
+        torch = pytorch()
+        self._task = torch._C._current_graph_task_id
+        self._at_end = torch.autograd.Variable._execution_engine.queue_callback
+        self._on_end = on_end
+        self._now = -1
+
+    def is_new(self) -> bool:
+        """Whether the backward that runs is another one than at the last call."""
+        task = self._task()
+        if task == self._now:
+            return False
+        self._now = task
+        return True
+
+    def is_running(self) -> bool:
+        """Whether a backward runs in this thread."""
+        return bool(self._task() != -1)
+
+    def call_at_end(self) -> None:
+        """Call the function when the backward that runs has ended."""
+        self._at_end(self._on_end)
+
+
+def on_calls(hook: Callable[[Any, Any, Any], None]) -> Any:
+    """Call `hook(module, inputs, output)` after each call of any module, and return a handle.
+
+    The hook is PyTorch's global one: nothing is left in the modules, so that a network can be copied and pickled while
+    it is recorded, and a copy is not recorded.
+    """
+    torch = pytorch()
+    return torch.nn.modules.module.register_module_forward_hook(hook)
+
+
+def first_tensor(value: Any) -> Any:
+    """The first tensor of what a module takes or returns that requires gradients: it may be a tuple, list or dict."""
+    torch = pytorch()
+    if isinstance(value, torch.Tensor):
+        return value if value.requires_grad else None
+    if isinstance(value, dict):
+        value = tuple(value.values())
+    if isinstance(value, tuple | list):
+        return next((found for part in value if (found := first_tensor(part)) is not None), None)
+    return None

@@ -1,0 +1,18 @@
+"""PyTorch itself, imported when a function of the bridge is called."""
+
+import importlib
+from typing import Any
+
+from tinygrad_vg.extras import install
+
+
+def pytorch() -> Any:
+    """The module `torch`.
+
+    Raises:
+        ModuleNotFoundError: if PyTorch is missing; the message names the extra that brings it.
+    """
+    try:
+        return importlib.import_module("torch")
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"tinygrad_vg.bridges.torch needs PyTorch: {install('torch')} installs it") from error
