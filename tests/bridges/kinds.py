@@ -1,4 +1,4 @@
-"""Twelve kinds of networks, each with a batch and the blocks that follow one another; and ways to train them."""
+"""Thirteen kinds of networks, each with a batch and the blocks that follow one another; and ways to train them."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -148,7 +148,7 @@ class Setting(NamedTuple):
 SETTINGS = {
     "SGD": Setting("float64", "SGD"),
     "Adam": Setting("float32", "Adam"),
-    "accumulation": Setting("float64", "SGD", backwards=3),
+    "accumulation": Setting("float64", "SGD", backwards=2),
     "clip": Setting("float32", "SGD", clip=0.01),
 }
 
@@ -169,13 +169,13 @@ def drawn(name: str, dtype: str) -> tuple[Any, Any]:
 
 
 def trained(name: str, setting: Setting, instruments: Callable[[Any], list[Any]], after_backward: Any = None) -> Any:
-    """Train a network for three steps; return its weights. `after_backward(net)` is called after each backward."""
+    """Train a network for two steps; return its weights. `after_backward(net)` is called after each backward."""
     net, batch = drawn(name, setting.dtype)
     optimizer = getattr(torch.optim, setting.optimizer)(net.parameters(), lr=0.1)
     with ExitStack() as on:
         for instrument in instruments(net):
             on.enter_context(instrument)
-        for _ in range(3):
+        for _ in range(2):
             optimizer.zero_grad()
             for _ in range(setting.backwards):
                 net(batch()).square().mean().backward()

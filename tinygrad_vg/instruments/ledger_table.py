@@ -174,7 +174,10 @@ def _summary(rows: Sequence[Row], sums: Any, silent: int) -> str:
             sentences.append(f"{layers}: {cause}{members}{since}")
     total, weights, activation = map(median, sums)
     slopes = all(part.is_activation for row in rows for part in row.parts)
-    parties = [("the inside of blocks" if unit == "block" else "W", weights), ("σ′" if slopes else f"what lies between the {unit}s", activation)]
+    parties = [
+        ("the inside of blocks" if unit == "block" else "W", weights),
+        ("σ′" if slopes else f"what lies between the {unit}s", activation),
+    ]
     (other, rest), (party, most) = sorted(parties, key=lambda named: abs(named[1]))
     does, undoes = ("takes", "gives") if most < 0 else ("gives", "takes")
     if rows and math.isfinite(total):

@@ -49,7 +49,7 @@ def saturated_share(module: Any, y: Any) -> Any:
     tensor(0.5000)
     """
     flags = is_saturated(module, y)
-    return None if flags is None else flags.float().mean()
+    return None if flags is None else flags.sum() / flags.numel()
 
 
 def is_saturated(module: Any, y: Any) -> Any:

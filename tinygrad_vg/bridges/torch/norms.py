@@ -13,7 +13,8 @@ def log10_norm(gradient: Any) -> Any:
     """log10‖gradient‖ over all elements, float64, on the gradient's device; no value is waited for.
 
     The squares of float32, float16 and bfloat16 stay in the range of float64, so that the norm of gradients from 1e-45
-    to 1e38 is right. A gradient in float64 is divided by its largest element first, as `instruments.log10_norm` does.
+    to 1e38 is right. A gradient in float64 is divided by its largest element first, as `instruments.log10_norm` does,
+    and so is one on Apple's devices, which have no float64.
 
     Returns:
         A tensor without axes: −inf for the norm 0, NaN if an element is NaN, inf if one is infinite.
@@ -26,8 +27,10 @@ def log10_norm(gradient: Any) -> Any:
     """
     torch = pytorch()
     gradient = torch.view_as_real(gradient) if gradient.is_complex() else gradient
-    if gradient.dtype != torch.float64 or not gradient.numel():
+    has_none = gradient.device.type == "mps"
+    if not gradient.numel() or (gradient.dtype != torch.float64 and not has_none):
         return torch.linalg.vector_norm(gradient, dtype=torch.float64).log10()
+    gradient = gradient.float() if has_none else gradient
     largest = gradient.abs().max()
     decades = largest.log10() + torch.linalg.vector_norm(gradient / largest).log10()
     return torch.where((largest > 0) & (largest < math.inf), decades, torch.where(largest == 0, -math.inf, largest))

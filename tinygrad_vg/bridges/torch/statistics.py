@@ -94,6 +94,6 @@ class DeviceStatistics:
     def fetch(self) -> None:
         """Read the numbers from the device into the arrays."""
         pending, self._pending = self._pending, []
-        numbers = on_host([number.double() for _, _, _, number in pending])
+        numbers = on_host([number for _, _, _, number in pending])
         for (row, name, i, _), number in zip(pending, numbers, strict=True):
             self._columns.arrays[name][row, self._where[i]] = number
