@@ -48,8 +48,9 @@ def on_calls(hook: Callable[[Any, Any, Any], None]) -> Any:
 
 def first_tensor(value: Any) -> Any:
     """The first tensor of what a module takes or returns that requires gradients: it may be a tuple, list or dict."""
-    torch = pytorch()
-    if isinstance(value, torch.Tensor):
+    if isinstance(value, tuple) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, pytorch().Tensor):
         return value if value.requires_grad else None
     if isinstance(value, dict):
         value = tuple(value.values())

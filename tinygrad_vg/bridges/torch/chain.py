@@ -4,7 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinygrad_vg.bridges.torch.activations import of_node, ours
+from tinygrad_vg.bridges.torch.norms import log10_norm
 from tinygrad_vg.nn import Activation
+
+_SMALL = 2**13  # elements of a gradient that is kept, to be measured if it is asked for
 
 
 class Unit:
@@ -17,19 +20,34 @@ class Unit:
         activation: ours with the same function; None if the unit is no activation.
         node: the node of the graph that made the output, until the pass is over.
         z: a layer's output, until the backward is over; None for others, or on an accelerator.
-        norm: log10 of the norm of the gradient at the output, a tensor on its device; None if it did not come.
-        form: the shape and dtype of this gradient.
+        gradient: the gradient at the output, if it is small; it is kept until its norm is asked for.
+        form: the shape and dtype of this gradient; None if it did not come.
         flags: which neurons are off, and saturated, for all samples, if they are asked for.
     """
 
-    __slots__ = ("activation", "flags", "form", "label", "module", "name", "node", "norm", "z")
+    __slots__ = ("_norm", "activation", "flags", "form", "gradient", "label", "module", "name", "node", "z")
 
     def __init__(self, name: str | None, label: str, module: Any, activation: Activation | None, node: Any) -> None:
         self.name, self.label, self.module, self.activation, self.node = name, label, module, activation, node
         self.z: Any = None
-        self.norm: Any = None
+        self.gradient: Any = None
+        self._norm: Any = None
         self.form: Any = None
         self.flags: Any = None
+
+    def hear(self, gradient: Any) -> None:
+        """Take the gradient at the output. A large one is not kept, so that no memory is taken."""
+        self.form = gradient.shape, gradient.dtype
+        gradient = gradient.detach() if gradient.requires_grad else gradient
+        small = gradient.numel() <= _SMALL
+        self.gradient, self._norm = (gradient, None) if small else (None, log10_norm(gradient))
+
+    @property
+    def norm(self) -> Any:
+        """log10 of the norm of the gradient at the output, a tensor on its device; None if it did not come."""
+        if self.gradient is not None:
+            self._norm, self.gradient = log10_norm(self.gradient), None
+        return self._norm
 
 
 class Chain:

@@ -1,5 +1,6 @@
 """The ledger for PyTorch: by how many decades the layers, and what lies between, change the gradient's norm."""
 
+import math
 import weakref
 from collections.abc import Iterable
 from functools import partial
@@ -11,7 +12,7 @@ from tinygrad_vg.bridges.torch.activations import flags_of
 from tinygrad_vg.bridges.torch.backward import Backward, first_tensor, on_calls
 from tinygrad_vg.bridges.torch.chain import Chain, Unit
 from tinygrad_vg.bridges.torch.installed import pytorch
-from tinygrad_vg.bridges.torch.norms import log10_norm, scale_of
+from tinygrad_vg.bridges.torch.norms import scale_of
 from tinygrad_vg.bridges.torch.passes import Pass, accounts_of
 from tinygrad_vg.bridges.torch.places import blocks_in, features_axis, is_layer, refuse_gates, suggestion, unwrapped
 from tinygrad_vg.instruments.accounts import Account
@@ -92,6 +93,7 @@ class Ledger(Reading):
             self._layers, self._modules = blocks_in(self._net, layers), set()
         if not self._layers:
             raise ValueError(f"{type(self._net).__name__} has no Linear or convolution, so it has no layers")
+        self._weights = [weight for module in self._layers if (weight := getattr(module, "weight", None)) is not None]
         self._call, self._scaler, self._neurons = call, scaler, neurons
         self._rows = None if every is None else LedgerRows(every, max_steps)
         self._backward = Backward(self._on_end)
@@ -193,7 +195,7 @@ class Ledger(Reading):
             self._backward.call_at_end()
         if self._reached is None or mine.number > self._reached.number:
             self._reached = mine
-        unit.norm, unit.form = log10_norm(gradient.detach()), (gradient.shape, gradient.dtype)
+        unit.hear(gradient)
 
     def _on_end(self) -> None:
         mine, self._reached = self._reached, None
@@ -203,17 +205,21 @@ class Ledger(Reading):
             mine.chain.close()
             self._pass = None
         self._number += 1
-        first = mine.chain.units[0].norm
+        units = mine.chain.units
+        first = units[0].norm
         mine.scale = scale_of(self._scaler, first.device if first is not None else None)
         if first is not None:
             self._note_what_arrived(mine, first)
-        for unit in mine.chain.units:
+        for unit in units:
             unit.z = None
         self._heard, self._accounts = mine, None
-        versions = [getattr(getattr(module, "weight", None), "_version", None) for module in self._layers]
-        self._versions = self._versions or versions
-        self._trained = self._trained or versions != self._versions
+        if not self._trained:
+            versions = [weight._version for weight in self._weights]
+            self._versions = self._versions or versions
+            self._trained = versions != self._versions
         if self._rows is not None and self._rows.wants(self._number):
+            for unit in units:
+                unit.norm  # noqa: B018  # so that no gradient is kept
             self._unread.append((self._number, mine, not self._trained))
             if len(self._unread) == _UNREAD:
                 self._fetch()
@@ -221,8 +227,9 @@ class Ledger(Reading):
     def _note_what_arrived(self, mine: Pass, first: Any) -> None:
         """Count the backwards without a gradient at layer 1, and look at weights and z if a gradient is not sound."""
         if first.device.type == "cpu":
-            self._silent = self._silent + 1 if first.item() == -np.inf else 0
-            if not self._has_blocks and not mine.is_sound():
+            size = first.item()
+            self._silent = self._silent + 1 if size == -np.inf else 0
+            if not self._has_blocks and not math.isfinite(size):
                 mine.note_facts()
         else:
             self._silent = self._torch.where(first == -np.inf, self._silent + 1, 0)

@@ -36,10 +36,6 @@ class Pass:
         self.scale: Any = None
         self._facts: dict[Unit, Forward] = {}
 
-    def is_sound(self) -> bool:
-        """Whether all gradients that came are finite and not 0. To know it waits for the device."""
-        return bool(np.isfinite(on_host([unit.norm for unit in self.chain.units if unit.norm is not None])).all())
-
     def note_facts(self) -> None:
         """Look at the weights and z of the layers, before the optimizer changes the weights."""
         units = self.chain.units
