@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinygrad_vg.bridges.torch.activations import of_node, ours
-from tinygrad_vg.bridges.torch.norms import log10_norm
+from tinygrad_vg.bridges.torch.norms import log10_norm, log10_norms
 from tinygrad_vg.nn import Activation
 
 _SMALL = 2**13  # elements of a gradient that is kept, to be measured if it is asked for
@@ -20,18 +20,19 @@ class Unit:
         activation: ours with the same function; None if the unit is no activation.
         node: the node of the graph that made the output, until the pass is over.
         z: a layer's output, until the backward is over; None for others, or on an accelerator.
-        gradient: the gradient at the output, if it is small; it is kept until its norm is asked for.
-        form: the shape and dtype of this gradient; None if it did not come.
+        form: the shape and dtype of the gradient at the output; None if it did not come.
+        gradient: this gradient, if it is small; it is kept until `measure`.
+        norm: else log10 of its norm, a tensor on its device.
         flags: which neurons are off, and saturated, for all samples, if they are asked for.
     """
 
-    __slots__ = ("_norm", "activation", "flags", "form", "gradient", "label", "module", "name", "node", "z")
+    __slots__ = ("activation", "flags", "form", "gradient", "label", "module", "name", "node", "norm", "z")
 
     def __init__(self, name: str | None, label: str, module: Any, activation: Activation | None, node: Any) -> None:
         self.name, self.label, self.module, self.activation, self.node = name, label, module, activation, node
         self.z: Any = None
         self.gradient: Any = None
-        self._norm: Any = None
+        self.norm: Any = None
         self.form: Any = None
         self.flags: Any = None
 
@@ -40,18 +41,19 @@ class Unit:
         self.form = gradient.shape, gradient.dtype
         gradient = gradient.detach() if gradient.requires_grad else gradient
         small = gradient.numel() <= _SMALL
-        self.gradient, self._norm = (gradient, None) if small else (None, log10_norm(gradient))
+        self.gradient, self.norm = (gradient, None) if small else (None, log10_norm(gradient))
 
     @property
-    def norm(self) -> Any:
-        """log10 of the norm of the gradient at the output, a tensor on its device; None if it did not come."""
-        if self.gradient is not None:
-            self._norm, self.gradient = log10_norm(self.gradient), None
-        return self._norm
+    def bytes(self) -> int:
+        """The size of the gradient that is kept."""
+        return 0 if self.gradient is None else self.gradient.numel() * self.gradient.itemsize
 
 
 class Chain:
     """The units of one pass. A call is taken in if its input comes from the last unit, as the graph of autograd says.
+
+    Args:
+        activations: remembers which of our activations modules are, for later passes.
 
     Attributes:
         units: the units so far, the first layer first.
@@ -59,7 +61,8 @@ class Chain:
         goes_around: whether an input was found that also comes from before the last layer.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, activations: dict[Any, Any]) -> None:
+        self._activations = activations
         self.units: list[Unit] = []
         self.last = -1
         self.goes_around = False
@@ -106,7 +109,9 @@ class Chain:
 
     def add_module(self, module: Any, y: Any) -> Unit:
         """Append the call of a module between layers that returned y."""
-        unit = Unit(None, type(module).__name__, module, ours(module), y.grad_fn)
+        if module not in self._activations:
+            self._activations[module] = ours(module)
+        unit = Unit(None, type(module).__name__, module, self._activations[module], y.grad_fn)
         self.units.append(unit)
         return unit
 
@@ -114,6 +119,17 @@ class Chain:
         """Let go of the graph, at the end of the pass."""
         for unit in self.units:
             unit.node = None
+
+
+def measure(units: Sequence[Unit]) -> None:
+    """Set the norms of units whose gradients are kept, and let go of these. Equal shapes are measured at once."""
+    groups: dict[Any, list[Unit]] = {}
+    for unit in units:
+        if unit.gradient is not None:
+            groups.setdefault((unit.form, unit.gradient.device), []).append(unit)
+    for group in groups.values():
+        for unit, norm in zip(group, log10_norms([unit.gradient for unit in group]).unbind(), strict=True):
+            unit.norm, unit.gradient = norm, None
 
 
 def _of_operations(names: Sequence[str], node: Any) -> Unit:

@@ -12,7 +12,7 @@ from tinygrad_vg.bridges.torch.activations import flags_of
 from tinygrad_vg.bridges.torch.backward import Backward, first_tensor, on_calls
 from tinygrad_vg.bridges.torch.chain import Chain, Unit
 from tinygrad_vg.bridges.torch.installed import pytorch
-from tinygrad_vg.bridges.torch.norms import scale_of
+from tinygrad_vg.bridges.torch.norms import log10_norm, scale_of
 from tinygrad_vg.bridges.torch.passes import Pass, accounts_of
 from tinygrad_vg.bridges.torch.places import blocks_in, features_axis, is_layer, refuse_gates, suggestion, unwrapped
 from tinygrad_vg.instruments.accounts import Account
@@ -20,7 +20,7 @@ from tinygrad_vg.instruments.ledger_history import LedgerHistory
 from tinygrad_vg.instruments.ledger_rows import LedgerRows, causes_of, check_rows
 from tinygrad_vg.instruments.reading import Reading
 
-_UNREAD = 256  # rows whose numbers wait on the device
+_UNREAD, _KEPT = 256, 2**24  # rows whose numbers wait on the device, and bytes of gradients in them
 
 
 class Ledger(Reading):
@@ -104,7 +104,9 @@ class Ledger(Reading):
         self._accounts: tuple[Account, ...] | None = None
         self._number, self._trained = -1, trained
         self._versions: Any = None  # of the weights in the first backward
-        self._silent = 0
+        self._silent: Any = 0
+        self._kept = 0
+        self._activations: dict[Any, Any] = {}
         self._unread: list[tuple[int, Pass, bool]] = []
 
     def __enter__(self) -> Self:
@@ -133,7 +135,7 @@ class Ledger(Reading):
             return  # under no_grad, or called again by a checkpoint
         x, mine = first_tensor(inputs), self._pass
         if mine is None or (module in mine.modules and not mine.chain.comes_from_here(x)):
-            mine = self._pass = Pass()  # another pass
+            mine = self._pass = Pass(self._activations)  # another pass
         elif module in mine.modules and self._call is None:
             self._pass = None
             raise ValueError(
@@ -144,7 +146,7 @@ class Ledger(Reading):
             self._between(mine, name, x)
         mine.modules.add(module)
         unit = mine.chain.add_layer(name, module, z)
-        mine.output = weakref.ref(z)
+        mine.output = weakref.ref(z) if self._has_blocks else None
         unit.z = z.detach() if z.device.type == "cpu" and not self._has_blocks else None
         z.register_hook(partial(self._on_gradient, mine, unit))
 
@@ -206,10 +208,10 @@ class Ledger(Reading):
             self._pass = None
         self._number += 1
         units = mine.chain.units
-        first = units[0].norm
-        mine.scale = scale_of(self._scaler, first.device if first is not None else None)
-        if first is not None:
-            self._note_what_arrived(mine, first)
+        reached = next(unit for unit in units if unit.form is not None)
+        mine.scale = scale_of(self._scaler, (reached.norm if reached.gradient is None else reached.gradient).device)
+        if units[0].form is not None:
+            self._note_what_arrived(mine, units[0])
         for unit in units:
             unit.z = None
         self._heard, self._accounts = mine, None
@@ -218,21 +220,20 @@ class Ledger(Reading):
             self._versions = self._versions or versions
             self._trained = versions != self._versions
         if self._rows is not None and self._rows.wants(self._number):
-            for unit in units:
-                unit.norm  # noqa: B018  # so that no gradient is kept
             self._unread.append((self._number, mine, not self._trained))
-            if len(self._unread) == _UNREAD:
+            self._kept += sum(unit.bytes for unit in units)
+            if len(self._unread) == _UNREAD or self._kept > _KEPT:
                 self._fetch()
 
-    def _note_what_arrived(self, mine: Pass, first: Any) -> None:
-        """Count the backwards without a gradient at layer 1, and look at weights and z if a gradient is not sound."""
-        if first.device.type == "cpu":
-            size = first.item()
-            self._silent = self._silent + 1 if size == -np.inf else 0
-            if not self._has_blocks and not math.isfinite(size):
-                mine.note_facts()
-        else:
-            self._silent = self._torch.where(first == -np.inf, self._silent + 1, 0)
+    def _note_what_arrived(self, mine: Pass, first: Unit) -> None:
+        """Count the backwards without a gradient at layer 1, and look at weights and z if it is not sound."""
+        size = first.norm if first.gradient is None else log10_norm(first.gradient)
+        if size.device.type != "cpu":
+            self._silent = self._torch.where(size == -math.inf, self._silent + 1, 0)
+            return
+        self._silent = self._silent + 1 if size == -math.inf else 0
+        if not self._has_blocks and not math.isfinite(size):
+            mine.note_facts()
 
     @property
     def heard(self) -> bool:
@@ -289,7 +290,7 @@ class Ledger(Reading):
 
     def _fetch(self) -> None:
         """Read what is still on the device into the rows."""
-        unread, self._unread = self._unread, []
+        unread, self._unread, self._kept = self._unread, [], 0
         found = accounts_of([mine for _, mine, _ in unread], "block" if self._has_blocks else "layer")
         for (number, mine, is_untrained), accounts in zip(unread, found, strict=True):
             if self._rows is not None and self._rows.wants(number):

@@ -25,14 +25,26 @@ def log10_norm(gradient: Any) -> Any:
     >>> log10_norm(torch.tensor([3e-200, 4e-200], dtype=torch.float64)).item().__round__(4)
     -199.301
     """
+    return log10_norms([gradient])[0]
+
+
+def log10_norms(gradients: Sequence[Any]) -> Any:
+    """The same of several gradients of one shape and dtype, at once: a tensor (S,).
+
+    >>> import torch
+    >>> log10_norms([torch.tensor([3.0, 4.0]), torch.zeros(2)])
+    tensor([0.6990,   -inf], dtype=torch.float64)
+    """
     torch = pytorch()
-    gradient = torch.view_as_real(gradient) if gradient.is_complex() else gradient
-    has_none = gradient.device.type == "mps"
-    if not gradient.numel() or (gradient.dtype != torch.float64 and not has_none):
-        return torch.linalg.vector_norm(gradient, dtype=torch.float64).log10()
-    gradient = gradient.float() if has_none else gradient
-    largest = gradient.abs().max()
-    decades = largest.log10() + torch.linalg.vector_norm(gradient / largest).log10()
+    first = gradients[0]
+    rows = first.reshape(1, -1) if len(gradients) == 1 else torch.stack([g.reshape(-1) for g in gradients])
+    rows = torch.view_as_real(rows).flatten(1) if rows.is_complex() else rows
+    has_none = first.device.type == "mps"
+    if not first.numel() or (first.dtype != torch.float64 and not has_none):
+        return torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64).log10()
+    rows = rows.float() if has_none else rows
+    largest = rows.abs().amax(dim=1)
+    decades = largest.log10() + torch.linalg.vector_norm(rows / largest[:, None], dim=1).log10()
     return torch.where((largest > 0) & (largest < math.inf), decades, torch.where(largest == 0, -math.inf, largest))
 
 

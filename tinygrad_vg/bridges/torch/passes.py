@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_vg.bridges.torch.chain import Chain, Unit
+from tinygrad_vg.bridges.torch.chain import Chain, Unit, measure
 from tinygrad_vg.bridges.torch.installed import pytorch
 from tinygrad_vg.bridges.torch.norms import array_of, on_host
 from tinygrad_vg.bridges.torch.places import features_axis
@@ -28,9 +28,9 @@ class Pass:
         scale: the scale of the loss, a tensor; None without a GradScaler.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, activations: dict[Any, Any]) -> None:
         self.number = next(_NUMBERS)
-        self.chain = Chain()
+        self.chain = Chain(activations)
         self.modules: set[Any] = set()
         self.output: Any = lambda: None
         self.scale: Any = None
@@ -63,7 +63,7 @@ class Pass:
                 is_activation=unit.activation is not None,
                 symbol=unit.activation.symbol if unit.activation else "",
                 cap=math.log10(unit.activation.largest_slope) if unit.activation else math.nan,
-                computed=unit.norm is not None,
+                computed=unit.form is not None,
                 log10_over_batch=float(norm) - scale,
                 smallest=_smallest(unit) - scale,
                 forward=self._facts.get(unit),
@@ -76,10 +76,11 @@ class Pass:
 
 def accounts_of(passes: Sequence[Pass], kind: str) -> list[tuple[Account, ...]]:
     """The accounts of several passes, whose numbers are read from the device in one transfer."""
-    came = [[unit.norm for unit in each.chain.units if unit.norm is not None] for each in passes]
-    numbers = iter(on_host([norm for norms in came for norm in norms]).tolist())
+    came = [unit for each in passes for unit in each.chain.units if unit.form is not None]
+    measure(came)
+    numbers = iter(on_host([unit.norm for unit in came]).tolist())
     return [
-        each.accounts([math.nan if unit.norm is None else next(numbers) for unit in each.chain.units], kind)
+        each.accounts([math.nan if unit.form is None else next(numbers) for unit in each.chain.units], kind)
         for each in passes
     ]
 
