@@ -48,9 +48,10 @@ def on_calls(hook: Callable[[Any, Any, Any], None]) -> Any:
 
 def first_tensor(value: Any) -> Any:
     """The first tensor of what a module takes or returns that requires gradients: it may be a tuple, list or dict."""
-    if isinstance(value, tuple) and len(value) == 1:
-        value = value[0]
-    if isinstance(value, pytorch().Tensor):
+    tensor = pytorch().Tensor
+    if type(value) is tuple and value and type(value[0]) is tensor and value[0].requires_grad:
+        return value[0]
+    if isinstance(value, tensor):
         return value if value.requires_grad else None
     if isinstance(value, dict):
         value = tuple(value.values())

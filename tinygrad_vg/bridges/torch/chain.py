@@ -7,7 +7,7 @@ from tinygrad_vg.bridges.torch.activations import of_node, ours
 from tinygrad_vg.bridges.torch.norms import log10_norm, log10_norms
 from tinygrad_vg.nn import Activation
 
-_SMALL = 2**13  # elements of a gradient that is kept, to be measured if it is asked for
+SMALL = 2**13  # elements of a gradient that is kept, to be measured if it is asked for
 
 
 class Unit:
@@ -20,9 +20,9 @@ class Unit:
         activation: ours with the same function; None if the unit is no activation.
         node: the node of the graph that made the output, until the pass is over.
         z: a layer's output, until the backward is over; None for others, or on an accelerator.
-        form: the shape and dtype of the gradient at the output; None if it did not come.
-        gradient: this gradient, if it is small; it is kept until `measure`.
+        gradient: the gradient at the output, if it is small; it is kept until `measure`. None if it did not come.
         norm: else log10 of its norm, a tensor on its device.
+        form: the shape and dtype of this gradient, once `norm` is set.
         flags: which neurons are off, and saturated, for all samples, if they are asked for.
     """
 
@@ -37,11 +37,13 @@ class Unit:
         self.flags: Any = None
 
     def hear(self, gradient: Any) -> None:
-        """Take the gradient at the output. A large one is not kept, so that no memory is taken."""
-        self.form = gradient.shape, gradient.dtype
-        gradient = gradient.detach() if gradient.requires_grad else gradient
-        small = gradient.numel() <= _SMALL
-        self.gradient, self.norm = (gradient, None) if small else (None, log10_norm(gradient))
+        """Take the gradient at the output, and measure it, so that it need not be kept."""
+        self.form, self.norm, self.gradient = (gradient.shape, gradient.dtype), log10_norm(gradient.detach()), None
+
+    @property
+    def heard(self) -> Any:
+        """The gradient or its norm; None if it did not come."""
+        return self.gradient if self.gradient is not None else self.norm
 
     @property
     def bytes(self) -> int:
@@ -76,9 +78,9 @@ class Chain:
         Returns:
             Whether a unit at x was added; None if x does not come from the last unit, or not from it alone.
         """
-        top = len(self.units) - 1
-        if x.grad_fn is self.units[top].node:
+        if x.grad_fn is self.units[-1].node:
             return False
+        top = len(self.units) - 1
         hits, names = _way(x.grad_fn, {unit.node: i for i, unit in enumerate(self.units)})
         if hits != {top}:
             if not is_layer or not hits:
@@ -126,6 +128,7 @@ def measure(units: Sequence[Unit]) -> None:
     groups: dict[Any, list[Unit]] = {}
     for unit in units:
         if unit.gradient is not None:
+            unit.form = unit.gradient.shape, unit.gradient.dtype
             groups.setdefault((unit.form, unit.gradient.device), []).append(unit)
     for group in groups.values():
         for unit, norm in zip(group, log10_norms([unit.gradient for unit in group]).unbind(), strict=True):

@@ -10,7 +10,7 @@ import numpy as np
 
 from tinygrad_vg.bridges.torch.activations import flags_of
 from tinygrad_vg.bridges.torch.backward import Backward, first_tensor, on_calls
-from tinygrad_vg.bridges.torch.chain import Chain, Unit
+from tinygrad_vg.bridges.torch.chain import SMALL, Chain, Unit
 from tinygrad_vg.bridges.torch.installed import pytorch
 from tinygrad_vg.bridges.torch.norms import log10_norm, scale_of
 from tinygrad_vg.bridges.torch.passes import Pass, accounts_of
@@ -130,10 +130,11 @@ class Ledger(Reading):
             self._pass = None
 
     def _on_layer(self, name: str, module: Any, inputs: Any, output: Any) -> None:
-        z = first_tensor(output)
+        z = output if type(output) is self._torch.Tensor else first_tensor(output)
         if z is None or z.grad_fn is None or self._backward.is_running():
             return  # under no_grad, or called again by a checkpoint
-        x, mine = first_tensor(inputs), self._pass
+        x = first_tensor(inputs)
+        mine = self._pass
         if mine is None or (module in mine.modules and not mine.chain.comes_from_here(x)):
             mine = self._pass = Pass(self._activations)  # another pass
         elif module in mine.modules and self._call is None:
@@ -146,8 +147,10 @@ class Ledger(Reading):
             self._between(mine, name, x)
         mine.modules.add(module)
         unit = mine.chain.add_layer(name, module, z)
-        mine.output = weakref.ref(z) if self._has_blocks else None
-        unit.z = z.detach() if z.device.type == "cpu" and not self._has_blocks else None
+        if self._has_blocks:
+            mine.output = weakref.ref(z)
+        elif z.device.type == "cpu":
+            unit.z = z.detach()
         z.register_hook(partial(self._on_gradient, mine, unit))
 
     def _between(self, mine: Pass, name: str, x: Any) -> None:
@@ -197,7 +200,10 @@ class Ledger(Reading):
             self._backward.call_at_end()
         if self._reached is None or mine.number > self._reached.number:
             self._reached = mine
-        unit.hear(gradient)
+        if gradient.numel() <= SMALL and not gradient.requires_grad:
+            unit.gradient = gradient
+        else:
+            unit.hear(gradient)
 
     def _on_end(self) -> None:
         mine, self._reached = self._reached, None
@@ -208,9 +214,9 @@ class Ledger(Reading):
             self._pass = None
         self._number += 1
         units = mine.chain.units
-        reached = next(unit for unit in units if unit.form is not None)
-        mine.scale = scale_of(self._scaler, (reached.norm if reached.gradient is None else reached.gradient).device)
-        if units[0].form is not None:
+        if self._scaler is not None:
+            mine.scale = scale_of(self._scaler, next(unit.heard for unit in units if unit.heard is not None).device)
+        if units[0].heard is not None:
             self._note_what_arrived(mine, units[0])
         for unit in units:
             unit.z = None
@@ -227,7 +233,13 @@ class Ledger(Reading):
 
     def _note_what_arrived(self, mine: Pass, first: Unit) -> None:
         """Count the backwards without a gradient at layer 1, and look at weights and z if it is not sound."""
-        size = first.norm if first.gradient is None else log10_norm(first.gradient)
+        gradient = first.gradient
+        if gradient is not None and gradient.device.type == "cpu":
+            size = self._torch.linalg.vector_norm(gradient).item()
+            if 0 < size < math.inf:  # the commonest case; else the squares may have left the range of the type
+                self._silent = 0
+                return
+        size = first.norm if gradient is None else log10_norm(gradient)
         if size.device.type != "cpu":
             self._silent = self._torch.where(size == -math.inf, self._silent + 1, 0)
             return

@@ -76,11 +76,11 @@ class Pass:
 
 def accounts_of(passes: Sequence[Pass], kind: str) -> list[tuple[Account, ...]]:
     """The accounts of several passes, whose numbers are read from the device in one transfer."""
-    came = [unit for each in passes for unit in each.chain.units if unit.form is not None]
+    came = [unit for each in passes for unit in each.chain.units if unit.heard is not None]
     measure(came)
     numbers = iter(on_host([unit.norm for unit in came]).tolist())
     return [
-        each.accounts([math.nan if unit.form is None else next(numbers) for unit in each.chain.units], kind)
+        each.accounts([math.nan if unit.heard is None else next(numbers) for unit in each.chain.units], kind)
         for each in passes
     ]
 

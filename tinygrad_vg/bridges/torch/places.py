@@ -26,6 +26,12 @@ class Place:
     bias: Any
     weight: Any
 
+    @property
+    def anchor(self) -> Any:
+        """A parameter of the layer that requires gradients."""
+        known = self.bias if self.bias is not None else self.weight
+        return known if known is not None else next(p for p in self.module.parameters() if p.requires_grad)
+
 
 def unwrapped(net: Any) -> tuple[Any, bool]:
     """The network itself, and whether its gradients are those of this process alone.

@@ -34,8 +34,10 @@ class GradientRecorder(Recording):
 
     Args:
         net: the network.
-        every: record the backwards number 0, every, 2·every ... Other backwards are only counted. When there are more
-            than `max_steps` rows, every second one is dropped and `every` doubles; None keeps all.
+        every: record the backwards number 0, every, 2·every ... Other backwards are only counted, where they reach
+            layer 1; no hook is on the other layers then. A layer without a bias has NaN if its forward pass was before
+            the end of the backward before. When there are more than `max_steps` rows, every second one is dropped and
+            `every` doubles; None keeps all.
         layers: the layers to record, by number or name; all if None.
         values: whether to keep the vectors ∂C/∂b too, in `history.values`.
         statistics: whether to measure the statistics of `tg.instruments.GradientRecorder`.
@@ -97,6 +99,7 @@ class GradientRecorder(Recording):
         self._options: dict[str, Any] = {"every": every, "values": values, "max_steps": max_steps}
         self._statistics = DeviceStatistics(self._places) if statistics else None
         self._handles: list[Any] = []
+        self._is_listening = False  # to what is recorded, and not only to layer 1
         self._backward = Backward(self._on_end)
         self._number = -1  # of the last backward
         self._collects = False  # whether the backward that runs is recorded
@@ -114,6 +117,7 @@ class GradientRecorder(Recording):
         if not where:
             raise ValueError(f"layers={self._chosen!r} selects no layer")
         self.layers, self.names = tuple(numbers[i] for i in where), tuple(names[i] for i in where)
+        self._first = order[0]
         self._where = {order[i]: column for column, i in enumerate(where)}  # by position, the column in the history
         forms = [_form(self._places[i]) for i in self._where]
         columns = None
@@ -138,12 +142,17 @@ class GradientRecorder(Recording):
             self._statistics.end_row()
 
     def _listen(self) -> None:
+        """Register the hooks for the next backward: if it is not recorded, one that counts it at layer 1."""
         self._unlisten()
+        self._is_listening = self._is_wanted()
+        if not self._is_listening:
+            self._handles = [self._places[self._first].anchor.register_hook(self._on_anchor)]
+            return
         for i, place in enumerate(self._places):
             if place.bias is not None and (i in self._where or self._number < 0):
                 self._handles.append(place.bias.register_hook(partial(self._on_bias, i)))
-            elif place.weight is not None:
-                self._handles.append(place.weight.register_hook(self._on_weight))
+            else:
+                self._handles.append(place.anchor.register_hook(self._on_anchor))
         if self._by_module:
             self._handles.append(on_calls(self._on_call))
         if self._statistics is not None:
@@ -176,7 +185,7 @@ class GradientRecorder(Recording):
 
     def _on_call(self, module: Any, inputs: Any, output: Any) -> None:
         found = self._by_module.get(module)
-        if not self._is_wanted() or (found is None and self._statistics is None):
+        if found is None and self._statistics is None:
             return
         z = first_tensor(output)
         if z is None:
@@ -205,16 +214,18 @@ class GradientRecorder(Recording):
         """Count the backward, when it has reached a parameter: others are of gradients with respect to other things."""
         if not self._is_counted:
             self._is_counted = True
-            self._number += not self._collects  # one that is collected is counted at its end
+            if not self._collects:  # one that is collected is counted at its end
+                self._number += 1
+                if self._is_wanted():
+                    self._listen()
 
     def _on_bias(self, i: int, gradient: Any) -> None:
         if self._begin():
-            self._gradients[i] = (
-                gradient.detach().flatten().clone()
-            )  # a copy: .grad may take the tensor over, and change it
+            # A copy, for .grad may take the tensor over, and change it.
+            self._gradients[i] = (gradient.detach() if gradient.requires_grad else gradient).clone()
         self._count()
 
-    def _on_weight(self, gradient: Any) -> None:
+    def _on_anchor(self, gradient: Any) -> None:
         self._begin()
         self._count()
 
@@ -238,6 +249,8 @@ class GradientRecorder(Recording):
         own = {self._where[i]: gradient for i, gradient in gradients.items() if i in self._where}
         bad = self._first_bad(own) if self._raises else ""
         self._keep(own, bad)
+        if not self._is_listening or not self._is_wanted():
+            self._listen()
         if self._teller is not None and self._blocks.is_spaced(self._number):
             self._teller.tell(self.history, self.at_start)
         if bad:
@@ -256,7 +269,7 @@ class GradientRecorder(Recording):
                     f'{self._places[i].name!r} was called {called.count(i)} times in one backward: call="sum" records '
                     "the sum of ∂C/∂b over its calls, which is what its bias.grad has; or leave it out with layers="
                 )
-        self._listen()
+        self._is_listening = False  # to the calls that were needed for the order
 
     def _keep(self, gradients: dict[int, Any], bad: str) -> None:
         """Begin a row for the backward, if it is to be kept; its numbers remain on the device."""
@@ -284,7 +297,7 @@ class GradientRecorder(Recording):
         for column in range(len(self.layers)):
             reached = np.array([column in gradients for _, gradients, _ in pending])
             if reached.any():
-                arrays = on_host([gradients[column] for _, gradients, _ in pending if column in gradients])
+                arrays = on_host([gradients[column].flatten() for _, gradients, _ in pending if column in gradients])
                 values = np.full((len(rows), *arrays.shape[1:]), np.nan, arrays.dtype)
                 values[reached] = arrays
                 values /= np.array(mantissas, arrays.dtype).reshape(-1, *[1] * (values.ndim - 1))
