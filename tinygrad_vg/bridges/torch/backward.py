@@ -21,11 +21,8 @@ class Backward:
 
     def is_new(self) -> bool:
         """Whether the backward that runs is another one than at the last call."""
-        task = self._task()
-        if task == self._now:
-            return False
-        self._now = task
-        return True
+        before, self._now = self._now, self._task()
+        return bool(before != self._now)
 
     def is_running(self) -> bool:
         """Whether a backward runs in this thread."""

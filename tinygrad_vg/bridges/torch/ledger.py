@@ -88,9 +88,11 @@ class Ledger(Reading):
         if layers is None:
             refuse_gates(self._net)
             self._layers = {module: name for name, module in self._net.named_modules() if is_layer(module)}
-            self._modules = {m for m in self._net.modules() if not [*m.children()]} - self._layers.keys()
+            modules = {m for m in self._net.modules() if not [*m.children()]} - self._layers.keys()
         else:
-            self._layers, self._modules = blocks_in(self._net, layers), set()
+            self._layers, modules = blocks_in(self._net, layers), set()
+        self._kinds: dict[Any, Any] = dict.fromkeys(modules, self._on_module)
+        self._kinds |= dict.fromkeys(self._layers, self._on_layer)
         if not self._layers:
             raise ValueError(f"{type(self._net).__name__} has no Linear or convolution, so it has no layers")
         self._weights = [weight for module in self._layers if (weight := getattr(module, "weight", None)) is not None]
@@ -120,21 +122,18 @@ class Ledger(Reading):
         self._handle = self._pass = self._reached = None
 
     def _on_call(self, module: Any, inputs: Any, output: Any) -> None:
-        name = self._layers.get(module)
-        if name is not None:
-            self._on_layer(name, module, inputs, output)
-        elif module in self._modules:
-            self._on_module(module, inputs, output)
+        kind = self._kinds.get(module)
+        if kind is not None:
+            kind(module, inputs, output)
         if module is self._net and self._pass is not None:
             self._pass.chain.close()
             self._pass = None
 
-    def _on_layer(self, name: str, module: Any, inputs: Any, output: Any) -> None:
+    def _on_layer(self, module: Any, inputs: Any, output: Any) -> None:
         z = output if type(output) is self._torch.Tensor else first_tensor(output)
         if z is None or z.grad_fn is None or self._backward.is_running():
             return  # under no_grad, or called again by a checkpoint
-        x = first_tensor(inputs)
-        mine = self._pass
+        x, mine, name = first_tensor(inputs), self._pass, self._layers[module]
         if mine is None or (module in mine.modules and not mine.chain.comes_from_here(x)):
             mine = self._pass = Pass(self._activations)  # another pass
         elif module in mine.modules and self._call is None:
@@ -143,7 +142,8 @@ class Ledger(Reading):
                 f'{name!r} is called several times in one pass: call="each" gives each call a number of its own; or '
                 "take the modules around it as blocks with layers="
             )
-        if mine.chain.units:
+        units = mine.chain.units
+        if units and (x is None or x.grad_fn is not units[-1].node):
             self._between(mine, name, x)
         mine.modules.add(module)
         unit = mine.chain.add_layer(name, module, z)
@@ -180,25 +180,26 @@ class Ledger(Reading):
         )
 
     def _on_module(self, module: Any, inputs: Any, output: Any) -> None:
-        mine, y, x = self._pass, first_tensor(output), first_tensor(inputs)
-        if mine is None or y is None or x is None or self._backward.is_running() or not mine.chain.units:
+        if (mine := self._pass) is None or not mine.chain.units or self._backward.is_running():
+            return
+        y, x = output if type(output) is self._torch.Tensor else first_tensor(output), first_tensor(inputs)
+        if y is None or x is None or y.grad_fn is None:
             return
         layer = mine.chain.units[-1]
-        is_new = mine.chain.reach(x, is_layer=False)
+        is_new = x.grad_fn is not layer.node and mine.chain.reach(x, is_layer=False)
         if is_new is None:
             return
         if is_new:
             x.register_hook(partial(self._on_gradient, mine, mine.chain.units[-1]))
-        unit = mine.chain.add_module(module, y)
-        y.register_hook(partial(self._on_gradient, mine, unit))
+        y.register_hook(partial(self._on_gradient, mine, mine.chain.add_module(module, y)))
         if self._neurons and layer.name is not None and self._rows and self._rows.wants(self._number + 1):
             layer.flags = flags_of(module, y, features_axis(layer.module, y))
 
     def _on_gradient(self, mine: Pass, unit: Unit, gradient: Any) -> None:
         if self._backward.is_new():
-            self._reached = None
+            self._reached = mine
             self._backward.call_at_end()
-        if self._reached is None or mine.number > self._reached.number:
+        elif mine is not self._reached and (self._reached is None or mine.number > self._reached.number):
             self._reached = mine
         if gradient.numel() <= SMALL and not gradient.requires_grad:
             unit.gradient = gradient
