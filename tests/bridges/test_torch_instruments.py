@@ -415,6 +415,40 @@ def test_passes_without_gradients_and_checkpoints_do_not_count() -> None:
     assert np.array_equal(ledger.log10_norm, its_ledger.log10_norm)
 
 
+def test_a_backward_inside_a_backward_is_refused() -> None:
+    """To a ledger a reentrant checkpoint is one operation, for there is no graph of what is inside."""
+    net = T.Sequential(T.Linear(4, 5), T.Sequential(T.Tanh(), T.Linear(5, 5)), T.Linear(5, 2))
+    with GradientRecorder(net):
+        step(net, 4)
+        inner = torch.utils.checkpoint.checkpoint(net[1], net[0](torch.ones(3, 4)), use_reentrant=True)
+        cost = net[2](inner).square().sum()
+        with pytest.raises((RuntimeError, ValueError), match="use_reentrant=False"):
+            cost.backward()
+    with Ledger(net) as ledger:
+        inner = torch.utils.checkpoint.checkpoint(net[1], net[0](torch.ones(3, 4)), use_reentrant=True)
+        net[2](inner).square().sum().backward()
+    assert [part.label for part in ledger.rows[0].parts] == ["checkpointfunction"]
+
+
+def test_a_backward_that_stops_midway_is_forgotten() -> None:
+    net, stops = mlp(), [True]
+
+    def stop(gradient: Any) -> None:
+        if stops:
+            raise ZeroDivisionError
+
+    with GradientRecorder(net, values=True) as recorder, Ledger(net) as ledger:
+        handle = net[0].weight.register_hook(stop)
+        with pytest.raises(ZeroDivisionError):
+            step(net, 4)
+        stops.clear()
+        net.zero_grad()
+        step(net, 4, seed=2)
+        handle.remove()
+    assert np.array_equal(recorder.history.values[0][-1], net[0].bias.grad.numpy())
+    assert ledger.heard
+
+
 def test_blocks_say_which_one_takes_the_gradient() -> None:
     torch.manual_seed(0)
     net = T.Sequential(T.Linear(6, 6), *(PreNorm() for _ in range(4)), T.Linear(6, 2))

@@ -1,6 +1,7 @@
 """The backward: which one runs, and what is called when it ends; and the hooks on the calls of a network's modules."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from tinygrad_vg.bridges.torch.installed import pytorch
@@ -10,19 +11,26 @@ class Backward:
     """Tells backwards apart. A function is called at the end of each one that was noted.
 
     A backward that is stopped by an exception has no end; the next one begins with a fresh start.
+
+    Raises:
+        RuntimeError: in a backward inside which another one has run, for the two cannot be told apart.
     """
 
     def __init__(self, on_end: Callable[[], None]) -> None:
         torch = pytorch()
-        self._task = torch._C._current_graph_task_id
+        self._task = torch._C._current_graph_task_id  # a later backward has a larger number; −1 outside
         self._at_end = torch.autograd.Variable._execution_engine.queue_callback
         self._on_end = on_end
         self._now = -1
 
     def is_new(self) -> bool:
         """Whether the backward that runs is another one than at the last call."""
-        before, self._now = self._now, self._task()
-        return bool(before != self._now)
+        task = self._task()
+        if task == self._now:
+            return False
+        self._check(task)
+        self._now = task
+        return True
 
     def is_running(self) -> bool:
         """Whether a backward runs in this thread."""
@@ -30,7 +38,18 @@ class Backward:
 
     def call_at_end(self) -> None:
         """Call the function when the backward that runs has ended."""
-        self._at_end(self._on_end)
+        self._at_end(partial(self._end, self._now))
+
+    def _end(self, task: int) -> None:
+        self._check(task)
+        self._on_end()
+
+    def _check(self, task: int) -> None:
+        if task < self._now:
+            raise RuntimeError(
+                "a backward has run inside another one, as a reentrant checkpoint does, and the instrument cannot tell "
+                "what belongs to which: torch.utils.checkpoint.checkpoint(..., use_reentrant=False) runs one backward"
+            )
 
 
 def on_calls(hook: Callable[[Any, Any, Any], None]) -> Any:
