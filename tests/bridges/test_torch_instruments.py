@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 
 import tinygrad_vg as tg
-from tests.bridges.kinds import PreNorm, Residual, torch
-from tinygrad_vg.bridges.torch import GradientClip, GradientRecorder, Ledger
 from tinygrad_vg.instruments import diagnose
 
 pytestmark = pytest.mark.torch
+torch = pytest.importorskip("torch")
+
+from tests.bridges.kinds import PreNorm, Residual  # noqa: E402 - it needs torch
+from tinygrad_vg.bridges.torch import GradientClip, GradientRecorder, Ledger  # noqa: E402
+
 T = torch.nn
 
 

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from tests.bridges.kinds import KINDS, SETTINGS, Setting, drawn, torch, trained
-from tinygrad_vg.bridges.torch import GradientRecorder, Ledger
-
 pytestmark = pytest.mark.torch
+torch = pytest.importorskip("torch")
+
+from tests.bridges.kinds import KINDS, SETTINGS, Setting, drawn, trained  # noqa: E402 - it needs torch
+from tinygrad_vg.bridges.torch import GradientRecorder, Ledger  # noqa: E402
 
 
 class Watched(NamedTuple):

@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.bridges.kinds import torch
-
 pytestmark = pytest.mark.torch
+torch = pytest.importorskip("torch")
 PAGE = Path(__file__).parents[2] / "docs" / "torch.md"
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.bridges.kinds import torch
-from tinygrad_vg.bridges.torch import GradientRecorder, Ledger
-
 pytestmark = pytest.mark.torch
+torch = pytest.importorskip("torch")
+from tinygrad_vg.bridges.torch import GradientRecorder, Ledger  # noqa: E402
+
 T = torch.nn
 
 

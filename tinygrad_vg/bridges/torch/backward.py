@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 from tinygrad_vg.bridges.torch.installed import pytorch
@@ -18,8 +19,8 @@ class Backward:
 
     def __init__(self, on_end: Callable[[], None]) -> None:
         torch = pytorch()
-        self._task = torch._C._current_graph_task_id  # a later backward has a larger number; −1 outside
-        self._at_end = torch.autograd.Variable._execution_engine.queue_callback
+        self._task = attrgetter("_C._current_graph_task_id")(torch)  # a later backward has a larger number; −1 outside
+        self._at_end = attrgetter("_execution_engine.queue_callback")(torch.autograd.Variable)
         self._on_end = on_end
         self._now = -1
 

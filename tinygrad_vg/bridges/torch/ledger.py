@@ -4,6 +4,7 @@ import math
 import weakref
 from collections.abc import Iterable
 from functools import partial
+from operator import attrgetter
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -20,6 +21,7 @@ from tinygrad_vg.instruments.ledger_history import LedgerHistory
 from tinygrad_vg.instruments.ledger_rows import LedgerRows, causes_of, check_rows
 from tinygrad_vg.instruments.reading import Reading
 
+_VERSION = attrgetter("_version")  # counts what is written into a tensor
 _UNREAD, _KEPT = 256, 2**24  # rows whose numbers wait on the device, and bytes of gradients in them
 
 
@@ -223,7 +225,7 @@ class Ledger(Reading):
             unit.z = None
         self._heard, self._accounts = mine, None
         if not self._trained:
-            versions = [weight._version for weight in self._weights]
+            versions = [*map(_VERSION, self._weights)]
             self._versions = self._versions or versions
             self._trained = versions != self._versions
         if self._rows is not None and self._rows.wants(self._number):

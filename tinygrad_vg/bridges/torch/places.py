@@ -116,8 +116,15 @@ def places_in(net: Any) -> Iterator[Place]:
 
 def is_layer(module: Any) -> bool:
     """Whether a module multiplies its input by weights, and adds a bias or none: Linear, or a convolution."""
-    torch = pytorch()
-    return isinstance(module, torch.nn.Linear | torch.nn.Bilinear | torch.nn.modules.conv._ConvNd)
+    nn = pytorch().nn
+    return isinstance(module, nn.Linear | nn.Bilinear) or is_convolution(module)
+
+
+def is_convolution(module: Any) -> bool:
+    """Whether a module is a convolution, of 1 to 3 axes, transposed or not."""
+    nn = pytorch().nn
+    plain = nn.Conv1d | nn.Conv2d | nn.Conv3d
+    return isinstance(module, plain | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d)
 
 
 def features_axis(module: Any, output: Any) -> int:
@@ -130,9 +137,10 @@ def features_axis(module: Any, output: Any) -> int:
     (1, 2)
     """
     nn = pytorch().nn
-    if isinstance(module, nn.modules.conv._ConvNd):
+    if is_convolution(module):
         return int(output.ndim - len(module.kernel_size) - 1)  # without a batch it is the first
-    if isinstance(module, nn.modules.batchnorm._NormBase | nn.GroupNorm):
+    of_batches = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm | nn.GroupNorm
+    if isinstance(module, of_batches | nn.InstanceNorm1d | nn.InstanceNorm2d | nn.InstanceNorm3d):
         return 1
     return int(output.ndim - 1)
 
