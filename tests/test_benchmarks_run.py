@@ -6,7 +6,7 @@ from importlib.util import find_spec
 import pytest
 
 import tinygrad_vg as tg
-from tests.benchmarks import compiling, footprint, growth, recording, roofline, works
+from tests.benchmarks import compiling, footprint, growth, recording, recording_torch, roofline, works
 from tests.benchmarks.report import Result, markdown, table
 from tests.benchmarks.works import BY_HAND, COMPILED, ON_NUMPY, OURS, SCAN, WORKS
 
@@ -66,6 +66,18 @@ def test_recording_is_not_measured_where_the_recorder_sees_nothing(monkeypatch):
     result = recording.measure()
     assert [row.value is None for row in result.rows] == [False, False, True, True]
     assert "saw nothing" in shown(result)
+
+
+def test_recording_in_pytorch(monkeypatch):
+    monkeypatch.setattr(recording_torch, "PAIRS", 2)
+    monkeypatch.setattr(recording_torch, "STEPS", 3)
+    monkeypatch.setattr(recording_torch, "NETS", {"[5, 4, 3]": [5, 4, 3]})
+    result = recording_torch.measure()
+    assert len(result.rows) == len(recording_torch.BARS)
+    if find_spec("torch"):
+        assert all(row.value for row in result.rows)
+    else:
+        assert "recording in PyTorch was not measured" in shown(result)
 
 
 @needs_numba

@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from time import perf_counter
 
-from tests.benchmarks import chain, compiling, footprint, growth, recording, roofline, works
+from tests.benchmarks import chain, compiling, footprint, growth, recording, recording_torch, roofline, works
 from tests.benchmarks.jobs import DisagreementError
 from tests.benchmarks.report import LIBRARIES, machine, markdown, table
 
@@ -32,6 +32,7 @@ def measurements(repeats: int) -> dict:
         **{name: partial(works.measure, work, repeats) for name, work in works.WORKS.items()},
         "E": partial(chain.measure, repeats),
         "F": recording.measure,
+        "bridge": recording_torch.measure,
         "compile": compiling.measure,
         "limit": partial(roofline.measure, repeats),
         "import": partial(footprint.measure_import, repeats),

@@ -147,9 +147,28 @@ MODULE: dict[str, str] = {
 TORCH: dict[str, str] = {
     **dict.fromkeys(("tensor", "as_tensor", "from_numpy"), "tg.Tensor(array, requires_grad=True), or the array itself"),
     **dict.fromkeys(("cat", "concat"), "np.concatenate([t, u], axis)"),
-    **{name: f"np.{name}(...), which takes Tensors" for name in (
-        "abs", "argmax", "cos", "einsum", "exp", "log", "matmul", "max", "mean", "min", "outer", "sin", "sqrt", "stack",
-        "sum", "tanh", "where")},
+    **{
+        name: f"np.{name}(...), which takes Tensors"
+        for name in (
+            "abs",
+            "argmax",
+            "cos",
+            "einsum",
+            "exp",
+            "log",
+            "matmul",
+            "max",
+            "mean",
+            "min",
+            "outer",
+            "sin",
+            "sqrt",
+            "stack",
+            "sum",
+            "tanh",
+            "where",
+        )
+    },
     **{name: f"np.{name}(shape), an array" for name in ("ones", "zeros", "full", "empty")},
     **{name: f"np.{name}(t)" for name in ("ones_like", "zeros_like")},
     "arange": "np.arange(n)",

@@ -73,7 +73,8 @@ class Row:
             "underflow": δ^l is 0, and the last norm above 0 was below the smallest normal number of its dtype.
             "not finite": a gradient holds NaN or infinity.
             "not computed": the backward did not reach both layers of the step; the values are NaN.
-        unit: "layer"; or "time step" where l counts the time steps of a recurrent layer (`recurrence.py`).
+        unit: "layer"; "time step" where l counts time steps of a recurrent layer (`recurrence.py`); or "block" where
+            it counts modules of any kind, and `weights` is the change by all that is inside the block above.
     """
 
     layer: int

@@ -2,13 +2,13 @@
 
 from tinygrad_vg.instruments.history import History
 from tinygrad_vg.instruments.judging import judge_history, judge_ledger, judge_ledger_history
-from tinygrad_vg.instruments.ledger import Ledger
 from tinygrad_vg.instruments.ledger_history import LedgerHistory
-from tinygrad_vg.instruments.recorder import GradientRecorder
+from tinygrad_vg.instruments.reading import Reading
+from tinygrad_vg.instruments.telling import Recording
 from tinygrad_vg.instruments.verdict import Diagnosis
 
 
-def diagnose(source: History | LedgerHistory | Ledger | GradientRecorder) -> Diagnosis:
+def diagnose(source: History | LedgerHistory | Reading | Recording) -> Diagnosis:
     """Judge the gradients of a network or an ensemble: those of a ledger's last backward, or of a history.
 
     There is a forecast only for a network at its initialization: for a ledger whose network is untrained
@@ -44,11 +44,11 @@ def diagnose(source: History | LedgerHistory | Ledger | GradientRecorder) -> Dia
     >>> diagnosis.state, diagnosis.severity, diagnosis.cause
     ('vanishing', 'severe', 'activation')
     """
-    if isinstance(source, Ledger):
+    if isinstance(source, Reading):
         return judge_ledger(source)
     if isinstance(source, LedgerHistory):
         return judge_ledger_history(source)
-    if isinstance(source, GradientRecorder):
+    if isinstance(source, Recording):
         return judge_history(source.history, source.at_start)
     if isinstance(source, History):
         return judge_history(source, at_start=[*source.steps] == [0])

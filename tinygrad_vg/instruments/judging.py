@@ -11,7 +11,6 @@ import numpy as np
 from tinygrad_vg.instruments.accounts import Row, taken
 from tinygrad_vg.instruments.dying import Dying
 from tinygrad_vg.instruments.history import History
-from tinygrad_vg.instruments.ledger import Ledger
 from tinygrad_vg.instruments.ledger_history import WINDOW, LedgerHistory
 from tinygrad_vg.instruments.naming import (
     Named,
@@ -21,6 +20,7 @@ from tinygrad_vg.instruments.naming import (
     source_of_nonfinite,
     source_of_nothing,
 )
+from tinygrad_vg.instruments.reading import Reading
 from tinygrad_vg.instruments.verdict import KEEPS, SATURATED, STEADY, Diagnosis, LayerVerdict, severity_of
 from tinygrad_vg.notation import median
 
@@ -63,7 +63,7 @@ class Way:
     dying: Dying | None = None
 
 
-def judge_ledger(ledger: Ledger) -> Diagnosis:
+def judge_ledger(ledger: Reading) -> Diagnosis:
     """The verdict on a ledger's last backward."""
     accounts, rows = ledger.accounts, ledger.rows
     if not rows:

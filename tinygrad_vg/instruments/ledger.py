@@ -4,25 +4,25 @@
 use.
 """
 
-from collections.abc import Iterator
 from typing import Any, Self
 
 import numpy as np
 
 from tinygrad_vg.engine import Tensor
-from tinygrad_vg.instruments.accounts import Account, Row, accounts_of, bias_norm, rows_of
+from tinygrad_vg.instruments.accounts import Account, accounts_of, bias_norm
 from tinygrad_vg.instruments.bounds import Split, split_of
 from tinygrad_vg.instruments.collector import Collector
 from tinygrad_vg.instruments.dying import Dying, dying_of
 from tinygrad_vg.instruments.ledger_history import LedgerHistory
-from tinygrad_vg.instruments.ledger_table import LedgerTable
+from tinygrad_vg.instruments.ledger_rows import check_rows
 from tinygrad_vg.instruments.listener import Listener
+from tinygrad_vg.instruments.reading import Reading
 from tinygrad_vg.instruments.recurrence import TimeListener, recorded_steps, recurrence_of
 from tinygrad_vg.instruments.signals import Chain, recorded
 from tinygrad_vg.nn import Module
 
 
-class Ledger:
+class Ledger(Reading):
     """Accounts for the gradients of a model's last backward inside a `with` block: one row for each step.
 
     The layers are the model's Linears and Conv2ds in the order of their calls; the model may be of any class. Layer 1
@@ -94,7 +94,7 @@ class Ledger:
         spectra: bool = False,
         max_steps: int | None = 10_000,
     ) -> None:
-        _check(every, neurons or spectra, max_steps)
+        check_rows(every, neurons or spectra, max_steps)
         self.model = model
         self._recurrence = recurrence_of(model)
         if self._recurrence and (neurons or spectra):
@@ -167,24 +167,6 @@ class Ledger:
             raise RuntimeError("this ledger keeps only the last backward; Ledger(model, every=1) keeps a history")
         return self._collector.history()
 
-    def scalars(self) -> dict[str, float]:
-        """The last row of the history as named numbers, for a tracker of experiments; medians for an ensemble.
-
-        Returns:
-            As `LedgerHistory.scalars`. Empty before the first row.
-
-        Raises:
-            RuntimeError, ValueError: as `history`.
-
-        >>> import numpy as np, tinygrad_vg as tg
-        >>> net = tg.nn.mlp([3, 4, 1], rng=0)
-        >>> with Ledger(net, every=1) as ledger:
-        ...     np.sum(net(np.ones((5, 3)))).backward()
-        >>> [*ledger.scalars()], ledger.history.steps
-        (['delta/1', 'delta/2', 'weights/1', 'activation/1', 'total/1'], array([0]))
-        """
-        return self.history.scalars()
-
     @property
     def chain(self) -> Chain:
         """The chain of layers of the last backward that was heard; before the first, the chain of the last pass."""
@@ -232,11 +214,6 @@ class Ledger:
         return chain
 
     @property
-    def log10_norm(self) -> Any:
-        """(L,) log10‖δ^l‖ per sample of each layer, (L, R) for an ensemble; NaN where it was not computed."""
-        return np.array([account.log10_norm for account in self.accounts if account.name is not None])
-
-    @property
     def log10_bias_norm(self) -> Any:
         """(L,) log10‖∂C/∂b^l‖ of each layer in decades, what a `GradientRecorder` records; (L, R) for an ensemble.
 
@@ -260,19 +237,6 @@ class Ledger:
         chain = self._heard_chain()
         return np.array([bias_norm(layer, chain.members) for layer in chain.layers])
 
-    @property
-    def rows(self) -> tuple[Row, ...]:
-        """A row for each step of the gradient: the steps to the layers 1 ... L−1.
-
-        Raises:
-            RuntimeError: if no backward was heard yet.
-            ValueError: if the layers are not in a row.
-        """
-        return rows_of(self.accounts)
-
-    def __iter__(self) -> Iterator[Row]:
-        return iter(self.rows)
-
     def split(self) -> tuple[Split, ...]:
         """Each row compared with its bounds: weights = spectral + alignment, activation = cap + saturation.
 
@@ -287,36 +251,3 @@ class Ledger:
         (-0.602, True)
         """
         return tuple(split_of(row, high) for row, (_, _, high) in zip(self.rows, self.chain.steps(), strict=True))
-
-    def table(self, width: int = 100) -> LedgerTable:
-        """The rows as a table of text, at most `width` columns wide where that is possible."""
-        if not self.heard:
-            count = len(self._listener.layers)
-            words = "no backward heard yet (call the model and backward inside the `with` block)"
-            return LedgerTable((), np.nan, width, f"{count} layer{'s' * (count > 1)}; {words}")
-        return LedgerTable(self.rows, self.log10_norm[-1], width, silent=self.silent)
-
-    def __str__(self) -> str:
-        return str(self.table())
-
-    def __repr__(self) -> str:
-        try:
-            words = self.table().summary
-        except (ValueError, RuntimeError) as error:  # an account that cannot be made; to look at it is no mistake
-            words = str(error)
-        return f"<Ledger of {len(self.names)} layers: {words}>"
-
-    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
-        return self.table(min(100, options.max_width)).texts()
-
-    def _repr_html_(self) -> str:
-        return self.table().html()
-
-
-def _check(every: Any, asks_for_more: bool, max_steps: Any) -> None:
-    if every is None and asks_for_more:
-        raise ValueError("neurons and spectra are kept in the history: give every=1, or a larger number")
-    if every is not None and (not isinstance(every, int) or every < 1):
-        raise ValueError(f"every counts backwards, 1 or more, or is None, not {every!r}")
-    if max_steps is not None and (not isinstance(max_steps, int) or max_steps < 1):
-        raise ValueError(f"max_steps counts backwards, 1 or more, or is None, not {max_steps!r}")

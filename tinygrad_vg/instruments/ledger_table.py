@@ -14,6 +14,7 @@ from tinygrad_vg.instruments.accounts import Row
 from tinygrad_vg.notation import NOT_COMPUTED, decades, median, with_minus
 
 _HEADER = ("layer", "log10‖δ‖", "total", "weights", "activation", "between", "█ σ′ ░ W")
+_OF_BLOCKS = ("block", _HEADER[1], "total", "inside", "outside", "between", "█ outside ░ inside")
 _OVER_TIME = ("time step", "log10‖∂C/∂h‖", *_HEADER[2:])
 _FIGURES = 5  # columns of numbers, aligned to the right; the others are text
 _BAR = 32  # the largest width of a bar
@@ -49,10 +50,10 @@ class LedgerTable:
         if rows:
             lines.append([str(len(rows) + 1), _in_decades(median(top)), "", "", "", "", ""])
             lines.append(["sum", "", *map(_cell, sums), "", ""])
-        header = _OVER_TIME if rows and rows[0].unit == "time step" else _HEADER
+        header = {"time step": _OVER_TIME, "block": _OF_BLOCKS}.get(rows[0].unit if rows else "", _HEADER)
         widths = [max(map(len, column)) for column in zip(header, *lines, strict=True)]
         room = width - sum(2 + w for w in widths[:_FIGURES])  # for "between" and the bar, two columns between them
-        widths[-2] = min(widths[-2], max(len(_HEADER[-2]), room - 2 - len(_HEADER[-1]) - 4))
+        widths[-2] = min(widths[-2], max(len(header[-2]), room - 2 - len(header[-1]) - 4))
         bars = _bars([(median(step[2]), median(step[1])) for step in steps], min(_BAR, room - 2 - widths[-2]))
         for line, bar in zip(lines, bars, strict=False):
             line[-2] = line[-2] if len(line[-2]) <= widths[-2] else line[-2][: widths[-2] - 1] + "…"
@@ -94,7 +95,7 @@ class LedgerTable:
             )
             for line in self.lines[1:]
         ]
-        head = "".join(f"<th>{escape(title)}</th>" for title in _HEADER)
+        head = "".join(f"<th>{escape(title)}</th>" for title in self.lines[0])
         body = "".join(f"<tr>{row}</tr>" for row in rows)
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>{escape(self.summary)}</p>"
 
@@ -173,7 +174,10 @@ def _summary(rows: Sequence[Row], sums: Any, silent: int) -> str:
             sentences.append(f"{layers}: {cause}{members}{since}")
     total, weights, activation = map(median, sums)
     slopes = all(part.is_activation for row in rows for part in row.parts)
-    parties = [("W", weights), ("σ′" if slopes else f"what lies between the {unit}s", activation)]
+    parties = [
+        ("the inside of blocks" if unit == "block" else "W", weights),
+        ("σ′" if slopes else f"what lies between the {unit}s", activation),
+    ]
     (other, rest), (party, most) = sorted(parties, key=lambda named: abs(named[1]))
     does, undoes = ("takes", "gives") if most < 0 else ("gives", "takes")
     if rows and math.isfinite(total):

@@ -26,10 +26,13 @@ class Named:
         decades: by how much the part shrinks (< 0) or grows the gradient; −inf if the gradient behind it is 0, NaN if
             that gradient is not finite.
         usual: the median of parts of its kind, in decades.
-        unit: "layer", or "time step" if `layer` is the number of a time step; its weights are W_hh, its z is h.
+        unit: "layer"; "time step" if `layer` is the number of a time step, whose weights are W_hh and whose z is h;
+            "block" for a module with layers inside, whose "weights" are all that is inside.
 
     >>> print(Named(3, "weights", decades=-2.0, usual=-0.1).comparison)
     the weights of layer 3 take −2.0, others −0.1
+    >>> print(Named(3, "weights", decades=-2.0, usual=-0.1, unit="block").comparison)
+    block 3 takes −2.0, others −0.1
     """
 
     layer: int
@@ -41,13 +44,19 @@ class Named:
     def __str__(self) -> str:
         if self.part == "cost":
             return "the cost"
+        if self._is_block:
+            return f"block {self.layer}"
         joint = "at" if self.part == "slopes" else "of"
         return f"{'' if self.part == 'z' else 'the '}{self.part} {joint} {self.unit} {self.layer}"
 
     @property
+    def _is_block(self) -> bool:
+        return self.unit == "block" and self.part == "weights"
+
+    @property
     def comparison(self) -> str:
         """In words, how far the part is from others of its kind."""
-        verb = "take" if self.decades < 0 else "give"
+        verb = ("take" if self.decades < 0 else "give") + "s" * self._is_block
         return f"{self} {verb} {decades(self.decades, 1)}, others {decades(self.usual, 1)}"
 
 

@@ -1,6 +1,5 @@
 """The recorder: ∂C/∂b of every layer while a network trains."""
 
-import math
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -8,21 +7,18 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from tinygrad_vg.engine import ExtendedArray, HookHandle, Tensor, Walk, listen
+from tinygrad_vg.engine import HookHandle, Tensor, Walk, listen
 from tinygrad_vg.instruments.biases import bias_form, layers_in, summed, warn_of_order
+from tinygrad_vg.instruments.blocks import Blocks, block_size, check
 from tinygrad_vg.instruments.history import History, positions
-from tinygrad_vg.instruments.judging import judge_history
-from tinygrad_vg.instruments.magnitude import array_of, log10_norm
-from tinygrad_vg.instruments.retention import FRAMES, Kept, wanted
+from tinygrad_vg.instruments.magnitude import array_of
 from tinygrad_vg.instruments.statistics import Statistics
+from tinygrad_vg.instruments.telling import Recording, Teller
 from tinygrad_vg.instruments.verdict import Diagnosis
 from tinygrad_vg.nn import Module, Parameter, members_of
-from tinygrad_vg.notation import median
-
-_BLOCK_BYTES = 2**21  # each layer's gradients are collected in a block of this size; norms are taken of whole blocks
 
 
-class GradientRecorder:
+class GradientRecorder(Recording):
     """Records ∂C/∂b of every layer of a model in every backward inside its `with` block.
 
     The recorder reads the gradients of the biases themselves: it records exactly the arrays that the optimizer gets,
@@ -76,6 +72,7 @@ class GradientRecorder:
             output that has NaN or inf, and the number of the backward. The history has a row for this backward.
 
     >>> import numpy as np, tinygrad_vg as tg
+    >>> from tinygrad_vg.instruments import log10_norm
     >>> net = tg.nn.Sequential(tg.nn.Linear(3, 4, rng=0), tg.nn.Sigmoid(), tg.nn.Linear(4, 1, rng=1))
     >>> with GradientRecorder(net, statistics=True) as recorder:
     ...     tg.nn.MSELoss()(net(np.ones((5, 3))), np.zeros((5, 1))).backward()
@@ -99,7 +96,7 @@ class GradientRecorder:
         on_verdict: Callable[[Diagnosis], object] | None = None,
         max_steps: int | None = 10_000,
     ) -> None:
-        _check(every, max_steps, on_nonfinite)
+        check(every, max_steps, on_nonfinite)
         found = [*layers_in(model)]
         if not found:
             raise ValueError(
@@ -112,29 +109,18 @@ class GradientRecorder:
         self.layers = tuple(numbers[i] for i in where)
         self.names, self._modules, self.biases = zip(*(found[i] for i in where), strict=True)
         self._members = members_of(self._modules[0])
-        self._values = values
         self._raises = on_nonfinite == "raise"
-        self._on_verdict = on_verdict
-        self._verdict: tuple[str, str | None] | None = None  # state and severity that were told last
-        self._max_steps = max_steps
-        self._make_blocks()
-        self._statistics = Statistics(model, self._modules, self._rows, self._members) if statistics else None
+        self._teller = None if on_verdict is None else Teller(on_verdict)
+        forms = [bias_form(module, bias) for module, bias in zip(self._modules, self.biases, strict=True)]
+        self._statistics: Statistics | None = None
+        if statistics:
+            self._statistics = Statistics(model, self._modules, block_size(forms), self._members)
+        self._blocks = Blocks(self.layers, self.names, forms, self._members, every=every, values=values,
+                              max_steps=max_steps, columns=self._statistics)  # fmt: skip
         self._handles: list[HookHandle] = []
         self._outputs: list[tuple[int, Any]] = []  # calls of layers without a bias: (layer, weak reference to z)
         self._backward = -1  # the number of the last backward
-        self._row: int | None = None  # its row in the blocks; None if it has none
-        self._waiting: list[int] = []  # the numbers of the backwards whose gradients are in the blocks
-        empty, _ = self._measured(every)
-        self._kept = Kept((empty,), 0, empty, every)
         self.began_untrained = True  # whether the first backward was of a network as its initializers left it
-
-    def _make_blocks(self) -> None:
-        forms = [bias_form(module, bias) for module, bias in zip(self._modules, self.biases, strict=True)]
-        widest = max(math.prod(shape) * dtype.itemsize for shape, dtype in forms)
-        self._rows = max(1, min(256, _BLOCK_BYTES // max(1, widest)))
-        self._blocks = [np.full((self._rows, *shape), np.nan, dtype) for shape, dtype in forms]
-        self._exponents = np.zeros((self._rows, len(forms)), int)  # the exponents of ExtendedArrays, 0 for arrays
-        self._reached = np.ones((self._rows, len(forms)), bool)  # False: the backward did not reach the layer
 
     def __enter__(self) -> Self:
         if self._handles:
@@ -156,45 +142,22 @@ class GradientRecorder:
     @property
     def every(self) -> int:
         """The present number of backwards from one row to the next."""
-        return self._kept.every
+        return self._blocks.every
 
     @property
     def history(self) -> History:
         """The history of all that has been recorded. It may be read at any time, also inside the `with` block."""
-        return self._kept.and_then(*self._measured(self.every), self._max_steps).history
+        return self._blocks.history
 
     @property
     def at_start(self) -> bool:
         """Whether the first backward of an untrained network has been recorded, and no other."""
         return self._backward == 0 and self.began_untrained
 
-    def scalars(self) -> dict[str, float]:
-        """The last recorded step as named numbers, for a tracker of experiments; medians for an ensemble.
-
-        Returns:
-            "grad/1", "grad/2", ...: log10‖∂C/∂b‖ of each layer; with two layers or more also "total", "rate" and
-            "span", as in a `Diagnosis`. Empty before the first step.
-
-        >>> import numpy as np, tinygrad_vg as tg
-        >>> net = tg.nn.mlp([3, 4, 1], rng=0)
-        >>> with GradientRecorder(net) as recorder:
-        ...     np.sum(net(np.ones((5, 3)))).backward()
-        >>> sorted(recorder.scalars())
-        ['grad/1', 'grad/2', 'rate', 'span', 'total']
-        """
-        last = self.history[-1:]
-        if not len(last.steps):
-            return {}
-        numbers = {f"grad/{layer}": median(last.log10_norm[0, i]) for i, layer in enumerate(last.layers)}
-        if len(last.layers) > 1:
-            diagnosis = judge_history(last, at_start=False)
-            numbers |= {name: getattr(diagnosis, name) for name in ("total", "rate", "span")}
-        return numbers
-
     def needs(self) -> Sequence[Any] | None:
         """The biases, whose gradients are enough for a recorder without statistics (`engine.hooks.Follower`); None
         before the first backward, which also tells whether the network is untrained."""
-        looks_closer = self._statistics is not None or self._on_verdict is not None or self._raises
+        looks_closer = self._statistics is not None or self._teller is not None or self._raises
         return None if looks_closer or any(bias is None for bias in self.biases) or self._backward < 0 else self.biases
 
     def take(self, gradients: Sequence[Any], show: Any) -> bool:
@@ -206,9 +169,8 @@ class GradientRecorder:
         (None, True, 1)
         """
         self._begin_row({})
-        if (row := self._row) is not None:
-            for block, gradient in zip(self._blocks, gradients, strict=True):
-                block[row] = gradient
+        if self._blocks.row is not None:
+            self._blocks.put_all(gradients)
         return True
 
     def _on_output(self, i: int, module: Module, args: Any, z: Any) -> None:
@@ -232,47 +194,35 @@ class GradientRecorder:
         if not gradients:
             return  # the backward of another graph
         self._begin_row(walk.gradients)
-        if self._row is not None:
+        if self._blocks.row is not None:
             if len(gradients) < len(self.biases):
-                self._reached[self._row] = [i in gradients for i in range(len(self.biases))]
+                self._blocks.note_reached([i in gradients for i in range(len(self.biases))])
             for i, gradient in gradients.items():
-                self._blocks[i][self._row] = array_of(gradient)
-                if isinstance(gradient, ExtendedArray):
-                    self._exponents[self._row, i] = gradient.exponent
+                self._blocks.put(i, gradient)
         if self._statistics is not None:
-            self._statistics.end_backward(walk, self._row if self._is_spaced else None)
-        if self._on_verdict is not None and self._is_spaced:
-            self._tell(self._on_verdict)
+            self._statistics.end_backward(walk, self._blocks.row if self._is_spaced else None)
+        if self._teller is not None and self._is_spaced:
+            self._teller.tell(self.history, self.at_start)
         if self._raises:
             self._raise_if_not_finite(gradients)
-
-    def _tell(self, on_verdict: Callable[[Diagnosis], object]) -> None:
-        diagnosis = judge_history(self.history, self.at_start)
-        if self._verdict != (verdict := (diagnosis.state, diagnosis.severity)):
-            self._verdict = verdict
-            on_verdict(diagnosis)
 
     def _begin_row(self, gradients: Mapping[Any, Any]) -> None:
         """Count a backward, and reserve a row in the blocks if it may be kept."""
         self._end_row()
-        if len(self._waiting) == self._rows:
-            self._settle()
+        self._blocks.make_room()
         self._backward += 1
         if self._backward == 0:
             parts = [part for module in self._modules for part in vars(module).values()]
             self.began_untrained = not any(isinstance(part, Parameter) and part.is_trained for part in parts)
             warn_of_order(self.names, self.biases, gradients)
-        self._is_spaced = self._backward % self._kept.every == 0
-        self._row = None
+        self._is_spaced = self._blocks.is_spaced(self._backward)
         # Until the first NaN or inf every backward has a row: it may be one of the 10 before that.
-        if self._is_spaced or self._kept.first_nonfinite is None:
-            self._row = len(self._waiting)
-            self._waiting.append(self._backward)
+        self._blocks.begin(self._backward, has_row=self._is_spaced or self._blocks.is_sound)
 
     def _end_row(self) -> None:
         """Complete the last row: the next backward begins or the block ends, so the optimizer has made its step."""
-        if self._statistics is not None and self._row is not None and self._waiting:
-            self._statistics.end_row(self._row)
+        if self._statistics is not None and self._blocks.row is not None:
+            self._statistics.end_row(self._blocks.row)
 
     def _raise_if_not_finite(self, gradients: dict[int, Any]) -> None:
         """Raise for the layer nearest to the output whose gradient is not finite."""
@@ -281,49 +231,3 @@ class GradientRecorder:
                 what = "NaN" if np.isnan(array).any() else "infinite numbers"
                 layer = f"layer {self.layers[i]} ({self.names[i]!r})"
                 raise FloatingPointError(f"∂C/∂b of {layer} holds {what} in backward {self._backward}")
-
-    def _settle(self) -> None:
-        """Add the rows of the blocks to the history, and clear the blocks."""
-        self._kept = self._kept.and_then(*self._measured(self.every), self._max_steps)
-        self._waiting.clear()
-        for block in self._blocks:
-            block.fill(np.nan)
-        self._exponents.fill(0)
-        self._reached.fill(True)
-        if self._statistics is not None:
-            self._statistics.clear()
-
-    def _measured(self, every: int) -> tuple[History, int | None]:
-        """The history of the rows in the blocks that may be kept, and the number of the first one with NaN or inf."""
-        n, steps = len(self._waiting), np.array(self._waiting, int)
-        reached = self._reached[:n]
-        unit_axes = tuple(range(1, self._blocks[0].ndim))
-        finite = np.stack([np.isfinite(block[:n]).all(axis=unit_axes) for block in self._blocks], axis=1)
-        nonfinite = (~finite & reached).any(axis=1)
-        first = int(steps[nonfinite.argmax()]) if nonfinite.any() else None
-
-        rows = wanted(steps, every, first)
-        rows[-FRAMES:] = True
-        rows = np.flatnonzero(rows)
-        blocks, exponents = [block[rows] for block in self._blocks], self._exponents[rows]
-        norms = np.stack([log10_norm(block, axis=-1) for block in blocks], axis=1)
-        norms += exponents.reshape(*exponents.shape, *[1] * len(self._members)) * math.log10(2)
-        recorded = {} if self._statistics is None else self._statistics.measured(rows, norms)
-        if self._values:
-            if exponents.any():
-                with np.errstate(over="ignore"):
-                    blocks = [
-                        np.ldexp(block, exponents[:, i].reshape(-1, *[1] * len(unit_axes)))
-                        for i, block in enumerate(blocks)
-                    ]
-            recorded["values"] = tuple(blocks)
-        return History(steps[rows], self.layers, self.names, norms, **recorded), first
-
-
-def _check(every: Any, max_steps: Any, on_nonfinite: Any) -> None:
-    if not isinstance(every, int) or every < 1:
-        raise ValueError(f"every counts backwards, 1 or more, not {every!r}")
-    if max_steps is not None and (not isinstance(max_steps, int) or max_steps < 1):
-        raise ValueError(f"max_steps counts backwards, 1 or more, or is None, not {max_steps!r}")
-    if on_nonfinite not in ("record", "raise"):
-        raise ValueError(f'on_nonfinite is "record" or "raise", not {on_nonfinite!r}')

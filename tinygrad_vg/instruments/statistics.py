@@ -17,6 +17,36 @@ from tinygrad_vg.nn import Activation, Module, Parameter, Recurrence, by_member,
 NAMES = ("log10_weight_norm", "log10_rms", "saturation", "log10_update")
 
 
+class Columns:
+    """The statistics of the rows in a recorder's blocks: an array (rows, L), or (rows, L, R), for each.
+
+    >>> columns = Columns(rows=2, layers=1, members=())
+    >>> columns.arrays["log10_rms"][0, 0] = 1.0
+    >>> columns.measured([0], np.zeros((1, 1)))["coherence"]
+    array([[0.1]])
+    >>> columns.clear()
+    >>> columns.arrays["log10_rms"][0, 0]
+    np.float64(nan)
+    """
+
+    def __init__(self, rows: int, layers: int, members: tuple[int, ...]) -> None:
+        self.arrays = {name: np.full((rows, layers, *members), np.nan) for name in NAMES}
+
+    def measured(self, rows: Any, norms: Any) -> dict[str, Any]:
+        """The statistics of some rows, by their names in a History; `norms` is the log10_norm of these rows.
+
+        `Columns` has an example.
+        """
+        numbers = {name: array[rows] for name, array in self.arrays.items()}
+        with np.errstate(invalid="ignore"):  # the coherence of samples that are all 0 is NaN
+            return numbers | {"coherence": 10.0 ** (norms - numbers["log10_rms"])}
+
+    def clear(self) -> None:
+        """Clear all rows, so that they can be used again; `Columns` has an example."""
+        for array in self.arrays.values():
+            array.fill(np.nan)
+
+
 class _Use:
     """One call of a layer on a batch."""
 
@@ -27,15 +57,15 @@ class _Use:
         self.is_saturated: Any = None  # for each output of the activation after the layer, whether it is saturated
 
 
-class Statistics:
+class Statistics(Columns):
     """Measures the statistics of a recorder: one row for each backward that has a row in the recorder's blocks."""
 
     def __init__(self, model: Module, layers: Sequence[Module], rows: int, members: tuple[int, ...]) -> None:
+        super().__init__(rows, len(layers), members)
         self._layers = layers
         self._weights = [vars(layer).get("weight") for layer in layers]
         self._activations = [module for _, module in model.named_modules() if isinstance(module, Activation)]
         self._members = members
-        self._arrays = {name: np.full((rows, len(layers), *members), np.nan) for name in NAMES}
         self._before: dict[int, Any] = {}  # by layer, the weights before the optimizer's next step
         self._uses: list[list[_Use]] = [[] for _ in layers]  # for each layer, its calls since the last backward
         self._is_over = False  # whether a backward has ended since these calls
@@ -80,7 +110,7 @@ class Statistics:
             self._before[i] = weight.data.copy()  # a copy: optimizers rebind the array, but users may write into it
             if (gradient := walk.gradients.get(weight)) is not None:
                 norms = log10_norms(array_of(gradient).reshape(*self._members, -1))
-                self._arrays["log10_weight_norm"][row, i] = norms + decades_beside(gradient)
+                self.arrays["log10_weight_norm"][row, i] = norms + decades_beside(gradient)
         uses = [use for use in self._uses[i] if use.z() in walk.gradients]
         deltas = [walk.gradients[use.z()] for use in uses]
         if not deltas or not array_of(deltas[0]).size or len({delta.shape for delta in deltas}) > 1:
@@ -91,11 +121,11 @@ class Statistics:
         features = array.shape[feature_axis(array.ndim, self._members, is_first)]
         samples = array.size / (features * math.prod(self._members))
         norms = log10_norms(by_member(array, self._members, is_first)) + decades_beside(delta)
-        self._arrays["log10_rms"][row, i] = norms + 0.5 * math.log10(samples)
+        self.arrays["log10_rms"][row, i] = norms + 0.5 * math.log10(samples)
         known = [use.is_saturated for use in uses if use.is_saturated is not None]
         if known:
             shares = [by_member(s, self._members, is_first).mean(axis=-1) for s in known]
-            self._arrays["saturation"][row, i] = sum(shares) / len(shares)
+            self.arrays["saturation"][row, i] = sum(shares) / len(shares)
 
     def end_row(self, row: int) -> None:
         """Measure the change of the weights, when the next backward begins or the block ends."""
@@ -104,16 +134,5 @@ class Statistics:
                 change = self._weights[i].data - old  # type: ignore[union-attr]
                 shape = (*self._members, -1)
                 moved = log10_norms(change.reshape(shape)) - log10_norms(old.reshape(shape))
-                self._arrays["log10_update"][row, i] = moved
+                self.arrays["log10_update"][row, i] = moved
         self._before.clear()
-
-    def measured(self, rows: Any, norms: Any) -> dict[str, Any]:
-        """The statistics of some rows, by their names in a History; `norms` is the log10_norm of these rows."""
-        numbers = {name: array[rows] for name, array in self._arrays.items()}
-        with np.errstate(invalid="ignore"):  # the coherence of samples that are all 0 is NaN
-            return numbers | {"coherence": 10.0 ** (norms - numbers["log10_rms"])}
-
-    def clear(self) -> None:
-        """Clear all rows, so that they can be used again."""
-        for array in self._arrays.values():
-            array.fill(np.nan)

@@ -91,7 +91,8 @@ class Diagnosis(Sentence):
         named: parts of layers that stand out, the worst first; or only the layer in which the gradient is lost.
         at_start: whether the network is at its initialization, so that there is a `forecast`.
         steps: the number of steps on the way; with "underflow", of those that have numbers.
-        unit: "layer"; "step" if a module between two layers has layers inside; "time step" for a recurrent layer.
+        unit: "layer"; "step" if a module between two layers has layers inside; "time step" for a recurrent layer;
+            "block" for modules that a bridge takes as units.
         slopes: whether only activations lie between the layers, so that `activation` is the part of the slopes.
         samples: the number of members, or of steps times members, over which the medians are taken.
         dying: how many random draws of this architecture are born dead, at initialization; None if they are few, if the
@@ -161,7 +162,7 @@ def severity_of(decades: float) -> str | None:
 def _broken(diagnosis: Diagnosis) -> str:
     """The sentence for a gradient that cannot be judged."""
     hit = [verdict.layer for verdict in diagnosis.layers if verdict.state == diagnosis.state]
-    unit = "time step" if diagnosis.unit == "time step" else "layer"
+    unit = diagnosis.unit if diagnosis.unit in ("time step", "block") else "layer"
     where = f"{unit} {hit[0]}" if len(hit) == 1 else f"{unit}s {hit[0]} to {hit[-1]}" if hit else f"{unit} 1"
     named = diagnosis.named[0] if diagnosis.named else None
     if diagnosis.state == "not computed":
@@ -207,7 +208,7 @@ def _blame(diagnosis: Diagnosis) -> str:
         return ""
     part = diagnosis.steps * (diagnosis.weights if diagnosis.cause == "weights" else diagnosis.activation)
     if diagnosis.cause == "weights":
-        name = "the weights"
+        name = "the blocks" if diagnosis.unit == "block" else "the weights"
     elif not diagnosis.slopes:
         name = f"what lies between ({diagnosis.between})"
     else:

@@ -76,8 +76,8 @@ def warn_of_equal(states: list[dict[str, Tensor]]) -> None:
         sampled = any(array.ndim > 1 and np.ptp(array) > 0 for array in arrays)
         if j != i and sampled and all(map(np.array_equal, weights[j], arrays)):
             warnings.warn(
-                f"models {j} and {i} have equal weights, so the ensemble has one network twice; give each its own seed, "
-                "stack([nn.mlp(sizes, rng=seed) for seed in range(4)])",
+                f"models {j} and {i} have equal weights, so the ensemble has one network twice; give each its own "
+                "seed, stack([nn.mlp(sizes, rng=seed) for seed in range(4)])",
                 stacklevel=3,
             )
             return

@@ -1,6 +1,7 @@
 """PyTorch itself, imported when a function of the bridge is called."""
 
 import importlib
+import sys
 from typing import Any
 
 from tinygrad_vg.extras import install
@@ -12,6 +13,8 @@ def pytorch() -> Any:
     Raises:
         ModuleNotFoundError: if PyTorch is missing; the message names the extra that brings it.
     """
+    if (loaded := sys.modules.get("torch")) is not None:  # hooks ask many times a step
+        return loaded
     try:
         return importlib.import_module("torch")
     except ModuleNotFoundError as error:
