@@ -162,7 +162,9 @@ def test_the_books_figures_are_shown_beside_the_chapters_trainings():
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (400, True)])
 def test_a_browser_shows_the_page_and_the_microscope_in_it(page, tmp_path, width, dark):
     question = """
-    const inner = document.querySelector("iframe").contentWindow;
+    const frame = document.querySelector("iframe");
+    if (!frame.contentWindow.microscope) await new Promise((then) => frame.addEventListener("load", then));
+    const inner = frame.contentWindow;
     inner.microscope.show(3);
     return {
       svg: [...document.querySelectorAll("figure svg")].map((svg) => svg.getBoundingClientRect().width),

@@ -92,6 +92,34 @@ def test_parts_are_joined_and_equal_the_whole_to_rounding(digits, tmp_path):
     net.load_state_dict(one.weights)  # weights are those of an ensemble of all members
 
 
+def test_what_there_is_before_the_end(digits, tmp_path):
+    """Parts may have come to different epochs: there is what all of them have."""
+    one = trial(digits, seeds=range(3), members_at_once=2)
+    study = Study([one], tmp_path)
+    assert study.so_far(one) is None
+    study._store.prepare()
+    whole = []
+    for number, epochs in enumerate((2, 1)):
+        place = study._store.place(one, number)
+        place.settle()
+        states = [*training.trained(one, one.parts[number], None, lambda *_: None)]
+        states[epochs - 1].save(place.checkpoint, one, number)
+        assert (study.so_far(one) is None) == (number == 0)
+        whole.append(states[0])
+    found = study.so_far(one)
+    np.testing.assert_array_equal(found.accuracy, np.concatenate([state.accuracy for state in whole], axis=1))
+    assert found.cost.shape == (1, 3)
+    assert found.history.steps.tolist() == whole[0].history.steps.tolist() == [0, 5, 10, 15]
+    study.run(Here(), progress=False)
+    np.testing.assert_array_equal(study.so_far(one).accuracy, study.result(one).accuracy)
+
+
+def test_fewer_images_validate(digits):
+    for images, fewer, expected in ((30, None, (30, 30)), (30, 20, (30, 20)), (None, 20, (167, 20))):
+        one = trial(digits, images=images, validation_images=fewer)
+        assert tuple(len(training.data_of(one, split)[0]) for split in ("train", "validation")) == expected
+
+
 def test_what_is_kept_of_a_trial(digits, tmp_path):
     one = trial(digits, epochs=2, seeds=(7,))
     study = Study([one], tmp_path)

@@ -58,6 +58,7 @@ def test_equal_settings_have_equal_keys_however_they_are_written():
 
 def test_every_setting_is_in_the_key():
     others = {"sizes": (784, 31, 10), "activation": "Tanh", "init": "orthogonal", "data": "elsewhere", "images": 100,
+              "validation_images": 50,
               "optimizer": "RMSprop", "lr": 0.2, "momentum": 0.5, "weight_decay": 5.0, "cost": "CrossEntropyLoss",
               "batch": 11, "epochs": 31, "seeds": (1,), "order_seed": 1, "every": 51, "dtype": "float64",
               "members_at_once": 9}  # fmt: skip

@@ -130,6 +130,11 @@ class Study:
 
         Raises:
             ValueError: if a file is damaged.
+
+        >>> import tempfile, tinygrad_vg as tg
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     print(tg.study.Study(tg.study.Trial((784, 30, 10)), folder).so_far(tg.study.Trial((784, 30, 10))))
+        None
         """
         parts = []
         for number in range(len(trial.parts)):
