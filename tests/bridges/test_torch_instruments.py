@@ -465,6 +465,10 @@ def test_blocks_say_which_one_takes_the_gradient() -> None:
     assert "inside" in str(ledger.table())
     assert ledger.rows[2].weights == max(row.weights for row in ledger.rows)
     assert diagnose(ledger.history).named[0].layer == 4
+    from matplotlib.figure import Figure
+
+    axes = tg.plots.ladder(ledger.history, Figure().subplots())
+    assert (axes.get_xlabel(), "‖δ‖" in axes.get_ylabel()) == ("block (1 = input side)", True)
 
 
 def test_layers_that_are_not_in_a_row_are_refused_with_what_to_write() -> None:

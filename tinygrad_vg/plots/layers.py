@@ -62,7 +62,8 @@ def ladder(
     '−0.70 decades per layer, towards the input'
     """
     norms = norms_of(history)
-    over_time = isinstance(history, LedgerHistory) and history.unit == "time step"
+    unit = history.unit if isinstance(history, LedgerHistory) else "layer"
+    over_time = unit == "time step"
     layers = np.array(history.layers)
     per_layer = np.moveaxis(norms, 1, 0).reshape(len(layers), -1)
     low, median, high = (finite(quantiles(per_layer, share)) for share in (0.05, 0.5, 0.95))
@@ -84,10 +85,10 @@ def ladder(
         ax.update_datalim([(layers[0], np.floor(bottom)), (layers[-1], max(np.ceil(top), np.floor(bottom) + 1))])
     _decade_grid(ax)
     _draw_floors(ax)
-    if title := _slopes(ax, "time step, towards the first" if over_time else "layer, towards the input"):
+    if title := _slopes(ax, "time step, towards the first" if over_time else f"{unit}, towards the input"):
         ax.set_title(title)
-    ax.set_xlabel("time step" if over_time else "layer (1 = input side)")
-    ax.set_ylabel(DECADES.replace("∂b", "∂h") if over_time else DECADES)
+    ax.set_xlabel("time step" if over_time else f"{unit} (1 = input side)")
+    ax.set_ylabel(DECADES.replace("∂C/∂b", {"time step": "∂C/∂h", "block": "δ"}.get(unit, "∂C/∂b")))
     if norms[:, 0].size > 1 or label or theory is not None or not np.isfinite(norms).all():
         handles = sorted(ax.get_legend_handles_labels()[0], key=lambda handle: handle.get_label() == _THEORY)
         legend_below(ax, _statistic(len(norms), norms.shape[2]), handles)
