@@ -303,9 +303,3 @@ def test_repr_says_how_many_members() -> None:
     net = nn.stack([nn.mlp([3, 2, 1], nn.ReLU, rng=seed) for seed in range(4)])
     assert "(0): Linear(3, 2, members=4)" in repr(net)
     assert "members" not in repr(nn.unstack(net, 0))
-
-
-def test_equal_members_are_told() -> None:
-    with pytest.warns(UserWarning, match="models 1 and 2 have equal weights"):
-        nn.stack([nn.mlp([3, 2, 1], rng=seed) for seed in (0, 1, 1)])
-    nn.stack([nn.BatchNorm1d(3), nn.BatchNorm1d(3)])  # nothing is sampled here

@@ -6,13 +6,11 @@ each network is a member of the ensemble.
 """
 
 import copy
-import warnings
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import numpy as np
 
-from tinygrad_vg.engine import Tensor
 from tinygrad_vg.nn.module import Module, state_of
 from tinygrad_vg.nn.parameter import Buffer, Parameter
 
@@ -62,25 +60,7 @@ def stack(models: Iterable[M]) -> M:
             tensor.is_trained = any(part[name].is_trained for part in parts)  # type: ignore[attr-defined]
             tensor.members = len(models)
     tell(ensemble, (len(models),))
-    warn_of_equal(parts)
     return ensemble
-
-
-def warn_of_equal(states: list[dict[str, Tensor]]) -> None:
-    """Warn the caller's caller if two models have equal weights: the ensemble then has one network twice."""
-    weights = [[part.data for part in state.values() if isinstance(part, Parameter)] for state in states]
-    first: dict[bytes, int] = {}
-    for i, arrays in enumerate(weights):
-        key = b"".join(array.tobytes() for array in arrays[:1])
-        j = first.setdefault(key, i)
-        sampled = any(array.ndim > 1 and np.ptp(array) > 0 for array in arrays)
-        if j != i and sampled and all(map(np.array_equal, weights[j], arrays)):
-            warnings.warn(
-                f"models {j} and {i} have equal weights, so the ensemble has one network twice; give each its own "
-                "seed, stack([nn.mlp(sizes, rng=seed) for seed in range(4)])",
-                stacklevel=3,
-            )
-            return
 
 
 def tell(model: Module, members: tuple[int, ...]) -> None:
