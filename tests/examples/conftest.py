@@ -15,9 +15,11 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 def script(monkeypatch):
     """Import a script by name. What it sets in the environment for its workers ends with the test."""
     pytest.importorskip("matplotlib")
-    monkeypatch.setattr(os, "environ", dict(os.environ))
     monkeypatch.syspath_prepend(EXAMPLES)
-    return importlib.import_module
+    before = dict(os.environ)
+    yield importlib.import_module
+    os.environ.clear()  # and not another `os.environ`: libraries that are imported meanwhile keep that one
+    os.environ.update(before)
 
 
 @pytest.fixture

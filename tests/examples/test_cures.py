@@ -29,11 +29,13 @@ def trial(script):
 @pytest.fixture(scope="module")
 def accounts():
     """The accounts of every network at its start: three seeds, 100 images."""
+    before = dict(os.environ)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "environ", dict(os.environ))
         patch.syspath_prepend(EXAMPLES)
         import chapter
         import cures_trial
+    os.environ.clear()
+    os.environ.update(before)
     images, _, targets = chapter.digits(100)
     nets = {name: tg.nn.stack([make(seed) for seed in range(3)]) for name, make in cures_trial.PATIENTS.items()}
     return {name: cures_trial.on_ledger(net, images, targets) for name, net in nets.items()}

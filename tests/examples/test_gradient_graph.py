@@ -30,6 +30,7 @@ def test_the_documents_show_what_the_example_draws(tmp_path, monkeypatch, capsys
     assert all(f"wrote {tmp_path / name}" in said for name in drawn)
 
 
+@pytest.mark.long
 def test_terminals_that_know_no_greek(tmp_path):
     arguments = [sys.executable, "-OO", str(ROOT / "examples" / "gradient_graph.py"), "--format", "dot"]
     environment = os.environ | {"PYTHONIOENCODING": "latin-1"}

@@ -280,6 +280,7 @@ def test_a_folder_that_cannot_be_had_is_told_at_the_start(tmp_path, small_data):
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.long
 def test_ctrl_c_again_and_while_pictures_are_drawn(tmp_path, small_data, begin):
     """Whenever it comes after the first result, it says that results are kept."""
     process, out = begin("--data", str(small_data), "--depths", "1", "2", "--epochs", "100000")

@@ -251,6 +251,7 @@ SETTINGS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("width", [30, 100])
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_typical_ratios_in_20_layers(setting, width):
@@ -267,6 +268,7 @@ def test_typical_ratios_in_20_layers(setting, width):
     assert np.all(np.abs(errors) < 4 * steps.std(axis=1) / math.sqrt(seeds) + 0.005 / PER_DECADE)
 
 
+@pytest.mark.long
 def test_90_percent_band_covers_every_layer_of_a_12_layer_mnist_net():
     x, labels = IMAGES[:100], LABELS[:100]
     norms = measured([784, *[30] * 12, 10], nn.Sigmoid(), 1, 1, 1000, x, labels, np.float32)
@@ -287,6 +289,7 @@ def test_ratios_of_nielsens_nets_are_measured():
     assert ratios[0] < ratios[1:].min()
 
 
+@pytest.mark.long
 def test_layers_of_many_widths_and_stds():
     sizes, weight_stds, bias_stds = [25, 50, 20, 80, 40], [1.5, 0.7, 2.0, 1.2], [0.1, 1.0, 0.0, 0.5]
     rng, members, x = np.random.default_rng(2), 5000, np.random.default_rng(3).normal(size=(1, 25))
@@ -309,6 +312,7 @@ def test_layers_of_many_widths_and_stds():
     assert variances == pytest.approx(prediction.kappa / prediction.width[:-1], rel=0.12)
 
 
+@pytest.mark.long
 def test_at_the_critical_point_of_tanh_seeds_spread_wider_than_kappa_says():
     x = np.random.default_rng(1).normal(size=(1, 30))
     norms = measured([30] * 21, nn.Tanh(), **CRITICAL_TANH, seeds=3000, x=x)

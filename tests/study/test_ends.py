@@ -140,6 +140,7 @@ def test_errors_that_cannot_travel_come_as_ones_that_can(start, name, words):
     assert errors.strip().splitlines()[-2:] == [words, f"in task {name}; kept: nothing"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["at times", "for ever"])
 def test_what_could_not_be_saved_is_tried_again_at_the_end(start, tmp_path, how):
     output, errors, code = end(start("good1 good2", "full", how))
@@ -163,6 +164,7 @@ def test_names_are_shown_as_they_are(start):
     assert "[good]" in output
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_one_signal_asks_for_an_end(start, tmp_path, number):
     process = start("slow good")
@@ -174,6 +176,7 @@ def test_one_signal_asks_for_an_end(start, tmp_path, number):
     assert output.strip().endswith("True")
 
 
+@pytest.mark.long
 def test_the_third_ctrl_c_ends_those_that_do_not_listen(start, tmp_path):
     process = start("good deaf")
     wait_for(tmp_path / "deaf", tmp_path / "first saved")

@@ -76,6 +76,7 @@ def test_ctrl_c_ends_early_with_what_there_is(script):
     assert output.strip().endswith("True")
 
 
+@pytest.mark.long
 def test_an_error_of_a_task_ends_the_others(script):
     start = time.monotonic()
     done = subprocess.run(command("slow", "failing", "slow"), cwd=script, capture_output=True, text=True, timeout=90)
