@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent.parent
 NAMES = ["chain", "exploding", "layers", "neurons", "pair", "path", "strip"]
 SVG = "{http://www.w3.org/2000/svg}"
