@@ -73,4 +73,7 @@ def test_what_blas_computes():
     assert name(10, 4, 784, (784, 1), (4, 1)) is None  # rows too short for a loop along them
     assert name(10, 30, 4, (4, 1), (1, 4)) is None
     assert name(10, 30, 10, (1, 10), (1, 10)) is None  # both transposed
-    assert name(1000, 1000, 1000, (1000, 1), (1, 1000)) is None  # beyond the cache
+    assert name(100, 100, 1000, (1000, 1), (1, 1000)) is None  # many rows on all sides
+    assert name(100, 100, 1000, (1000, 1), (100, 1)) is None
+    assert name(30, 784, 1000, (1, 30), (784, 1), is_update=True) == "sums"
+    assert name(10, 1000, 1000, (1000, 1), (1, 1000)) is None  # beyond the cache

@@ -11,6 +11,7 @@ from tinygrad_vg.compiler.passes import DESCENT
 from tinygrad_vg.compiler.plan import VIEWS, Instruction, Plan, Value
 from tinygrad_vg.engine.arrays import is_basic
 
+FEW = 32  # rows; BLAS is up to twice as fast where a product has more of them on all sides
 NEAR = 2**18  # bytes that stay in a processor's second cache
 LONGEST = 2**12  # numbers of a row of which dot products are computed
 
@@ -77,9 +78,10 @@ def chosen(m: int, n: int, k: int, lying: Lying, size: int, is_update: bool) -> 
     ('dots', 'sums')
     """
     if lying.b[1] == 1 and n >= 8:
-        return "sums"
+        return "sums" if min(m, k) <= FEW else None
     is_in_rows = lying.b[0] == lying.a[1] == 1 and 8 <= k <= LONGEST
-    return "dots" if is_in_rows and not is_update and n * k * size <= 4 * NEAR else None
+    is_small = min(m, n) <= FEW and n * k * size <= 4 * NEAR
+    return "dots" if is_in_rows and is_small and not is_update else None
 
 
 Kind = Literal["loop", "product", "call"]
