@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from tests.compiler.backends import BACKENDS
@@ -100,7 +100,12 @@ def test_twenty_steps(case):
 
 
 @pytest.mark.skipif("numba" not in BACKENDS, reason="MACHINE_CODE=1 tests it")
-@given(case=cases)
-@settings(max_examples=60, deadline=None, derandomize=True, phases=[Phase.generate])
-def test_twenty_steps_in_machine_code(case):
-    check(case, "numba")
+@pytest.mark.parametrize("part", range(4))  # for workers side by side
+def test_twenty_steps_in_machine_code(part):
+    @seed(part)
+    @settings(max_examples=50, deadline=None, database=None, phases=[Phase.generate])
+    @given(case=cases)
+    def run(case):
+        check(case, "numba")
+
+    run()

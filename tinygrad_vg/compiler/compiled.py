@@ -11,7 +11,7 @@ import numpy as np
 from tinygrad_vg.compiler.arguments import Form, put_together
 from tinygrad_vg.compiler.backends import chosen
 from tinygrad_vg.compiler.guards import Guards
-from tinygrad_vg.compiler.over import joined, rows_of, stacked, whole_step
+from tinygrad_vg.compiler.over import joined, rows_of, whole_step, with_steps
 from tinygrad_vg.compiler.passes import simplified
 from tinygrad_vg.compiler.places import Argument, Returned
 from tinygrad_vg.compiler.plan import Plan, plan_of
@@ -108,15 +108,19 @@ class Compiled:
         array([2.   , 1.28 , 0.819])
         """
         rows, arrays = rows_of(batches, data)
-        results: list[Any] = []
-        for number, row in enumerate(rows):
-            args = tuple([array.take(row, axis=0) for array in arrays])
+        results: list[Any] = []  # of one step or several, each array with an axis for the steps
+        done = 0
+        while done < len(rows):
+            args = tuple([array.take(rows[done], axis=0) for array in arrays])
             program, found = self._fitting(args, {})
-            if program is not None and (rest := program.over(rows[number:], arrays)) is not None:
-                return joined(results, *rest)
-            with whole_step():
-                results.append(self.traced(args, {}) if program is None else program.run(found))
-        return stacked(results)
+            part = program.over(rows[done:], arrays) if program is not None else None
+            if part is None:
+                with whole_step():
+                    one = self.traced(args, {}) if program is None else program.run(found)
+                part = 1, with_steps(one)
+            done += part[0]
+            results.append(part[1])
+        return joined(results)
 
     def traced(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run the function itself, and make a program of what it does.

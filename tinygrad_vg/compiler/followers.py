@@ -7,7 +7,8 @@ import numpy as np
 
 from tinygrad_vg.compiler.shown import Shown, owner_of
 from tinygrad_vg.compiler.trace import Backward
-from tinygrad_vg.engine.hooks import LISTENERS, Follower
+from tinygrad_vg.engine.following import Follower, Room
+from tinygrad_vg.engine.hooks import LISTENERS
 from tinygrad_vg.engine.recording import changes
 
 Show = Callable[[Callable[[Any], bool]], None]  # calls the hooks of those owners for which its argument is True
@@ -20,17 +21,39 @@ class Followers:
         shown: the events of the step that hooks see.
         begin: the place of the first array of `shown.ready` among the outputs of a run.
         moving: the arrays that a run writes into.
+        machine: the function that runs; a `Machine` can write into the rooms of followers.
     """
 
-    def __init__(self, shown: Shown, begin: int, moving: list[Any]) -> None:
-        self.shown, self.begin, self.moving = shown, begin, moving
+    def __init__(self, shown: Shown, begin: int, moving: list[Any], machine: Any) -> None:
+        self.shown, self.begin, self.moving, self.machine = shown, begin, moving, machine
         self.count = -1  # of changes, when it was found who follows
+        self.rooms: list[tuple[Room, list[int]]] = []  # into which the machine writes, with the numbers of the outputs
+        self.left = 0  # the number of runs for which there is room
         self.found: list[tuple[Follower, list[int]]] = []  # each with the numbers of the outputs that it takes
         self.others = True  # whether somebody has hooks who does not follow
 
+    def are_served(self) -> bool:
+        """Whether the machine gives each follower its gradients in the next run, and nobody else looks at it."""
+        if self.left > 0 and self.are_open():
+            self.left -= 1
+            return not self.found
+        if self.rooms:
+            self.rooms, self.left, self.count = [], 0, -1
+            self.machine.follow(self.rooms)
+        return False
+
+    def are_open(self) -> bool:
+        """Whether there are rooms for the same followers as before, and they may be written into."""
+        return changes.count == self.count and all(room.is_open for room, _ in self.rooms)
+
+    def runs_at_once(self) -> int:
+        """For how many runs the machine can give all followers their gradients."""
+        return self.left if self.rooms and not self.found and self.are_open() else 0
+
     def told(self, outputs: list[Any], show: Show) -> None:
         """Give each follower its gradients; call the hooks of all others, and of a follower that cannot take them."""
-        if changes.count != self.count:
+        is_new = changes.count != self.count
+        if is_new:
             self.find(outputs)
         told = [
             owner
@@ -39,6 +62,22 @@ class Followers:
         ]  # fmt: skip
         if self.others or len(told) < len(self.found):
             show(lambda owner: all(owner is not other for other in told))
+        elif is_new and hasattr(self.machine, "follow"):
+            self.make_room()
+
+    def make_room(self) -> None:
+        """Ask the followers for rooms, into which the machine writes in the next runs."""
+        taking = []
+        for owner, numbers in self.found:
+            room = owner.room()
+            if room is not None and self.machine.can_follow(room, numbers):
+                self.rooms.append((room, numbers))
+            else:
+                taking.append((owner, numbers))
+        self.found = taking
+        if self.rooms:
+            self.left = min(room.left for room, _ in self.rooms)
+            self.machine.follow(self.rooms)
 
     def find(self, outputs: list[Any]) -> None:
         """Find the followers among the owners of hooks and listeners."""

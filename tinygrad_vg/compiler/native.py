@@ -14,6 +14,8 @@ from numba.core import cgutils
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.extending import intrinsic, register_jitable
 
+from tinygrad_vg.compiler.places import FOLLOWED, GIVEN, RESULT
+
 f32, i32, i64 = np.float32, np.int32, np.int64
 
 
@@ -276,26 +278,29 @@ def copy(source: Any, target: Any, n: Any) -> None:
         b[i] = a[i]
 
 
-def steps(
-    run: Any, spare: Any, table: Any, moves: Any, size: Any, batches: Any, rows: Any, begin: Any, end: Any
-) -> None:
-    """Call `run(table)` for each of some steps, with the rows of its batch copied in and its results copied out.
-
-    `moves` is the address of `size` rows (kind, source, target, bytes): of kind 0 the rows of data, whose indices are
-    at the address `batches`, to an argument; of kind 1 a result to its place among those of all steps.
-    """
-    table_of_moves = carray(pointer(moves), (size, 4), np.int64)
-    indices = carray(pointer(batches), end * rows, np.int64)
+def steps(address: Any) -> None:
+    """Run the functions of a job for each of its steps, with the arrays that go in and out (`jobs.Job`)."""
+    first, second, spare, table, moves, size, batches, rows, begin, end = carray(pointer(address), 10, i64)
+    table_of_moves = carray(pointer(moves), (size, 4), i64)
+    indices = carray(pointer(batches), end * rows, i64)
     for step in range(begin, end):
         for i in range(size):
             kind, source, target, n = table_of_moves[i]
-            if kind == 0:
+            if kind == GIVEN:
                 for row in range(rows):
                     copy(source + indices[step * rows + row] * n, target + row * n, n)
-        call(run, spare, table)
+        call(first, spare, table)
         for i in range(size):
             kind, source, target, n = table_of_moves[i]
-            if kind == 1:
+            if kind == FOLLOWED:
+                end_of_rows = carray(pointer(target), 1, i64)
+                copy(source, end_of_rows[0], n)
+                end_of_rows[0] += n
+        if second != 0:
+            call(second, spare, table)
+        for i in range(size):
+            kind, source, target, n = table_of_moves[i]
+            if kind == RESULT:
                 copy(source, target + step * n, n)
 
 

@@ -34,34 +34,34 @@ def rows_of(batches: Any, data: tuple[Any, ...]) -> tuple[Any, list[Any]]:
     return np.where(batches < 0, batches + n, batches).astype(np.int64), arrays
 
 
-def stacked(results: list[Any]) -> Any:
-    """The results of all steps: each array with a first axis that counts the steps."""
+def with_steps(result: Any) -> Any:
+    """The result of one step, each array with a first axis that counts the steps."""
+    arrays: list[Any] = []
+    structure = taken_apart(result, _leaf, arrays)
+    ready = iter(arrays)
+    return put_together(structure, lambda leaf: leaf.kind(_array(next(ready))[None]))
+
+
+def joined(results: list[Any]) -> Any:
+    """The results of all steps, from the results of one step or several."""
+    if len(results) == 1:
+        return results[0]
     found: list[list[Any]] = []
     structure: Any = None
     for result in results:
         arrays: list[Any] = []
         structure = taken_apart(result, _leaf, arrays)
-        found.append([a._data if isinstance(a, Tensor) else a for a in arrays])
-    columns = iter([np.stack(column) for column in zip(*found, strict=True)])
-    return put_together(structure, lambda leaf: Tensor(next(columns)) if leaf.kind is Tensor else next(columns))
+        found.append([_array(a) for a in arrays])
+    columns = iter([np.concatenate(column) for column in zip(*found, strict=True)])
+    return put_together(structure, lambda leaf: leaf.kind(next(columns)))
+
+
+def _array(value: Any) -> Any:
+    return value._data if isinstance(value, Tensor) else value
 
 
 def _leaf(value: Any) -> Any:
-    return Leaf(Tensor if isinstance(value, Tensor) else np.ndarray)
-
-
-def joined(first: list[Any], rest: Any) -> Any:
-    """The results of all steps, from a list of the first ones and the stacked results of the rest."""
-    if not first:
-        return rest
-    both: list[list[Any]] = []
-    structure: Any = None
-    for result in (stacked(first), rest):
-        arrays: list[Any] = []
-        structure = taken_apart(result, _leaf, arrays)
-        both.append([a._data if isinstance(a, Tensor) else a for a in arrays])
-    columns = iter([np.concatenate(column) for column in zip(*both, strict=True)])
-    return put_together(structure, lambda leaf: Tensor(next(columns)) if leaf.kind is Tensor else next(columns))
+    return Leaf(Tensor if isinstance(value, Tensor) else np.asarray)
 
 
 @contextmanager

@@ -112,9 +112,9 @@ class Program:
         self.fetched = [value.source for value in inputs]
         arguments = [place.number for place in self.fetched if isinstance(place, Argument)]
         self.is_given_all = len(arguments) == len(self.fetched) and arguments == [*range(len(self.form.found))]
-        if self.shown is not None:
-            self.followers = Followers(self.shown, len(self.places), [*arrays.values()])
         self.lowered = lowered(backend, self.plan, inputs, bound, changed, self.shown is not None)
+        if self.shown is not None:
+            self.followers = Followers(self.shown, len(self.places), [*arrays.values()], self.lowered.function)
         for number, (place, value) in enumerate(zip(self.places, self.plan.outputs, strict=False)):
             if isinstance(place, Returned):
                 self.returned.append((number, place.is_tensor))
@@ -127,7 +127,8 @@ class Program:
         if not self.is_settled:
             self.settle()
         writes.now(self.when)
-        look = None if self.shown is None else partial(self.look, self.shown, found)
+        is_looked_at = self.followers is not None and not self.followers.are_served()
+        look = partial(self.look, self.shown, found) if is_looked_at else None
         self.ran = -1
         if not self.is_given_all:
             found = [found[place.number] if type(place) is Argument else place.get() for place in self.fetched]
@@ -155,7 +156,7 @@ class Program:
                 place.set(buffer)
         self.is_settled = True
 
-    def look(self, shown: Shown, found: list[Any], outputs: Any) -> None:
+    def look(self, shown: Any, found: list[Any], outputs: Any) -> None:
         """Call the hooks with the arrays of a run, before it changes anything."""
         assert self.followers is not None
         self.ran = next(orders)
@@ -179,19 +180,31 @@ class Program:
         left = iter(returned)
         return put_together(self.result, lambda leaf: next(left))
 
-    def over(self, batches: Any, data: list[Any]) -> Any:
-        """(results,) of the step for each row of indices, in native code; None if the program cannot do that."""
+    def over(self, batches: Any, data: list[Any]) -> tuple[int, Any] | None:
+        """Run in machine code for the first rows of indices, as many as its followers have room for.
+
+        Returns:
+            The number of rows, and the results; None if the program cannot do that.
+        """
         machine: Any = self.lowered.function if self.lowered is not None else None
-        if self.shown is not None or not getattr(machine, "runs_at_once", False) or self.carried or self.numbers.counts:
+        wanted = [number for number, _ in self.returned]
+        is_able = hasattr(machine, "over") and machine.runs_at_once(wanted)
+        if not is_able or self.carried or self.numbers.counts:
             return None
+        if self.followers is not None:
+            batches = batches[: self.followers.runs_at_once()]
+            self.followers.left -= len(batches)
+            if not len(batches):
+                return None
+        self.ran = -1
         self.settle()
         writes.now(self.when)
         given = [(data[p.number], True) if isinstance(p, Argument) else (p.get(), False) for p in self.fetched]
-        *_, (_, results) = machine.over(batches, given, [number for number, _ in self.returned])
+        *_, (_, results) = machine.over(batches, given, wanted)
         for tensor in self.dropped:
             tensor.grad = None
         kinds = [is_tensor for _, is_tensor in self.returned]
-        return (self.filled([made(array, is_tensor) for array, is_tensor in zip(results, kinds, strict=True)]),)
+        return len(batches), self.filled([made(array, kind) for array, kind in zip(results, kinds, strict=True)])
 
 
 def put_off(plan: Plan, n: int) -> tuple[Plan, list[tuple[Any, Any]]]:

@@ -1,27 +1,21 @@
 """The backend "numba": a plan as generated functions of loops and BLAS calls (`generated.py`), with their memory."""
 
 import ctypes
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import cache
-from time import perf_counter
 from typing import Any
 
 import numpy as np
 
 from tinygrad_vg.compiler.buffers import Arena, Life, address_of, allocated, laid_out
-from tinygrad_vg.compiler.cache import machine_code
+from tinygrad_vg.compiler.functions import functions_of
 from tinygrad_vg.compiler.generated import FUNCTIONS, Text
+from tinygrad_vg.compiler.jobs import SPARE, Job
 from tinygrad_vg.compiler.layout import Access, Group, accesses, grouped, is_product, is_sum, replaced
 from tinygrad_vg.compiler.passes import DESCENT, folded_updates, made_late
-from tinygrad_vg.compiler.places import Constant
+from tinygrad_vg.compiler.places import FOLLOWED, GIVEN, RESULT, Constant
 from tinygrad_vg.compiler.plan import Plan, Value, is_number
 from tinygrad_vg.compiler.templates import is_written
-
-_MEMORY = ctypes.create_string_buffer(64)
-SPARE = ctypes.addressof(_MEMORY)  # Numba's functions put their result and their error there; both are nothing here
-PAUSE = 0.05  # seconds in native code, after which Python checks whether Ctrl-C was pressed
 
 
 class Machine:
@@ -71,8 +65,12 @@ class Machine:
         self.places = [text.place(value) for value in inputs]  # also of one that is not used after all
         self.table = self.addresses(text)
         self.address = ctypes.addressof(self.table)
-        self.parts = compiled(self.source, text.parts)
-        self.runs_alone = len(self.parts) == 1 and not isinstance(self.parts[0], Group) and not is_looked_at
+        self.parts = with_functions(self.source, text.parts)
+        self.is_native = not any(isinstance(part, Group) for part in self.parts)  # then there are one or two
+        self.runs_alone = len(self.parts) == 1 and self.is_native and not is_looked_at
+        self.followed: list[tuple[int, int, int, int]] = []  # moves of gradients into rooms of followers
+        self.rooms: Any = ()  # which own that memory
+        self.jobs: tuple[Job, ...] = ()  # the whole run, and what is before the inputs change; none without followers
         # The arrays of the outputs; those that are views of what is given in each run are made anew.
         self.views = [
             (number, value)
@@ -113,10 +111,15 @@ class Machine:
             self.outputs[number] = self.given(value, arrays)
         if self.runs_alone:
             self.parts[0](SPARE, SPARE, self.address)
+        elif look is None and self.jobs:
+            self.jobs[0].once()
         elif look is None:
             self.run(self.parts, arrays)
         else:
-            self.run(self.parts[: self.pause], arrays)
+            if self.jobs:
+                self.jobs[1].once()
+            else:
+                self.run(self.parts[: self.pause], arrays)
             look(self.outputs)
             self.run(self.parts[self.pause :], arrays)
         return self.outputs
@@ -148,10 +151,43 @@ class Machine:
         steps = tuple(stride * value.dtype.itemsize for stride in strides)
         return np.lib.stride_tricks.as_strided(array.reshape(-1)[offset:], value.shape, steps)
 
+    def follow(self, rooms: Sequence[tuple[Any, list[int]]]) -> None:
+        """From now on write outputs into rooms of followers: (room, the numbers of the outputs)."""
+        self.rooms, self.jobs = rooms, ()
+        self.followed = [
+            (FOLLOWED, self.outputs[number].ctypes.data, end, self.outputs[number].nbytes)
+            for room, numbers in rooms
+            for number, end in zip(numbers, addresses_in(room.ends), strict=True)
+        ]
+        if rooms:
+            before = self.functions[: self.pause]
+            self.jobs = self.job(self.functions, self.followed), self.job(before, self.followed)
+
+    def can_follow(self, room: Any, numbers: list[int]) -> bool:
+        """Whether machine code can write these outputs into a room: they are the same arrays in each run, and alike."""
+        later = {number for number, _ in self.views}
+        return (
+            self.is_native
+            and self.pause > 0
+            and all(
+                number not in later
+                and (output := self.outputs[number]).flags.c_contiguous
+                and (output.shape, output.dtype) == (array.shape[1:], array.dtype)
+                for number, array in zip(numbers, room.arrays, strict=True)
+            )
+        )
+
     @property
-    def runs_at_once(self) -> bool:
-        """Whether the plan is one native function, without NumPy calls."""
-        return self.runs_alone and not self.views and not self.copied
+    def functions(self) -> list[int]:
+        """The addresses of the parts, which are native."""
+        return [ctypes.cast(part, ctypes.c_void_p).value or 0 for part in self.parts]
+
+    def job(self, functions: list[int], moves: list[Any], batches: Any = None) -> Job:
+        return Job(functions, self.address, moves, batches)
+
+    def runs_at_once(self, wanted: list[int]) -> bool:
+        """Whether `over` can give these outputs: the plan has no NumPy calls, and they are not views of an argument."""
+        return self.is_native and not self.copied and not any(number in wanted for number, _ in self.views)
 
     def over(self, batches: Any, given: list[tuple[Any, bool]], wanted: list[int]) -> Iterator[tuple[int, list[Any]]]:
         """Run once for each row of indices; from time to time yield the number of finished runs, and the results.
@@ -161,12 +197,12 @@ class Machine:
             given: for each input (its array, False), or (the data from which it takes rows, True).
             wanted: the numbers of the outputs whose values are the results.
         """
-        moves, kept = [], [batches]
+        moves, kept = [*self.followed], []
         for value, place, (array, has_rows) in zip(self.inputs, self.places, given, strict=True):
             array = np.ascontiguousarray(array)
             if has_rows:
                 buffer = np.empty(value.shape, value.dtype)
-                moves.append((0, array.ctypes.data, buffer.ctypes.data, array.nbytes // len(array)))
+                moves.append((GIVEN, array.ctypes.data, buffer.ctypes.data, array.nbytes // len(array)))
                 kept += [array, buffer]
                 array = buffer
             kept.append(array)
@@ -175,24 +211,9 @@ class Machine:
         for number in wanted:
             source = self.outputs[number]
             results.append(np.empty((len(batches), *source.shape), source.dtype))
-            moves.append((1, source.ctypes.data, results[-1].ctypes.data, source.nbytes))
-        table = np.array(moves, np.int64).reshape(-1, 4)
-        rows = int(np.prod(batches.shape[1:], dtype=np.int64))
-        run = ctypes.cast(self.parts[0], ctypes.c_void_p).value
-        for begin, end in stretches(len(batches)):
-            moved = table.ctypes.data, len(table), batches.ctypes.data, rows
-            many_steps()(SPARE, SPARE, run, SPARE, self.address, *moved, begin, end)
-            yield end, results
-
-
-def stretches(steps: int) -> Iterator[tuple[int, int]]:
-    """Stretches of steps, each about PAUSE seconds long."""
-    done, length = 0, 1
-    while done < steps:
-        begin, end = perf_counter(), min(steps, done + length)
-        yield done, end
-        done = end
-        length = max(1, int(length * min(8.0, PAUSE / max(1e-6, perf_counter() - begin))))
+            moves.append((RESULT, source.ctypes.data, results[-1].ctypes.data, source.nbytes))
+        for done in self.job(self.functions, moves, batches).stretches(len(batches)):
+            yield done, results
 
 
 def arranged(
@@ -280,34 +301,12 @@ def with_constants(plan: Plan) -> tuple[Plan, dict[Value, Any]]:
     return Plan(new, plan.outputs), arrays
 
 
-def compiled(source: str, parts: list[Any]) -> list[Any]:
+def with_functions(source: str, parts: list[Any]) -> list[Any]:
     """The parts of a source as functions of the table's address; NumPy calls stay as they are."""
-    names = re.findall(r"^def (run_\d+)\(", source, flags=re.MULTILINE)
-    kind = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
-    addresses = machine_code(source, names, lambda: object_code(source, names, 1))
-    functions = {name: kind(address) for name, address in addresses.items()}
+    functions = functions_of(source)
     return [part if isinstance(part, Group) else functions[f"run_{number}"] for number, part in enumerate(parts)]
 
 
-def object_code(source: str, names: list[str], arguments: int) -> list[tuple[str, bytes]]:
-    """(symbol, object code) of functions of whole numbers, compiled by Numba."""
-    from numba import types
-
-    from tinygrad_vg.compiler import native
-
-    made: dict[str, Any] = dict(vars(native))
-    exec(compile(source, "<plan>", "exec"), made)
-    found = []
-    for name in names:
-        function = native.alone(types.void(*[types.int64] * arguments))(made[name])
-        (result,) = function.overloads.values()
-        found.append((result.fndesc.llvm_func_name, result.library._get_compiled_object()))
-    return found
-
-
-@cache
-def many_steps() -> Any:
-    """`native.steps` as a function."""
-    source = "# native.steps"
-    address = machine_code(source, ["steps"], lambda: object_code(source, ["steps"], 9))["steps"]
-    return ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, *[ctypes.c_int64] * 9)(address)
+def addresses_in(array: Any) -> list[int]:
+    """The address of each element of a one-dimensional array."""
+    return [array.ctypes.data + i * array.itemsize for i in range(len(array))]

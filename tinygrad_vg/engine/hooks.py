@@ -1,8 +1,8 @@
 """Hooks on the gradient of a tensor, and listeners to a whole backward."""
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -120,29 +120,6 @@ def listen(listener: Callable[[Walk], None]) -> HookHandle:
     3.0 12.0
     """
     return HookHandle(LISTENERS, listener)
-
-
-@runtime_checkable
-class Follower(Protocol):
-    """An instrument whose hooks and listeners need not be called by a compiled step; they are its bound methods.
-
-    A run of a compiled step calls `take` once in their place.
-    """
-
-    def needs(self) -> Sequence[Any] | None:
-        """The vertices whose gradients `take` gets; None if the hooks and listeners have to be called."""
-
-    def take(self, gradients: Sequence[Any], show: Callable[[Callable[[Any], bool]], None]) -> bool:
-        """Take the gradients of a backward, arrays that the next run of the step writes into.
-
-        Args:
-            gradients: an array for each vertex that `needs` has named.
-            show: `show(lambda owner: owner is self)` calls the hooks and listeners of this follower with the arrays of
-                the run. It may be called until the next run; after that it does nothing.
-
-        Returns:
-            False if the hooks and listeners have to be called now.
-        """
 
 
 class Shower(Protocol):

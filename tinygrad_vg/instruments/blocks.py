@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_vg.engine import ExtendedArray
+from tinygrad_vg.engine import ExtendedArray, Room
 from tinygrad_vg.instruments.history import History
 from tinygrad_vg.instruments.magnitude import array_of, log10_norm
 from tinygrad_vg.instruments.retention import FRAMES, Kept, wanted
@@ -115,6 +115,15 @@ class Blocks:
         """
         for block, gradient in zip(self._blocks, gradients, strict=True):
             block[self.row] = gradient
+
+    def room(self) -> Room | None:
+        """The memory of the rows that are free; None for layers without neurons.
+
+        >>> Blocks((1,), ("0",), [((2,), np.dtype(float))], (), every=1, values=True, max_steps=None).room().left
+        256
+        """
+        free = [block[len(self._waiting) :] for block in self._blocks]
+        return Room(free) if all(array.size for array in free) else None
 
     def put(self, i: int, gradient: Any) -> None:
         """Write the gradient of the layer at position i into the last row; `Blocks` has an example."""

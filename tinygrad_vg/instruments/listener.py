@@ -81,8 +81,8 @@ class Listener:
             self.backwards = backwards
 
     def needs(self) -> Sequence[Any] | None:
-        """The output of layer 1 (`engine.hooks.Follower`); None while the network is untrained, because each backward
-        then tells whether it still is.
+        """The output of layer 1 (`engine.following.Follower`); None while the network is untrained, because each
+        backward then tells whether it still is.
 
         Most backwards of a compiled step are never read, because another one follows. For them it is enough to know
         whether layer 1 has got a gradient.
@@ -102,6 +102,9 @@ class Listener:
         self.backwards += 1
         self._show = show
         return True
+
+    def room(self) -> None:
+        """None: whether a gradient has arrived at layer 1 is checked in each backward."""
 
     def _on_layer(self, module: Module, inputs: tuple[Any, ...], z: Tensor) -> None:
         if is_grad_enabled():

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from tinygrad_vg.engine import HookHandle, Tensor, Walk, listen
+from tinygrad_vg.engine import HookHandle, Room, Tensor, Walk, listen
 from tinygrad_vg.instruments.biases import bias_form, layers_in, summed, warn_of_order
 from tinygrad_vg.instruments.blocks import Blocks, block_size, check
 from tinygrad_vg.instruments.history import History, positions
@@ -120,6 +120,7 @@ class GradientRecorder(Recording):
         self._handles: list[HookHandle] = []
         self._outputs: list[tuple[int, Any]] = []  # calls of layers without a bias: (layer, weak reference to z)
         self._backward = -1  # the number of the last backward
+        self._room: Room | None = None  # the rows that a compiled step writes itself
         self.began_untrained = True  # whether the first backward was of a network as its initializers left it
 
     def __enter__(self) -> Self:
@@ -137,31 +138,35 @@ class GradientRecorder(Recording):
         for handle in self._handles:
             handle.remove()
         self._handles = []
+        self._leave_room()
         self._end_row()
 
     @property
     def every(self) -> int:
         """The present number of backwards from one row to the next."""
+        self._leave_room()
         return self._blocks.every
 
     @property
     def history(self) -> History:
         """The history of all that has been recorded. It may be read at any time, also inside the `with` block."""
+        self._leave_room()
         return self._blocks.history
 
     @property
     def at_start(self) -> bool:
         """Whether the first backward of an untrained network has been recorded, and no other."""
+        self._leave_room()
         return self._backward == 0 and self.began_untrained
 
     def needs(self) -> Sequence[Any] | None:
-        """The biases, whose gradients are enough for a recorder without statistics (`engine.hooks.Follower`); None
+        """The biases, whose gradients are enough for a recorder without statistics (`engine.following.Follower`); None
         before the first backward, which also tells whether the network is untrained."""
         looks_closer = self._statistics is not None or self._teller is not None or self._raises
         return None if looks_closer or any(bias is None for bias in self.biases) or self._backward < 0 else self.biases
 
     def take(self, gradients: Sequence[Any], show: Any) -> bool:
-        """Record a backward with these gradients of the biases, and return True (`engine.hooks.Follower`).
+        """Record a backward with these gradients of the biases, and return True (`engine.following.Follower`).
 
         >>> import tinygrad_vg as tg
         >>> recorder = GradientRecorder(tg.nn.Linear(3, 2, rng=0))
@@ -172,6 +177,27 @@ class GradientRecorder(Recording):
         if self._blocks.row is not None:
             self._blocks.put_all(gradients)
         return True
+
+    def room(self) -> Room | None:
+        """Memory for the next rows (`engine.following.Follower`); None if not all of the next backwards get a row.
+
+        >>> import tinygrad_vg as tg
+        >>> recorder = GradientRecorder(tg.nn.Linear(3, 2, rng=0))
+        >>> [array.shape for array in recorder.room().arrays]
+        [(256, 2)]
+        """
+        self._leave_room()
+        self._blocks.make_room()
+        if self._blocks.is_sound or self._blocks.every == 1:
+            self._room = self._blocks.room()
+        return self._room
+
+    def _leave_room(self) -> None:
+        """Count the rows that a compiled step has written."""
+        room, self._room = self._room, None
+        for _ in range(room.close() if room is not None else 0):
+            self._backward += 1
+            self._blocks.begin(self._backward, has_row=True)
 
     def _on_output(self, i: int, module: Module, args: Any, z: Any) -> None:
         """Note a call of a layer without a bias."""
@@ -208,6 +234,7 @@ class GradientRecorder(Recording):
 
     def _begin_row(self, gradients: Mapping[Any, Any]) -> None:
         """Count a backward, and reserve a row in the blocks if it may be kept."""
+        self._leave_room()
         self._end_row()
         self._blocks.make_room()
         self._backward += 1

@@ -13,6 +13,7 @@ import numpy as np
 
 import tinygrad_vg as tg
 from tinygrad_vg import datasets, nn, optim
+from tinygrad_vg.compiler.compiled import Compiled
 from tinygrad_vg.instruments.history import History
 from tinygrad_vg.instruments.recorder import GradientRecorder
 from tinygrad_vg.study.state import State, after, shifted, versions
@@ -25,6 +26,7 @@ the training."""
 
 COMPILED_FROM = 100  # steps of a training; of fewer a trace costs more than it saves
 AT_ONCE = 1000  # validation images in one forward pass
+IN_ONE_CALL = 200  # steps, after which the progress is reported
 
 
 class StopError(Exception):
@@ -124,10 +126,20 @@ class Training:
         whole = self.steps * self.trial.epochs
         # A gradient that explodes overflows: it is recorded, and no reason for warnings.
         with self._recorder() as recorder, np.errstate(all="ignore"):
-            for i, rows in enumerate(self.batches()):
-                self.step(self.images.take(rows, axis=0), self.targets.take(rows, axis=0))
-                report((number * self.steps + i + 1) / whole, accuracy, lambda: recorder.scalars().get("total"))
+            done = number * self.steps
+            for batches in parts_of(self.batches()):
+                self.run(batches)
+                done += len(batches)
+                report(done / whole, accuracy, lambda: recorder.scalars().get("total"))
         return shifted(recorder.history, number * self.steps)
+
+    def run(self, batches: list[Any]) -> None:
+        """Run the step for some batches of the same size."""
+        if isinstance(self.step, Compiled):
+            self.step.over(np.stack(batches), self.images, self.targets)
+            return
+        for rows in batches:
+            self.step(self.images.take(rows, axis=0), self.targets.take(rows, axis=0))
 
     def judged(self) -> Any:
         """(2, R): accuracy and mean cost of each member on the validation images."""
@@ -142,6 +154,19 @@ class Training:
                 values = np.asarray(cost(output, targets[part]).data, np.float64)
                 totals[1] += values.reshape(len(self.seeds), -1).sum(axis=1)
         return totals / len(images)
+
+
+def parts_of(batches: list[Any]) -> Iterator[list[Any]]:
+    """The batches in parts of at most IN_ONE_CALL, of the same size each.
+
+    >>> [[len(batch) for batch in part] for part in parts_of([np.arange(3), np.arange(3), np.arange(2)])]
+    [[3, 3], [2]]
+    """
+    whole = sum(len(batch) == len(batches[0]) for batch in batches)  # the last one may be smaller
+    for begin in range(0, whole, IN_ONE_CALL):
+        yield batches[begin : min(whole, begin + IN_ONE_CALL)]
+    if batches[whole:]:
+        yield batches[whole:]
 
 
 def data_of(trial: Trial, split: str) -> tuple[Any, Any, Any]:

@@ -1,0 +1,174 @@
+"""Recorders whose rows machine code writes itself: they have what the same steps bring without it, in any order."""
+
+import numpy as np
+import pytest
+
+import tinygrad_vg as tg
+from tests.compiler.backends import BACKENDS
+from tests.compiler.steps import NETS, SGDS, T, X, training
+from tinygrad_vg import nn
+from tinygrad_vg.instruments import GradientRecorder, Ledger
+
+both = pytest.mark.parametrize("backend", BACKENDS)
+IMAGES, TARGETS = X.reshape(60, 4), T.reshape(60, 3)
+ROWS = np.random.default_rng(2).integers(0, 60, (600, 5))
+
+
+def as_arrays(history):
+    """All that a history with values has, as arrays."""
+    first = -1 if history.first_nonfinite is None else history.first_nonfinite
+    return [history.steps, history.log10_norm, [first], *history.values]
+
+
+def compare(a, b):
+    for one, two in zip(as_arrays(a), as_arrays(b), strict=True):
+        assert np.shape(one) == np.shape(two)
+        assert np.allclose(one, two, rtol=1e-9, atol=1e-12, equal_nan=True)
+
+
+class Recorded:
+    """A training with recorders, by single steps or in one call."""
+
+    def __init__(self, name, backend, optimizer="plain"):
+        self.net = NETS[name]()
+        self.step = training(self.net, backend, SGDS[optimizer])
+        self.eager = training(self.net, None, SGDS[optimizer])
+
+    def calls(self, rows):
+        for row in rows:
+            self.step(IMAGES[row], TARGETS[row])
+
+    def over(self, rows):
+        if len(rows):
+            self.step.over(rows, IMAGES, TARGETS)
+
+
+@both
+@pytest.mark.parametrize("name", ["plain", "ensemble"])
+def test_many_steps(name, backend):
+    """More than a block has rows; the same bits in one call as by calls."""
+    seen = []
+    for way in (Recorded.calls, Recorded.over):
+        one = Recorded(name, backend, "momentum")
+        with GradientRecorder(one.net, values=True, max_steps=None) as recorder:
+            way(one, ROWS)
+        seen.append(recorder.history)
+    assert len(seen[0].steps) == len(ROWS)
+    for a, b in zip(as_arrays(seen[0]), as_arrays(seen[1]), strict=True):
+        assert np.array_equal(a, b)
+    one = Recorded(name, None, "momentum")
+    with GradientRecorder(one.net, values=True, max_steps=None) as recorder:
+        one.calls(ROWS)
+    compare(recorder.history, seen[0])
+
+
+@both
+@pytest.mark.parametrize("seed", range(4))
+def test_in_any_order(seed, backend):
+    """Calls, `over`, batches of two sizes, eager steps, readings, other instruments, the block left and entered."""
+    histories = []
+    for with_backend in (None, backend):
+        rng = np.random.default_rng(seed)
+        one = Recorded("plain", with_backend)
+        recorder = GradientRecorder(one.net, values=True, every=int(rng.integers(1, 4)), max_steps=40)
+        second = GradientRecorder(one.net, layers=[1, 3], values=True, max_steps=None)
+        for _ in range(8):
+            with recorder, second:
+                for part in rng.integers(0, 600, (6, 2)):
+                    act_as(one, recorder, rng, ROWS[part[0] : part[0] + part[1] % 40], with_backend)
+            one.calls(ROWS[:2])  # nobody records
+        histories.append((recorder.history, second.history, [p.data for p in one.net.parameters()]))
+    for i in (0, 1):
+        compare(histories[0][i], histories[1][i])
+    assert all(np.allclose(a, b, rtol=1e-9) for a, b in zip(histories[0][2], histories[1][2], strict=True))
+
+
+def act_as(one, recorder, rng, rows, backend):
+    """Something that a session may do with these rows."""
+    kind = rng.integers(0, 6)
+    rows = rows[:, : 5 if kind % 2 else 3]
+    if kind == 0:
+        for row in rows[:3]:
+            one.eager(IMAGES[row], TARGETS[row])
+    elif kind == 1:
+        with Ledger(one.net) as ledger:
+            one.calls(rows[:5])
+            assert ledger.heard == bool(len(rows[:5]))
+    elif kind == 2:
+        for row in rows[:4]:
+            one.calls([row])
+            assert recorder.history.steps[-1] <= recorder._backward
+    elif kind == 3 and backend:
+        one.over(rows)
+    else:
+        one.calls(rows)
+
+
+@both
+@pytest.mark.parametrize("way", [Recorded.calls, Recorded.over])
+@pytest.mark.parametrize("at", [1, 255, 256])
+def test_the_first_nan_and_the_ten_before(at, way, backend):
+    histories = []
+    for with_backend in (None, backend):
+        images = IMAGES.copy()
+        one = Recorded("plain", with_backend)
+        rows = ROWS[:400] % 59
+        rows[at, 2], images[59] = 59, np.nan
+        recorder = GradientRecorder(one.net, values=True, every=50)
+        with recorder, np.errstate(all="ignore"):
+            if with_backend and way is Recorded.over:
+                one.step.over(rows, images, TARGETS)
+            else:
+                for row in rows:
+                    one.step(images[row], TARGETS[row])
+        histories.append(recorder.history)
+    compare(*histories)
+    assert histories[1].first_nonfinite == at
+    assert set(range(max(0, at - 10), at + 1)) <= set(histories[1].steps.tolist())
+
+
+@both
+def test_nothing_is_called_while_there_is_room(monkeypatch, backend):
+    calls = []
+    take = GradientRecorder.take
+    monkeypatch.setattr(GradientRecorder, "take", lambda self, *args: (calls.append(1), take(self, *args))[1])
+    one = Recorded("plain", backend)
+    with GradientRecorder(one.net) as recorder:
+        one.calls(ROWS[:3])
+        before = len(calls)
+        one.calls(ROWS[:100])
+        one.over(ROWS[100:200])
+        assert len(calls) - before == (0 if backend == "numba" else 200)
+        assert len(recorder.history.steps) == 203
+
+
+@both
+def test_a_recorder_that_is_gone_gets_nothing(backend):
+    one = Recorded("plain", backend)
+    recorder = GradientRecorder(one.net)
+    with recorder:
+        one.calls(ROWS[:20])
+    one.over(ROWS[:20])
+    with GradientRecorder(one.net) as other:
+        one.over(ROWS[:20])
+    assert (len(recorder.history.steps), len(other.history.steps)) == (20, 20)
+
+
+@both
+def test_layers_without_neurons_or_with_another_dtype(backend):
+    """Their rows cannot be written by copying bytes; they are taken one by one."""
+    net = nn.mlp([4, 5, 3], rng=0, dtype=np.float32)
+    net[0].bias.data = net[0].bias.data.astype(np.float64)
+    sgd = tg.optim.SGD([net[2].weight], lr=0.1)
+
+    @tg.compile(backend=backend)
+    def step(x):
+        sgd.zero_grad()
+        np.sum(net(x)).backward()
+        sgd.step()
+
+    with GradientRecorder(net, values=True) as recorder:
+        for row in ROWS[:6]:
+            step(IMAGES[row])
+    assert len(recorder.history.steps) == 6
+    assert all(np.isfinite(block).all() for block in recorder.history.values)

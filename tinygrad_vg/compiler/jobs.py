@@ -1,0 +1,54 @@
+"""Jobs: several runs of a compiled step in one call of machine code, and the rows that go in and out of each run."""
+
+import ctypes
+from collections.abc import Iterator
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from tinygrad_vg.compiler.functions import many_steps
+
+PAUSE = 0.05  # seconds in machine code, after which Python checks whether Ctrl-C was pressed
+
+_MEMORY = ctypes.create_string_buffer(64)
+SPARE = ctypes.addressof(_MEMORY)  # Numba's functions put their result and their error there; both are nothing here
+
+
+class Job:
+    """Runs of one or two functions of a table of addresses; `native.steps` carries it out.
+
+    Args:
+        functions: the addresses of the functions. The second one changes the inputs.
+        table: the address of the table.
+        moves: what to copy in each run, rows (kind, source, target, bytes), with the kinds of `places`. GIVEN: the rows
+            of the data at the address source to an argument, before the first function. FOLLOWED: a gradient to where
+            the address at the address target points, which is then moved on, after the first function. RESULT: a
+            result to its place among those of all steps, after the second one.
+        batches: the indices of the rows of data, (steps, rows); None if there are no data.
+    """
+
+    def __init__(
+        self, functions: list[int], table: int, moves: list[tuple[int, int, int, int]], batches: Any = None
+    ) -> None:
+        self.moves, self.batches = np.array(moves, np.int64).reshape(-1, 4), batches
+        first, second = (*functions, 0)[:2]
+        given, rows = (0, 0) if batches is None else (batches.ctypes.data, int(np.prod(batches.shape[1:], dtype=int)))
+        numbers = first, second, SPARE, table, self.moves.ctypes.data, len(self.moves), given, rows, 0, 1
+        self.numbers = (ctypes.c_int64 * 10)(*numbers)
+        self.address = ctypes.addressof(self.numbers)
+
+    def once(self) -> None:
+        """Run once."""
+        many_steps()(SPARE, SPARE, self.address)
+
+    def stretches(self, count: int) -> Iterator[int]:
+        """Run several times; from time to time yield the number of finished runs."""
+        done, length = 0, 1
+        while done < count:
+            began = perf_counter()
+            self.numbers[8], self.numbers[9] = done, min(count, done + length)
+            self.once()
+            done = self.numbers[9]
+            yield done
+            length = max(1, int(length * min(8.0, PAUSE / max(1e-6, perf_counter() - began))))
