@@ -44,7 +44,10 @@ class Followers:
 
     def are_open(self) -> bool:
         """Whether there are rooms for the same followers as before, and they may be written into."""
-        return changes.count == self.count and all(room.is_open for room, _ in self.rooms)
+        for room, _ in self.rooms:
+            if not room.is_open:
+                return False
+        return changes.count == self.count
 
     def runs_at_once(self) -> int:
         """For how many runs the machine can give all followers their gradients."""

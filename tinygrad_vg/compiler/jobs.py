@@ -2,6 +2,7 @@
 
 import ctypes
 from collections.abc import Iterator
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -26,6 +27,9 @@ class Job:
             the address at the address target points, which is then moved on, after the first function. RESULT: a
             result to its place among those of all steps, after the second one.
         batches: the indices of the rows of data, (steps, rows); None if there are no data.
+
+    Attributes:
+        once: a function that runs once.
     """
 
     def __init__(
@@ -36,11 +40,7 @@ class Job:
         given, rows = (0, 0) if batches is None else (batches.ctypes.data, int(np.prod(batches.shape[1:], dtype=int)))
         numbers = first, second, SPARE, table, self.moves.ctypes.data, len(self.moves), given, rows, 0, 1
         self.numbers = (ctypes.c_int64 * 10)(*numbers)
-        self.address = ctypes.addressof(self.numbers)
-
-    def once(self) -> None:
-        """Run once."""
-        many_steps()(SPARE, SPARE, self.address)
+        self.once = partial(many_steps(), SPARE, SPARE, ctypes.addressof(self.numbers))
 
     def stretches(self, count: int) -> Iterator[int]:
         """Run several times; from time to time yield the number of finished runs."""

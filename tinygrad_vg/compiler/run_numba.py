@@ -66,6 +66,7 @@ class Machine:
         self.table = self.addresses(text)
         self.address = ctypes.addressof(self.table)
         self.parts = with_functions(self.source, text.parts)
+        self.before, self.after = self.parts[: self.pause], self.parts[self.pause :]
         self.is_native = not any(isinstance(part, Group) for part in self.parts)  # then there are one or two
         self.runs_alone = len(self.parts) == 1 and self.is_native and not is_looked_at
         self.followed: list[tuple[int, int, int, int]] = []  # moves of gradients into rooms of followers
@@ -73,11 +74,11 @@ class Machine:
         self.jobs: tuple[Job, ...] = ()  # the whole run, and what is before the inputs change; none without followers
         # The arrays of the outputs; those that are views of what is given in each run are made anew.
         self.views = [
-            (number, value)
+            (number, value, inputs.index(value) if value in inputs else -1)
             for number, value in enumerate(plan.outputs)
             if isinstance(value, Value) and self.found[value].root not in self.arrays
         ]
-        later = dict(self.views)
+        later = {number for number, _, _ in self.views}
         self.outputs = [
             self.view(value, {}) if isinstance(value, Value) and number not in later else value
             for number, value in enumerate(plan.outputs)
@@ -107,8 +108,8 @@ class Machine:
             table[place] = address_of(array)
         for copy, array in self.copied:
             np.copyto(copy, array)
-        for number, value in self.views:
-            self.outputs[number] = self.given(value, arrays)
+        for number, value, place in self.views:
+            self.outputs[number] = self.given(value, arrays) if place < 0 else arrays[place]
         if self.runs_alone:
             self.parts[0](SPARE, SPARE, self.address)
         elif look is None and self.jobs:
@@ -119,9 +120,9 @@ class Machine:
             if self.jobs:
                 self.jobs[1].once()
             else:
-                self.run(self.parts[: self.pause], arrays)
+                self.run(self.before, arrays)
             look(self.outputs)
-            self.run(self.parts[self.pause :], arrays)
+            self.run(self.after, arrays)
         return self.outputs
 
     def run(self, parts: list[Any], arrays: Any) -> None:
@@ -133,9 +134,7 @@ class Machine:
                 part(SPARE, SPARE, self.address)
 
     def given(self, value: Value, arrays: Any) -> Any:
-        """The array of an output that is one of the inputs, or a view of one."""
-        if value in self.inputs:
-            return arrays[self.inputs.index(value)]
+        """The array of an output that is a view of one of the inputs."""
         return self.view(value, dict(zip(self.inputs, arrays, strict=True)))
 
     def called(self, group: Group, given: dict[Value, Any]) -> None:
@@ -165,7 +164,7 @@ class Machine:
 
     def can_follow(self, room: Any, numbers: list[int]) -> bool:
         """Whether machine code can write these outputs into a room: they are the same arrays in each run, and alike."""
-        later = {number for number, _ in self.views}
+        later = {number for number, _, _ in self.views}
         return (
             self.is_native
             and self.pause > 0
@@ -187,7 +186,7 @@ class Machine:
 
     def runs_at_once(self, wanted: list[int]) -> bool:
         """Whether `over` can give these outputs: the plan has no NumPy calls, and they are not views of an argument."""
-        return self.is_native and not self.copied and not any(number in wanted for number, _ in self.views)
+        return self.is_native and not self.copied and not any(number in wanted for number, _, _ in self.views)
 
     def over(self, batches: Any, given: list[tuple[Any, bool]], wanted: list[int]) -> Iterator[tuple[int, list[Any]]]:
         """Run once for each row of indices; from time to time yield the number of finished runs, and the results.
