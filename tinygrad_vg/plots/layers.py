@@ -38,7 +38,8 @@ def ladder(
     float32 and float64 that are in range. A layer is marked on the lower edge if some of its gradients are exactly 0,
     NaN or infinite; the median and the band ignore NaN.
 
-    From the history of a ledger over time steps it draws log10‖∂C/∂h_t‖ against t.
+    From the history of a ledger it draws log10‖δ‖, whose norm is the root mean square over the samples; over time steps
+    log10‖∂C/∂h_t‖ against t. The label of the y-axis names what is drawn.
 
     Args:
         history: the history of a network or an ensemble, of a recorder or a ledger.
@@ -88,7 +89,8 @@ def ladder(
     if title := _slopes(ax, "time step, towards the first" if over_time else f"{unit}, towards the input"):
         ax.set_title(title)
     ax.set_xlabel("time step" if over_time else f"{unit} (1 = input side)")
-    ax.set_ylabel(DECADES.replace("∂C/∂b", {"time step": "∂C/∂h", "block": "δ"}.get(unit, "∂C/∂b")))
+    drawn = "∂C/∂h" if over_time else "δ" if isinstance(history, LedgerHistory) else "∂C/∂b"
+    ax.set_ylabel(DECADES.replace("∂C/∂b", drawn))
     if norms[:, 0].size > 1 or label or theory is not None or not np.isfinite(norms).all():
         handles = sorted(ax.get_legend_handles_labels()[0], key=lambda handle: handle.get_label() == _THEORY)
         legend_below(ax, _statistic(len(norms), norms.shape[2]), handles)
