@@ -4,16 +4,11 @@ This module is internal to `draw`.
 """
 
 from collections.abc import Callable
-from operator import getitem
 from typing import Any
 
 import numpy as np
 
 from tinygrad_vg.engine import Node, Tensor
-from tinygrad_vg.engine.composites import join
-from tinygrad_vg.engine.ops import at
-from tinygrad_vg.engine.products import contract
-from tinygrad_vg.nn.losses import divided_binary_cross_entropy, divided_sum
 
 _PLACE = "·"  # stands for an argument that has an edge
 _LONGEST = 20  # letters of an argument
@@ -27,7 +22,7 @@ def words_of(node: Node) -> str:
     >>> words_of(np.exp(t).node), words_of(np.sum(t, axis=0).node), words_of(t[0, 1:].node)
     ('np.exp', 'np.sum(·, axis=0)', '·[0, 1:]')
     """
-    written = _WORDS.get(node.function)
+    written = _WORDS.get(node.operation.name)
     if written is not None:
         return written(node)
     words = [_PLACE if isinstance(given, Tensor | np.ndarray) else _short(given) for given in node.inputs]
@@ -52,8 +47,8 @@ def _of_contracted(node: Node) -> str:
 
 
 def _of_indexed(node: Node) -> str:
-    (index,) = node.inputs[1:] if node.function is getitem else [tuple(node.inputs[1:])]
-    parts = index if isinstance(index, tuple) else (index,)
+    first, *others = node.inputs[1:]
+    parts = first if isinstance(first, tuple) else (first, *others)
     return f"{_PLACE}[{', '.join(map(_part, parts))}]"
 
 
@@ -79,11 +74,10 @@ def _of_cross_entropy(node: Node) -> str:
     return f"{node.operation.name.removesuffix(' / n')}, {_of_sum(node)}"
 
 
-_WORDS: dict[Any, Callable[[Node], str]] = {
-    join: _of_joined,
-    contract: _of_contracted,
-    getitem: _of_indexed,
-    at: _of_indexed,
-    divided_sum: _of_sum,
-    divided_binary_cross_entropy: _of_cross_entropy,
+_WORDS: dict[str, Callable[[Node], str]] = {
+    "np.concatenate": _of_joined,
+    "np.einsum": _of_contracted,
+    "getitem": _of_indexed,
+    "sum / n": _of_sum,
+    "binary_cross_entropy_with_logits / n": _of_cross_entropy,
 }

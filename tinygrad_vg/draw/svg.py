@@ -95,5 +95,5 @@ def _bounds(shape: ElementTree.Element) -> tuple[tuple[float, float], tuple[floa
     if shape.tag == f"{{{_SVG}}}ellipse":
         x, y, rx, ry = (float(shape.get(name, 0.0)) for name in ("cx", "cy", "rx", "ry"))
         return (x - rx, x + rx), (y - ry, y + ry)
-    numbers = [float(number) for number in re.findall(r"-?[\d.]+", shape.get("points") or shape.get("d", ""))]
+    numbers = [float(number) for number in re.findall(r"-?[\d.]+", shape.get("points") or shape.get("d") or "")]
     return (min(numbers[::2]), max(numbers[::2])), (min(numbers[1::2]), max(numbers[1::2]))
