@@ -13,7 +13,17 @@ from tinygrad_vg.instruments.history import History
 from tinygrad_vg.instruments.ledger_history import LedgerHistory
 from tinygrad_vg.instruments.theory import MeanField
 from tinygrad_vg.notation import Floats, decades, quantiles
-from tinygrad_vg.plots.axes import DECADES, beside, finite, layer_ticks, legend_below, mark_edge, new_axes, norms_of
+from tinygrad_vg.plots.axes import (
+    DECADES,
+    beside,
+    check_kind,
+    finite,
+    layer_ticks,
+    legend_below,
+    mark_edge,
+    new_axes,
+    norms_of,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,6 +64,7 @@ def ladder(
         last one. With several ladders it gives the smallest and the largest slope.
 
     Raises:
+        TypeError: if it is no history.
         ValueError: if the history is empty, or the theory lacks some of its layers.
         ModuleNotFoundError: if there is no `ax` and no Matplotlib.
 
@@ -62,6 +73,7 @@ def ladder(
     >>> ladder(history, Figure().subplots()).get_title()
     '−0.70 decades per layer, towards the input'
     """
+    check_kind("ladder", history, History, LedgerHistory)
     norms = norms_of(history)
     unit = history.unit if isinstance(history, LedgerHistory) else "layer"
     over_time = unit == "time step"
@@ -175,6 +187,7 @@ def blame(ledger: Iterable[Row], ax: "Axes | None" = None) -> "Axes":
         The axes. If every step has a bar, the title gives the sums of the bars.
 
     Raises:
+        TypeError: if it is no ledger, and holds no rows of one.
         ValueError: if there is no step: the network has one layer.
         RuntimeError: if the ledger has recorded no backward.
         ModuleNotFoundError: if there is no `ax` and no Matplotlib.
@@ -184,6 +197,9 @@ def blame(ledger: Iterable[Row], ax: "Axes | None" = None) -> "Axes":
     >>> blame([row], Figure().subplots()).get_title()
     'activations −0.60, weights −0.10: −0.70 decades'
     """
+    if isinstance(ledger, History | LedgerHistory):
+        instead = "history.rows()" if isinstance(ledger, LedgerHistory) else "a Ledger: a recorder knows no causes"
+        raise TypeError(f"plots.blame draws the rows of a ledger, not a {type(ledger).__name__}: give it {instead}")
     rows = list(ledger)
     if not rows:
         raise ValueError("the ledger has no step: a step needs two layers")
