@@ -45,8 +45,8 @@ CHANGES = [
     {"depth": 15},
     {"activation": nn.Tanh, "initializer": nn.init.xavier_normal_, "depth": 12},
 ]
-CASES = [
-    pytest.param(name, change, id=f"{name}, {', '.join(change)} {i}")
+CASES = [  # smooth slopes and slopes with a jump always, others where there is time
+    pytest.param(name, change, id=f"{name}, {', '.join(change)} {i}", marks=[pytest.mark.long] * (name == "tanh"))
     for name in BASES
     for i, change in enumerate(CHANGES)
 ]
