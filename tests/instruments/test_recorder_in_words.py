@@ -1,6 +1,7 @@
 """A recorder at a prompt says what it records, and how much it has."""
 
 import numpy as np
+import pytest
 
 import tinygrad_vg as tg
 from tinygrad_vg.instruments import GradientRecorder
@@ -22,3 +23,16 @@ def test_a_recorder_says_what_it_records_and_how_many_rows_it_has():
 def test_of_an_ensemble_it_says_how_many_networks():
     nets = tg.nn.stack([tg.nn.mlp([3, 4, 1], rng=seed) for seed in range(6)])
     assert repr(GradientRecorder(nets)) == "<GradientRecorder of 2 layers of 6 networks, every=1: 0 rows recorded>"
+
+
+@pytest.mark.torch
+def test_that_of_a_network_of_pytorch_says_the_same():
+    torch = pytest.importorskip("torch")
+    from tinygrad_vg.bridges.torch import GradientRecorder
+
+    net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Sigmoid(), torch.nn.Linear(4, 1))
+    with GradientRecorder(net) as recorder:
+        before = repr(recorder)
+        net(torch.ones(5, 3)).sum().backward()
+    assert before == "<GradientRecorder of 2 layers, every=1: 0 rows recorded>"
+    assert repr(recorder) == "<GradientRecorder of 2 layers, every=1: 1 row recorded>"
