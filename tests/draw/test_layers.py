@@ -201,8 +201,8 @@ def test_the_legend_says_why_a_layer_has_another_word_than_the_network(scales, s
     like = {"stable": "stable", "vanishing": "shrinking", "exploding": "growing"}[state]
     assert (set(words) != {like}) == is_said
     source = html.unescape(draw.layers(net, ledger, expand=True).source)
-    assert ("This verdict is on the whole way" in source) == is_said
-    assert ("(stable: less than 1 decade)" in source) == (is_said and state == "stable")
+    assert ("This is the verdict on the whole way" in source) == is_said
+    assert ("the whole way, less than 1 decade;" in source) == (is_said and state == "stable")
 
 
 def test_a_dead_layer_takes_everything():

@@ -291,19 +291,19 @@ def _summary(module: Module) -> str:
     return type(module).__name__ + (f"({', '.join(inner)})" if inner else "")
 
 
-def _beside(diagnosis: Diagnosis) -> str:
-    """Why layers may have another state than the network; "" if none has."""
+def _beside(diagnosis: Diagnosis) -> list[str]:
+    """Why layers have another state than the network, in notes; none if they have not."""
     states = {verdict.state for verdict in diagnosis.layers}
     if states <= _LIKE.get(diagnosis.state, states):
-        return ""
-    border = f" (stable: less than {KEEPS:g} decade)" if diagnosis.state == "stable" else ""
-    return f"This verdict is on the whole way{border}, the words in the boxes are on one step each."
+        return []
+    border = f", less than {KEEPS:g} decade" if diagnosis.state == "stable" else ""
+    return [f"This is the verdict on the whole way{border};", "the words in the boxes are those on one step each."]
 
 
 def _notes(chain: Sequence[_Layer], computed: bool, diagnosis: Diagnosis | None) -> list[str]:
     notes = str(diagnosis).split("; ") if diagnosis else []
-    if diagnosis and (also := _beside(diagnosis)):
-        notes.append(also)
+    if diagnosis:
+        notes += _beside(diagnosis)
     notes.append(MEASURE)
     notes.append("Edges: decades (log₁₀) that ‖δ‖ gains or loses in one step back,")
     notes.append("split into what lies between the layers (σ′) and the weights (W).")
