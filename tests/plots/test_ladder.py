@@ -59,6 +59,8 @@ def test_the_theory_is_the_last_name_of_the_legend(ax):
     for depth in (3, 4):
         plots.ladder(history(depth), ax, f"{depth} hidden", theory=theory(depth))
     assert legend_texts(ax) == ["3 hidden", "4 hidden", "theory, 90 % band dotted"]
+    alone = plots.ladder(history(1), Figure().subplots(), "1 hidden", theory=theory(1))
+    assert legend_texts(alone) == ["1 hidden"]  # a line of one point is not seen
 
 
 def test_layers_left_out_count_in_the_slope(ax):

@@ -89,7 +89,7 @@ def ladder(
     (line,) = ax.plot(layers, median, "o-", ms=size, lw=2, color=color, label=label or "measured")
     _ladders.add(line)
     ax.fill_between(layers, low, high, alpha=0.2, lw=0, color=line.get_color())
-    if theory is not None and len(known):
+    if theory is not None and len(known) and len(theory.layers) > 1:  # one point makes no line
         _draw_theory(ax, theory, median[known[-1]])
     mark_edge(ax, layers, per_layer)
     bottom, top = (np.nanmin([low, median]), np.nanmax([median, high])) if len(known) else (-1.0, 0.0)
