@@ -1,6 +1,6 @@
 """Networks: modules, layers, losses, initializers, and ensembles of networks."""
 
-from typing import TYPE_CHECKING, NoReturn
+import typing
 
 from tinygrad_vg.nn import init
 from tinygrad_vg.nn.activations import Activation, Identity, ReLU, Sigmoid, Softplus, Tanh
@@ -33,9 +33,9 @@ __all__ = [
     "members_of", "mlp", "stack", "summary", "time_steps", "unstack", "utils",
 ]  # fmt: skip
 
-if not TYPE_CHECKING:  # with it a type checker would take any name for one of this module
+if not typing.TYPE_CHECKING:  # with it a type checker would take any name for one of this module
 
-    def __getattr__(name: str) -> NoReturn:
+    def __getattr__(name: str) -> typing.NoReturn:
         from tinygrad_vg.engine.instead import NN
 
         instead = f"; write {NN[name]}" if name in NN else ""
