@@ -18,8 +18,11 @@ BOOK_NORMS = {2: ".07 .31", 3: ".012 .060 .283", 4: ".003 .017 .070 .285"}
 ACTIVATIONS = {name.lower(): name for name, kind in inspect.getmembers(tg.nn, inspect.isclass)
                if issubclass(kind, tg.nn.Activation) and kind is not tg.nn.Activation}  # fmt: skip
 # Initializers that sample weights around 0, and so have a standard deviation that the theory can use.
-INITS = {name.removesuffix("_"): init for name, init in inspect.getmembers(tg.nn.init, inspect.isfunction)
-         if {"rng"} <= inspect.signature(init).parameters.keys() <= {"tensor", "gain", "rng"}}  # fmt: skip
+INITS = {
+    name.removesuffix("_"): init
+    for name, init in inspect.getmembers(tg.nn.init, inspect.isfunction)
+    if name.endswith("_") and {"rng"} <= inspect.signature(init).parameters.keys() <= {"tensor", "gain", "rng"}
+}
 
 
 class Data(NamedTuple):

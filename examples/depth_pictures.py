@@ -92,11 +92,12 @@ def accuracy(results, args):
     split = 0 < len(high) < len(accuracies)
     figure, axes = pyplot.subplots(1 + split, squeeze=False, sharex=True, figsize=(8, 5), layout="constrained",
                                    height_ratios=[3, 1][: 1 + split])  # fmt: skip
-    for ax in axes.flat:
-        for seed, values in enumerate(zip(*accuracies.values(), strict=True)):
-            beside = np.array([*accuracies]) - 0.08
+    for ax in axes.flat:  # the upper part has no line that leaves it: it would look like an interval
+        drawn = {depth: accuracies[depth] for depth in (high if split and ax is axes[0, 0] else accuracies)}
+        for seed, values in enumerate(zip(*drawn.values(), strict=True)):
+            beside = np.array([*drawn]) - 0.08
             ax.plot(beside, values, ".", ms=6, color=ORANGE, label=None if seed else "one seed")
-        spread(ax, accuracies)
+        spread(ax, drawn)
         ax.grid(alpha=0.3)
     if shown := [depth for depth in book if depth in accuracies]:
         axes[0, 0].plot(shown, [book[depth] for depth in shown], "kx", ms=8, mew=2, label="the book's network")

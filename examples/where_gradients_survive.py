@@ -51,6 +51,7 @@ def main():
     best = widest()
     print(f"(3) greatest at |w| = {best:.4f}, where it is {width(best):.5f} (book: 6.9 and 0.45)")
     drawn, (left, right) = chapter.figure(2, width=9)
+    drawn.get_layout_engine().set(wspace=0.06)
     w = np.linspace(-25, 25, 1501)
     a = np.linspace(-1, 1, 801)
     lines = left.contourf(w, a, gain(w, a[:, None]), levels=[0, 0.25, 0.5, 1, 2, 4, 8],
@@ -62,7 +63,7 @@ def main():
     right.plot([best], [width(best)], "o", color=chapter.ORANGE)
     right.annotate(f"|w| = {best:.4f}\nwidth {width(best):.5f}", (best, width(best)), (8, 4),
                    textcoords="offset points")  # fmt: skip
-    right.set(title="Width of the interval of activations", xlabel="|w|", ylabel="width (Eq. 123)", ylim=(0, 0.52))
+    right.set(title="Width of the orange, along a (Eq. 123)", xlabel="|w|", ylim=(0, 0.52))
     right.grid(alpha=0.3)
     chapter.write(drawn, args.out, "where_gradients_survive")
 

@@ -89,7 +89,9 @@ def test_the_file_of_the_study_guide_runs(tmp_path):
         [sys.executable, "study.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, encoding="utf-8"
     )
     assert run.returncode == 0, run.stderr
-    assert re.search(r"^4 of 4 trials are done\n784-30-30-10 Sigmoid, images=500, epochs=2: accuracy", run.stdout, re.M)
+    assert re.search(
+        r"^4 of 4 trials are done\n784-30-30-10 Sigmoid, images=500, lr=0.1, epochs=2: accuracy", run.stdout, re.M
+    )
     assert len((tmp_path / "runs" / "depth.csv").read_text(encoding="utf-8").splitlines()) == 1 + 4 * 2 * 2
 
 

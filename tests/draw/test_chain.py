@@ -2,6 +2,7 @@
 
 import math
 import re
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 
 import tinygrad_vg as tg
 from tests.draw.chains import assert_printed, chains, exact
-from tests.draw.reading import Picture, assert_svg_says_the_same, printed, read
+from tests.draw.reading import SVG, Picture, assert_svg_says_the_same, printed, read
 from tinygrad_vg import draw, nn
 from tinygrad_vg.draw import style
 from tinygrad_vg.instruments import chain_factors, log10_norm
@@ -94,6 +95,50 @@ def test_bars_are_as_long_as_the_decades_of_their_product_on_one_scale():
         assert [colour for _, _, colour in drawn] == [blue if size < 0 else red for size in decades]
     assert scales == pytest.approx([scales[0]] * 12, rel=1e-2)
     assert decades[-1] > 3 > 0 > np.log10(abs(chain_factors(*vanishing)[0].value))
+
+
+def places(picture: Picture, name: str) -> list[tuple[float, float]]:
+    """Where the nodes with such a key stand: x, and y downwards."""
+    found = [node.attributes["pos"] for key, node in picture.nodes.items() if re.match(rf"1 {name} \d", key)]
+    return [(float(x), -float(y)) for x, y in (position.split(",") for position in found)]
+
+
+@pytest.mark.parametrize(("depth", "rows"), [(1, 1), (4, 1), (10, 3), (20, 5)])
+def test_a_long_chain_has_rows_and_can_be_read_at_600_pixels(depth, rows, engine, tmp_path):
+    rng = np.random.default_rng(depth)
+    cost, b = neurons(rng.normal(size=depth), rng.normal(size=depth))
+    digraph = draw.chain(cost, b)
+    draw.save(digraph, tmp_path / "strip.svg")
+    root = ElementTree.parse(tmp_path / "strip.svg").getroot()
+    smallest = min(float(text.get("font-size")) for text in root.iter(f"{SVG}text"))
+    assert smallest * 600 / float(root.get("viewBox").split()[2]) > 8.9  # pixels
+    picture = read(digraph)
+    factors, bar = places(picture, "factors"), places(picture, "number")
+    assert len(factors) == depth + 1 == len(bar) - 1
+    assert len({y for _, y in factors}) == rows
+    assert factors == sorted(factors, key=lambda place: (place[1], place[0]))  # as one reads
+    assert [x for x, _ in bar[:-1]] == pytest.approx([x for x, _ in factors])  # each product under its factor
+    assert bar[-1][0] > bar[-2][0]  # the measured one behind the last product
+    again = {int(key.split()[-1]): node.lines for key, node in picture.nodes.items() if key.startswith("1 again")}
+    assert len(again) == rows - 1
+    assert all(lines == [str(i)] for i, lines in again.items())
+    counts = [sum(y == other for _, other in factors) for y in sorted({y for _, y in factors})]
+    assert max(counts) - min(counts) <= 1
+    for edge in picture.edges:
+        if edge.tail.split()[1:2] in (["node"], ["again"]):  # from left to right, in one row
+            (x, y), (u, v) = (
+                map(float, picture.nodes[end].attributes["pos"].split(",")) for end in (edge.tail, edge.head)
+            )
+            assert u > x
+            assert v == y
+
+
+def test_dots_that_lie_too_near_are_counted():
+    """Twenty numbers side by side would be wider than the curve."""
+    cost, b = neurons([0.1] * 20, [0.0, 0.0, 3.0] * 6 + [0.0, 0.0])
+    labels = [lines[0] for lines in strip(read(draw.chain(cost, b)), "slopes label")]
+    assert any(re.fullmatch(r"\d+ neurons", label) for label in labels)
+    assert all(style.width_of(label, 11.0) < 100 for label in labels)
 
 
 def test_the_dots_lie_on_the_curve():

@@ -183,6 +183,28 @@ def test_the_verdict_has_its_word_and_its_colour(state):
     assert measures == named
 
 
+@pytest.mark.parametrize(
+    ("scales", "state", "is_said"),
+    [((1.0, 1.0, 1.0, 1.0), "stable", False), ((1.0, 2.0, 2.0, 1.0), "stable", True),
+     ((0.25, 0.25, 0.25, 0.25), "vanishing", False), ((0.05, 2.0, 0.1, 0.1), "vanishing", True),
+     ((20.0, 20.0, 0.01, 20.0), "exploding", True)],
+)  # fmt: skip
+def test_the_legend_says_why_a_layer_has_another_word_than_the_network(scales, state, is_said):
+    """The words are about one step, and the verdict is about the whole way."""
+    net = nn.Sequential(*(nn.Linear(3, 3, rng=seed) for seed in range(len(scales) + 1)))
+    for layer, scale in zip(net, (1.0, *scales), strict=True):
+        layer.weight.data = scale * np.eye(3)
+    _, ledger = trained_once(net)
+    diagnosis = diagnose(ledger)
+    assert diagnosis.state == state
+    words = [verdict.state for verdict in diagnosis.layers]
+    like = {"stable": "stable", "vanishing": "shrinking", "exploding": "growing"}[state]
+    assert (set(words) != {like}) == is_said
+    source = html.unescape(draw.layers(net, ledger, expand=True).source)
+    assert ("This is the verdict on the whole way" in source) == is_said
+    assert ("the whole way, less than 1 decade;" in source) == (is_said and state == "stable")
+
+
 def test_a_dead_layer_takes_everything():
     net = fate("dead")
     cost, ledger = trained_once(net)

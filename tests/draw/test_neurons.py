@@ -2,7 +2,7 @@
 
 import math
 import re
-from itertools import product
+from itertools import combinations, product
 from typing import Any
 from xml.etree import ElementTree
 
@@ -225,6 +225,25 @@ def test_columns_do_not_stagger():
         places = {key: node.attributes["pos"].split(",") for key, node in picture.nodes.items()}
         for i in range(1, 5):
             assert len({places[f"{layer}.{i}"][axis] for layer in range(1, 7)}) == 1
+
+
+@pytest.mark.parametrize("first", [0, 3])
+@pytest.mark.parametrize("rankdir", ["TB", "BT", "LR", "RL"])
+def test_labels_lie_on_nothing(rankdir, first):
+    """Neither on each other nor on the layers."""
+    net = network([4, 8, 8, 3], nn.Tanh)
+    cost, _ = trained_once(net)
+    picture = read(draw.neurons(net, cost, first=first, rankdir=rankdir))
+    boxes = {}
+    for key, node in picture.nodes.items():
+        if re.match(r"factor|mean|whole|cost|b$|result|layer \d$", key):
+            x, y = map(float, node.attributes["pos"].split(","))
+            width, height = (72 * float(node.attributes[name]) for name in ("width", "height"))
+            boxes[key] = (x - width / 2, x + width / 2, y - height / 2, y + height / 2)
+    assert len(boxes) == 3 + 4 + 5  # layers, factors, and the others
+    for (one, a), (other, b) in combinations(boxes.items(), 2):
+        apart = a[1] <= b[0] + 0.1 or b[1] <= a[0] + 0.1 or a[3] <= b[2] + 0.1 or b[3] <= a[2] + 0.1
+        assert apart, (one, other)
 
 
 @pytest.mark.parametrize("rankdir", ["TB", "BT", "LR", "RL"])

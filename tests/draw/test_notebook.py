@@ -1,5 +1,7 @@
 """A picture in a notebook: an SVG, and no word of the layout program."""
 
+import re
+
 import graphviz
 import numpy as np
 import pytest
@@ -45,3 +47,7 @@ def test_without_a_program_it_says_what_to_install(digraph, monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(graphviz.ExecutableNotFound):
         digraph.pipe("svg")
+
+
+def test_at_a_prompt_it_says_how_to_draw_it(digraph):
+    assert re.fullmatch(r"<Picture of \d+ lines of DOT: draw.save\(picture, 'picture.svg'\) draws it>", repr(digraph))

@@ -39,7 +39,8 @@ class Text:
     words: str
     anchor: str
     ends: tuple[float, float]
-    boxes: list[tuple[float, float]]
+    heights: tuple[float, float]  # of its digits: from, to, downwards
+    boxes: list[tuple[float, float, float, float]]  # left, right, upper and lower end
     is_legend: bool
 
 
@@ -61,9 +62,11 @@ def texts(path: Path) -> Iterator[Text]:
             x, y, size = (float(text.get(name)) for name in ("x", "y", "font-size"))
             wide = width(words, size, text.get("font-weight") == "bold")
             left = x - wide / 2 if text.get("text-anchor") == "middle" else x
-            boxes = [(a, b) for a, b, low, high in shapes if a <= x <= b and low <= y <= high and (a, low) != (x, y)]
+            boxes = [(a, b, low, high) for a, b, low, high in shapes
+                     if a <= x <= b and low <= y <= high and (a, low) != (x, y)]  # fmt: skip
             if words:
-                yield Text(words, text.get("text-anchor"), (left, left + wide), boxes, group.get("id") == "graph0")
+                ends, heights = (left, left + wide), (y - 0.72 * size, y)
+                yield Text(words, text.get("text-anchor"), ends, heights, boxes, group.get("id") == "graph0")
 
 
 def pictures() -> dict[str, Any]:
@@ -101,16 +104,32 @@ def test_text_stands_in_the_middle_of_its_box(kind, drawn, engine, tmp_path):
     assert len(found) > 10
     for text in found:
         assert text.boxes, text.words
-        for left, right in text.boxes:
+        for left, right, _, _ in text.boxes:
             assert left - 0.5 <= text.ends[0], text
             assert text.ends[1] <= right + 0.5, text
-        left, right = min(text.boxes, key=lambda box: box[1] - box[0])
+        left, right, _, _ = min(text.boxes, key=lambda box: box[1] - box[0])
         if text.anchor == "middle":
             assert sum(text.ends) / 2 == pytest.approx((left + right) / 2, abs=2.0), text
         else:
             assert text.is_legend
     assert "transparent" not in (tmp_path / "picture.svg").read_text("utf-8")
     assert_page_is_white(tmp_path / "picture.svg")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_lines_reach_as_far_up_as_down_in_their_box(kind, drawn, engine, tmp_path):
+    """Within a point, for not all letters are high; and in the box of a neuron a line is left for its bar."""
+    draw.save(drawn[kind], tmp_path / "picture.svg")
+    lines: dict[tuple[float, ...], list[Text]] = {}
+    for text in texts(tmp_path / "picture.svg"):
+        if not text.is_legend:
+            lines.setdefault(max(text.boxes, key=lambda box: box[3] - box[2]), []).append(text)
+    assert len(lines) > 5
+    for (_, _, top, bottom), some in lines.items():
+        above, below = min(text.heights[0] for text in some) - top, bottom - max(text.heights[1] for text in some)
+        room = 14.0 if some[0].words.startswith("neuron ") else 0.0
+        assert above > 0, some
+        assert above == pytest.approx(below - room, abs=2.0), some
 
 
 def assert_page_is_white(path: Path) -> None:

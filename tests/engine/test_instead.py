@@ -10,7 +10,7 @@ import pytest
 
 import tinygrad_vg as tg
 from tinygrad_vg import nn
-from tinygrad_vg.engine.instead import MODULE, OPTIMIZER, TENSOR, TORCH
+from tinygrad_vg.engine.instead import MODULE, NN, OPTIMIZER, TENSOR, TORCH
 
 RNG = np.random.default_rng(0)
 ARRAY = RNG.uniform(0.1, 0.9, size=(3, 3)) + np.eye(3)
@@ -113,7 +113,18 @@ def test_functions_of_torch(name):
         assert hasattr(owner, function)
 
 
+@pytest.mark.parametrize("name", NN)
+def test_names_of_torch_nn(name):
+    with pytest.raises(AttributeError, match=rf"^module 'tinygrad_vg.nn' has no attribute '{name}'; write ") as error:
+        getattr(nn, name)
+    assert name not in dir(nn)
+    for module, function in re.findall(r"tg\.(\w+)\.(\w+)", str(error.value)):
+        assert hasattr(getattr(tg, module), function)
+
+
 def test_other_names_of_the_package():
+    with pytest.raises(AttributeError, match=r"^module 'tinygrad_vg.nn' has no attribute 'Liner'$"):
+        nn.Liner  # noqa: B018
     with pytest.raises(AttributeError, match=r"^module 'tinygrad_vg' has no attribute 'tensr'$"):
         tg.tensr  # noqa: B018
 

@@ -224,6 +224,9 @@ def test_an_accuracy_near_chance_has_a_part_of_its_own(script, arguments):
     zoomed, whole = figure.axes
     assert 94 < zoomed.get_ylim()[0] < 96
     assert whole.get_ylim() == (0, 100)
+    assert all(zoomed.get_ylim()[0] < min(line.get_ydata()) for line in zoomed.lines)  # no line leaves it
+    assert whole.get_xlim() == zoomed.get_xlim()
+    assert max(max(line.get_xdata()) for line in whole.lines) >= 6
     assert zoomed.get_title() == "Depth helps up to 2 hidden layers; with 6 hidden layers nothing is learned"
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["one seed", "mean of 2 seeds, 95% interval"]
     del made["training", 6]

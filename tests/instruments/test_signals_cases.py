@@ -278,7 +278,7 @@ def test_data_beside_what_a_layer_takes_are_no_way_around() -> None:
             return self.last(np.hstack([np.tanh(self.first(x)), x]))
 
     ledger, cost = heard(net := Beside())
-    assert labels(ledger) == labels(Ledger.of(net, cost)) == ["Linear", "Tanh", "join", "Linear"]
+    assert labels(ledger) == labels(Ledger.of(net, cost)) == ["Linear", "Tanh", "np.concatenate", "Linear"]
     telescopes(ledger)
 
 

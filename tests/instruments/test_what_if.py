@@ -45,8 +45,8 @@ CHANGES = [
     {"depth": 15},
     {"activation": nn.Tanh, "initializer": nn.init.xavier_normal_, "depth": 12},
 ]
-CASES = [
-    pytest.param(name, change, id=f"{name}, {', '.join(change)} {i}")
+CASES = [  # smooth slopes and slopes with a jump always, others where there is time
+    pytest.param(name, change, id=f"{name}, {', '.join(change)} {i}", marks=[pytest.mark.long] * (name == "tanh"))
     for name in BASES
     for i, change in enumerate(CHANGES)
 ]
@@ -149,6 +149,9 @@ def test_what_cannot_be_asked():
     net = network(nn.Sigmoid, 3, 10)
     with pytest.raises(ValueError, match="needs a change"):
         what_if(net, np.ones((2, 10)))
+    for wrong in ("tanh", nn.Tanh()):
+        with pytest.raises(TypeError, match=r"takes the class of an activation, such as nn.Tanh, and not .*[tT]anh"):
+            what_if(net, np.ones((2, 10)), activation=wrong)
     with pytest.raises(ValueError, match="2 or more, not 1"):
         what_if(net, np.ones((2, 10)), depth=1)
     with pytest.raises(ValueError, match="one activation between two neighbours"):

@@ -68,3 +68,12 @@ def test_a_module_in_place_of_its_class_is_refused() -> None:
     """One module at all places would run, and then be what nobody meant where it has parameters."""
     with pytest.raises(TypeError, match=r"give the class, not the module Tanh\(\)"):
         nn.mlp([3, 2, 1], nn.Tanh())
+
+
+def test_what_is_no_size_and_no_activation_is_refused_with_what_to_write() -> None:
+    with pytest.raises(
+        TypeError, match=r"all sizes in one list: write mlp\(\[784, 30, 10\]\) for a hidden layer of 30"
+    ):
+        nn.mlp(784, 30)
+    with pytest.raises(TypeError, match=r"the class of an activation, such as nn.ReLU, and not 'relu'"):
+        nn.mlp([784, 30, 10], "relu")

@@ -12,6 +12,7 @@ import pytest
 import tinygrad_vg as tg
 from tests.plots.samples import broken, history, ledger, legend_texts, theory, vectors, with_norms
 from tinygrad_vg import plots
+from tinygrad_vg.instruments import GradientRecorder, Ledger
 
 matplotlib = pytest.importorskip("matplotlib")
 matplotlib.use("Agg")
@@ -146,6 +147,44 @@ def test_a_single_network_has_no_axis_of_members(draw, ax):
     whole = history(4, 3, 1)
     draw(with_norms(whole, whole.log10_norm[..., 0]), ax)
     assert ax.has_data()
+
+
+class Other:
+    """A thing that is drawn by none."""
+
+
+WRONG = {
+    "ladder": "write recorder.history or write ledger.history",
+    "learning_speed": "write recorder.history",
+    "heat_map": "write recorder.history",
+    "over_time": "write ledger.history of a Ledger",
+}
+
+
+@pytest.mark.parametrize("picture", WRONG)
+def test_what_it_does_not_draw_is_refused_with_what_to_write(picture, ax):
+    """A ledger has norms too, of other axes: its picture would be wrong."""
+    for given in (ledger(4), GradientRecorder(tg.nn.mlp([3, 4, 2], rng=0)), Other()):
+        words = rf"plots.{picture} draws a .*, not a {type(given).__name__}: {WRONG[picture]}"
+        with pytest.raises(TypeError, match=words):
+            getattr(plots, picture)(given, ax=ax)
+    assert not ax.has_data()
+
+
+def test_a_history_of_the_other_kind_is_refused_with_what_draws_it(ax):
+    net = tg.nn.mlp([3, 4, 4, 2], rng=0)
+    with GradientRecorder(net) as recorder, Ledger(net, every=1) as of_ledger:
+        np.sum(net(np.ones((5, 3)))).backward()
+    for draw in (plots.learning_speed, plots.heat_map):
+        with pytest.raises(TypeError, match=r"not a LedgerHistory: what draws it is plots.ladder and over_time"):
+            draw(of_ledger.history, ax)
+    with pytest.raises(TypeError, match=r"not a History: what draws it is plots.ladder, learning_speed and"):
+        plots.over_time(recorder.history, ax=ax)
+    with pytest.raises(TypeError, match=r"not a History: give it a Ledger: a recorder knows no causes"):
+        plots.blame(recorder.history, ax)
+    with pytest.raises(TypeError, match=r"not a LedgerHistory: give it history.rows\(\)"):
+        plots.blame(of_ledger.history, ax)
+    assert not ax.has_data()
 
 
 def test_a_missing_matplotlib_is_named_with_its_extra(monkeypatch):

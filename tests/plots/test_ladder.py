@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from tests.plots.samples import history, legend_texts, line, theory, with_norms
-from tinygrad_vg import plots
+from tinygrad_vg import nn, plots
+from tinygrad_vg.instruments import GradientRecorder, Ledger
 from tinygrad_vg.instruments.history import History
 
 pytest.importorskip("matplotlib")
@@ -58,6 +59,8 @@ def test_the_theory_is_the_last_name_of_the_legend(ax):
     for depth in (3, 4):
         plots.ladder(history(depth), ax, f"{depth} hidden", theory=theory(depth))
     assert legend_texts(ax) == ["3 hidden", "4 hidden", "theory, 90 % band dotted"]
+    alone = plots.ladder(history(1), Figure().subplots(), "1 hidden", theory=theory(1))
+    assert legend_texts(alone) == ["1 hidden"]  # a line of one point is not seen
 
 
 def test_layers_left_out_count_in_the_slope(ax):
@@ -135,3 +138,17 @@ def test_what_is_lost_is_marked_and_left_out(ax):
     median = line(ax, "measured").get_ydata()
     assert median[1] == pytest.approx(np.median(norms[0, 1, 2:]))
     assert np.isnan(median[2])
+
+
+@pytest.mark.parametrize(("net", "x", "drawn"), [
+    (nn.mlp([3, 4, 4, 1], rng=0), (5, 3), "δ"),
+    (nn.RNN(2, 3, rng=0), (6, 5, 2), "∂C/∂h"),
+], ids=["layers", "time steps"])  # fmt: skip
+def test_the_axis_names_what_a_ledger_measures(ax, net, x, drawn):
+    with Ledger(net, every=1) as ledger, GradientRecorder(net) as recorder:
+        y = net(np.ones(x))
+        np.sum(y[0] if isinstance(y, tuple) else y).backward()
+    assert plots.ladder(ledger.history, ax).get_ylabel() == f"log$_{{10}}$‖{drawn}‖ (decades)"
+    (measured,) = ledger.history.log10_norm
+    assert np.array_equal(line(ax, "measured").get_ydata(), measured)
+    assert plots.ladder(recorder.history, Figure().subplots()).get_ylabel() == "log$_{10}$‖∂C/∂b‖ (decades)"

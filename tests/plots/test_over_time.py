@@ -1,5 +1,7 @@
 """Pictures of a ledger's history: what is drawn is the history, and it can be read."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -14,6 +16,7 @@ STEPS = ("total", "weights", "activation")
 LAYERS = ("log10_norm", "stable_rank", "dead_fraction", "saturated_fraction")
 
 
+@functools.cache
 def history(layers=4, steps=40, members=2, **options):
     net = tg.nn.stack([tg.nn.mlp([*[6] * layers, 3], tg.nn.ReLU, rng=seed) for seed in range(members)])
     sgd, rng = tg.optim.SGD(net.parameters(), lr=0.01), np.random.default_rng(0)

@@ -16,6 +16,7 @@ from tests.study.small import Here, trial
 from tinygrad_vg import extras
 from tinygrad_vg.study import Study, Trial, again, figures, report
 from tinygrad_vg.study.state import Result
+from tinygrad_vg.study.trial import labels
 
 pytest.importorskip("jinja2", reason="jinja2 is not installed: the extra `report` brings it")
 
@@ -152,7 +153,13 @@ def test_the_chapters_study_makes_a_page_of_less_than_3_mb():
 def test_the_books_figures_are_shown_beside_the_chapters_trainings():
     results = chapters_results()
     book = {depth: share for each in results for depth, share in again.book_accuracies(each.trial).items()}
-    assert [row[-1] for row in report._accuracies(results, book).rows] == ["96.48", "96.90", "96.57", "96.53", ""]
+    assert [row[-1] for row in report._accuracies(results, labels([each.trial for each in results]), book).rows] == [
+        "96.48",
+        "96.90",
+        "96.57",
+        "96.53",
+        "",
+    ]
     assert "the book's network" in unescape(figures.accuracy(figures.series_of(results), book))
     assert "the book's network" not in unescape(figures.accuracy(figures.series_of(results), {}))
 

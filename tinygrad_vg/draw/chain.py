@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from tinygrad_vg.draw import style
@@ -17,7 +18,13 @@ if TYPE_CHECKING:
 
 _SMALL = 11.0  # the size of all letters but those in the neurons
 _LEFT, _NODE, _BAR, _GAP = 34.0, 26.0, 26.0, 8.0  # the axis' room, the width of a neuron and of a bar, between boxes
-_Z, _NEURONS, _FACTORS, _AXIS, _RESULT, _HEIGHT = 7.0, 31.0, 50.0, 112.0, 274.0, 300.0  # y from the top of a strip
+_Z, _NEURONS, _FACTORS, _AXIS = 7.0, 31.0, 50.0, 112.0  # y from the top of a row
+_ROW, _RESULT, _HEIGHT = (
+    264.0,
+    274.0,
+    300.0,
+)  # the height of a row, y of the result, and the height of a strip of one row
+_WIDEST = 730.0  # letters of 11 points are 9 px high where a picture so wide is 600 px wide on a page
 _LINE, _LENGTH = 14.0, 118.0  # the height of a line, and the length of the axis
 
 
@@ -31,7 +38,8 @@ def chain(cost: Tensor | Sequence[Tensor], bias: Tensor | Sequence[Tensor]) -> "
     the whole recorded graph measures it, and the strip says to how many digits the two agree. The curve is σ′, with
     a dot at each z_j. No backward is needed, and drawing changes no `.grad`.
 
-    Several chains stand one below the other, and their bars have one scale.
+    A long chain is broken into rows, each of which begins with the last neuron of the row before. Several chains stand
+    one below the other. All bars have one scale.
 
     Args:
         cost: a Tensor of one element that was computed from `bias` along one path of tensors of one element each, as
@@ -62,13 +70,16 @@ def chain(cost: Tensor | Sequence[Tensor], bias: Tensor | Sequence[Tensor]) -> "
     lines = [line for one in products for step in one.steps for line in (*step.lines, step.title)]
     lines += [str(number) for one in products for number in one.running]
     column = max(76.0, _GAP + max(style.width_of(line, _SMALL) for line in lines))
-    axis, plane = _Axis(products), Plane()
+    longest = max(1, int((_WIDEST - _LEFT - _NODE) / column) - 1)  # a column is left for what stands behind the cost
+    axis, plane, bottom = _Axis(products), Plane(), 0.0
     for i, product in enumerate(products):
-        _Strip(plane, i, column, axis, product).draw()
+        strip = _Strip(plane, i, bottom, column, longest, axis, product)
+        strip.draw()
+        bottom += strip.height
     notes = "Bars: the product of the factors so far, on a log axis. Blue: below 1. Red: above 1."
     if not all(math.isfinite(number.log10) for one in products for number in (*one.running, one.measured)):
         notes += " No bar: 0, ∞ or NaN."
-    plane.words("notes", ((plane.left + plane.right) / 2, len(products) * _HEIGHT), notes, _SMALL)
+    plane.words("notes", ((plane.left + plane.right) / 2, bottom), notes, _SMALL)
     return plane.picture
 
 
@@ -106,91 +117,116 @@ class _Strip:
 
     plane: Plane
     index: int  # how many strips are above it
+    top: float  # y of its upper end
     column: float  # from one neuron to the next
+    longest: int  # the largest number of edges in a row
     axis: _Axis
     product: Product
 
+    @cached_property
+    def rows(self) -> list[range]:
+        """The edges of each row; the numbers of edges differ by one at most."""
+        n = len(self.product.steps)
+        count = math.ceil(n / self.longest)
+        return [range(math.ceil(n * row / count), math.ceil(n * (row + 1) / count)) for row in range(count)]
+
+    @property
+    def height(self) -> float:
+        return _HEIGHT + (len(self.rows) - 1) * _ROW
+
     def draw(self) -> None:
         """Draw all parts; what is drawn later lies above."""
-        self._draw_axis()
+        last = len(self.product.steps)
+        for edges in self.rows:
+            self._draw_axis(edges)
         self._draw_neurons()
         for i, step in enumerate(self.product.steps):
             self._draw_factors(i, step)
         self._draw_bars()
-        x, y = self._at(len(self.product.steps), 0)
+        x, y = self._at(last - 1, 1, 0)
         draw_slopes(self.plane, self._key("slopes"), (x + _NODE / 2 + _GAP, y), self.product.steps)
         self._draw_result()
 
-    def _at(self, column: float, y: float) -> Point:
-        """A point under the node of a number; a half is the middle of the edge after it."""
-        return _LEFT + _NODE / 2 + column * self.column, self.index * _HEIGHT + y
+    def _at(self, edge: int, share: float, y: float) -> Point:
+        """A point of the row of an edge: under its begin, its end, or between them, by the share of the way."""
+        row, edges = next((row, edges) for row, edges in enumerate(self.rows) if edge in edges)
+        return _LEFT + _NODE / 2 + (edge - edges[0] + share) * self.column, self.top + row * _ROW + y
+
+    def _begins_row(self, edge: int) -> bool:
+        return any(edge == edges[0] for edges in self.rows[1:])
 
     def _key(self, name: str) -> str:
         return f"{self.index + 1} {name}"
 
     def _draw_neurons(self) -> None:
-        """Draw the bias, the neurons with their z, and the cost."""
+        """Draw the bias, the neurons with their z, and the cost; and the first neuron of each further row."""
         last = len(self.product.steps)
         size = (_NODE, _NODE)
         bias, cost = subscripted("b", 1), "C"
-        self.plane.box(self._key("node 0"), self._at(0, _NEURONS), size, [bias], fill=style.HIGHLIGHT,
+        self.plane.box(self._key("node 0"), self._at(0, 0, _NEURONS), size, [bias], fill=style.HIGHLIGHT,
                        frame=style.HIGHLIGHT_FRAME, tooltip="the bias at which the path begins")  # fmt: skip
         for i, step in enumerate(self.product.steps[:-1], 1):
-            self.plane.box(self._key(f"node {i}"), self._at(i, _NEURONS), size, [str(step.layer)], shape="circle",
-                           tooltip=f"the neuron of layer {step.layer}")  # fmt: skip
+            tip, words = f"the neuron of layer {step.layer}", [str(step.layer)]
+            self.plane.box(self._key(f"node {i}"), self._at(i - 1, 1, _NEURONS), size, words, shape="circle",
+                           tooltip=tip)  # fmt: skip
+            if self._begins_row(i):
+                self.plane.box(self._key(f"again {i}"), self._at(i, 0, _NEURONS), size, words, shape="circle",
+                               style="filled,dashed", tooltip=f"{tip}, once more")  # fmt: skip
             if step.title:
-                self.plane.words(self._key(f"z {i}"), self._at(i, _Z), step.title, _SMALL)
-        self.plane.box(self._key(f"node {last}"), self._at(last, _NEURONS), size, [cost], frame=style.INK,
+                self.plane.words(self._key(f"z {i}"), self._at(i - 1, 1, _Z), step.title, _SMALL)
+        self.plane.box(self._key(f"node {last}"), self._at(last - 1, 1, _NEURONS), size, [cost], frame=style.INK,
                        tooltip="the cost")  # fmt: skip
 
     def _draw_factors(self, i: int, step: Step) -> None:
         """Draw an edge, and under it what it multiplies the gradient by."""
         gain = step.number.log10
         tip = style.tooltip(f"{style.with_minus('; '.join(map(str, step.factors)))}; {style.decades(gain)} decades")
-        (left, y), (right, _) = self._at(i, _NEURONS), self._at(i + 1, _NEURONS)
+        (left, y), (right, _) = self._at(i, 0, _NEURONS), self._at(i, 1, _NEURONS)
         start, end = (left + _NODE / 2, y), (right - _NODE / 2, y)
-        tail, head = self._key(f"node {i}"), self._key(f"node {i + 1}")
+        tail, head = self._key(f"{'again' if self._begins_row(i) else 'node'} {i}"), self._key(f"node {i + 1}")
         self.plane.arrow(tail, head, start, end, tooltip=tip, **style.line(gain))
         height = 3 * _LINE + 4
-        self.plane.box(self._key(f"factors {i}"), self._at(i + 0.5, _FACTORS + height / 2),
+        self.plane.box(self._key(f"factors {i}"), self._at(i, 0.5, _FACTORS + height / 2),
                        (self.column - 3.0, height), step.lines, fill=style.fill(gain), tooltip=tip,
                        fontsize=f"{_SMALL:g}")  # fmt: skip
 
-    def _draw_axis(self) -> None:
-        """Draw a line for each tick, and its decade at the left."""
-        ends = self._at(0, 0)[0] - _NODE / 2, self._at(len(self.product.steps) + 1, 0)[0]
+    def _draw_axis(self, edges: range) -> None:
+        """Draw a line for each tick below a row of edges, and its decade at the left."""
+        behind = 2 if edges is self.rows[-1] else 1  # the measured gradient is behind the last bar
+        (left, _), (right, _) = self._at(edges[0], 0, 0), self._at(edges[-1], behind, 0)
+        left -= _NODE / 2
         for decade in self.axis.ticks:
-            y = self._at(0, _AXIS + _LINE + self.axis.y(decade))[1]
-            self.plane.line([(ends[0], y), (ends[1], y)], color=style.FAINT if decade else style.INK)
+            y = self._at(edges[0], 0, _AXIS + _LINE + self.axis.y(decade))[1]
+            self.plane.line([(left, y), (right, y)], color=style.FAINT if decade else style.INK)
             words = style.with_minus(f"{10.0**decade:g}" if abs(decade) <= 3 else f"1e{decade}")
-            self.plane.words(self._key(f"tick {decade}"), (ends[0] - _LEFT / 2, y), words, _SMALL)
+            self.plane.words(self._key(f"tick {edges[0]}.{decade}"), (left - _LEFT / 2, y), words, _SMALL)
 
     def _draw_bars(self) -> None:
         """Draw the partial products and, beside the last of them, the measured gradient."""
         running = self.product.running
         for i, number in enumerate(running, 1):
             words = f"the product of the first {i}: {number}" if i > 1 else f"the first: {number}"
-            self._draw_bar(i - 0.5, number, "product" if i == len(running) else "", words)
-        self._draw_bar(len(running) + 0.5, self.product.measured, "measured",
+            self._draw_bar(i - 1, 0.5, number, "product" if i == len(running) else "", words)
+        self._draw_bar(len(running) - 1, 1.5, self.product.measured, "measured",
                        f"∂C/∂b₁, measured: {self.product.measured}")  # fmt: skip
 
-    def _draw_bar(self, column: float, number: Number, title: str, words: str) -> None:
+    def _draw_bar(self, edge: int, share: float, number: Number, title: str, words: str) -> None:
         """Draw a bar from 1 on, its number beyond its end, and its title on the other side of 1.
 
         0 and infinity have no place on a log axis, and NaN has none at all: they have a number and no bar.
         """
         one, end = (_AXIS + _LINE + self.axis.y(log10) for log10 in (0.0, number.log10))
-        x, top = self._at(column, 0)
+        x, top = self._at(edge, share, 0)
         down = 1 if number.log10 < 0 else -1
         if math.isfinite(number.log10):
             frame = style.HIGHLIGHT_FRAME if title == "measured" else ""
             colour = style.line(-down)["color"]
             size = (_BAR, max(abs(end - one), 1.0))
             tip = style.tooltip(f"{words}, {style.decades(number.log10)} decades")
-            self.plane.bar(self._key(f"bar {column}"), (x, top + (one + end) / 2), size, colour, frame, tip)
+            self.plane.bar(self._key(f"bar {edge + share}"), (x, top + (one + end) / 2), size, colour, frame, tip)
         else:
             end = one
-        self.plane.words(self._key(f"number {column}"), (x, top + end + down * _LINE / 2), str(number), _SMALL)
+        self.plane.words(self._key(f"number {edge + share}"), (x, top + end + down * _LINE / 2), str(number), _SMALL)
         if title:
             self.plane.words(self._key(title), (x, top + one - down * _LINE / 2), title, _SMALL)
 
@@ -201,7 +237,7 @@ class _Strip:
             f"product of the {count} factors: {self.product.running[-1]}, measured ∂C/∂b₁: {self.product.measured}, "
             f"{self.product.agreement}"
         )
-        middle = (self.plane.left + self.plane.right) / 2, self._at(0, _RESULT)[1]
+        middle = (self.plane.left + self.plane.right) / 2, self._at(len(self.product.steps) - 1, 0, _RESULT)[1]
         width = style.width_of(words, _SMALL) + _GAP
         self.plane.box(self._key("result"), middle, (width, _LINE + 4), [words],
                        fill=style.HIGHLIGHT, frame=style.HIGHLIGHT_FRAME, fontsize=f"{_SMALL:g}",

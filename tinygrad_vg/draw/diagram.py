@@ -208,7 +208,8 @@ class Diagram:
         lines = words.rsplit(" ", 2) if self._is_upright else [words]
         width, height = max(style.width_of(line, _SMALL) for line in lines) + 6, len(lines) * _LINE
         length = (height if self._is_upright else width) + 30
-        back = -1 if slot * (self._across + _ROOM) > length else 1  # back over the layers, if they reach as far
+        # Up, away from the labels below the layers; or back over the layers, if they reach as far.
+        back = -1 if self._is_upright or slot * (self._across + _ROOM) > length else 1
         dx, dy = (0, back) if self._is_upright else (back, 0)
         start, end = ((x + dx * distance, y + dy * distance) for distance in (_END / 2, _END / 2 + length))
         self._plane.arrow("cost", "whole", start, end, color=style.FRAME, style="dashed", tooltip=words)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_vg.draw import style
+from tinygrad_vg.draw.calls import words_of
 from tinygrad_vg.engine import ExtendedArray, Node, Tensor, cotangents, local_derivative, share
 from tinygrad_vg.instruments.factors import PRODUCTS
 from tinygrad_vg.instruments.magnitude import log10_norm
@@ -191,20 +192,14 @@ def _leaf(picture: "Digraph", key: str, tensor: Tensor, name: str | None, size: 
 def _operation(picture: "Digraph", ids: dict[int, str], tensor: Tensor, node: Node, size: str, is_cost: bool) -> None:
     """Draw the node of an operation, and nodes for its arguments that are data and require no gradient."""
     key = ids[id(tensor)]
-    words = []  # the arguments of the call; a dot stands for each that has an edge
     asking = {index for index, _, _ in node.edges}
     for i, (value, argument) in enumerate(zip(node.values, node.inputs, strict=True)):
-        if not isinstance(argument, Tensor | np.ndarray):
-            words.append(_short(argument))
-            continue
-        words.append("·")
-        if i not in asking:
+        if isinstance(argument, Tensor | np.ndarray) and i not in asking:
             if id(argument) not in ids:
                 ids[id(argument)] = f"n{len(ids)}"
                 _constant(picture, ids[id(argument)], argument, value)
             style.edge(picture, ids[id(argument)], key, style="dashed", tooltip="data: no gradient is asked for")
-    words += [f"{option}={_short(value)}" for option, value in node.kwargs.items() if value is not None]
-    call = node.operation.name + (f"({', '.join(words)})" if set(words) != {"·"} else "")
+    call = words_of(node)
     shape = f"= {style.three_digits(tensor.item())}" if tensor.shape == () else f"shape {tensor.shape}"
     title = tensor.name or ("cost C" if is_cost else None)
     lines = [*([title] if title else []), call, shape]
@@ -219,11 +214,6 @@ def _constant(picture: "Digraph", key: str, argument: Any, value: Any) -> None:
     lines = [*([name] if name else []), what]
     tip = f"{name or 'data'}: {value.dtype} of shape {np.shape(value)}, no gradient is asked for"
     style.node(picture, key, style.box(lines, style.DATA, bold=0 if name else None), tooltip=style.tooltip(tip))
-
-
-def _short(value: Any) -> str:
-    words = repr(value)
-    return words if len(words) <= 20 else words[:19] + "…"
 
 
 def _draw_edge(picture: "Digraph", tail: str, head: str, edge: _Edge, computed: bool) -> None:

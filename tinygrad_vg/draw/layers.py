@@ -15,7 +15,7 @@ from tinygrad_vg.instruments.diagnose import diagnose
 from tinygrad_vg.instruments.factors import slopes_at
 from tinygrad_vg.instruments.ledger import Ledger
 from tinygrad_vg.instruments.signals import Unit, outline
-from tinygrad_vg.instruments.verdict import SATURATED, STEADY, Diagnosis
+from tinygrad_vg.instruments.verdict import KEEPS, SATURATED, STEADY, Diagnosis
 from tinygrad_vg.nn import Layer, Module, Residual, Sequential
 from tinygrad_vg.notation import median
 
@@ -32,6 +32,10 @@ _MEANINGS = {
     "underflow": "it is below the smallest number of its type",
     "not finite": "it, or z of the last layer, holds NaN or infinity",
 }
+# The states of layers that say the same as the state of the network; the others say something else beside any.
+_DOWN = {"shrinking", "saturated"}
+_LIKE = {"vanishing": _DOWN, "shrinking": _DOWN, "exploding": {"growing"}, "growing": {"growing"}, "stable": {"stable"},
+         "uneven": set[str](), "unsure": set[str]()}  # fmt: skip
 _FOLDED = 3  # this number of identical neighbours, or more, is drawn as one
 
 
@@ -287,8 +291,19 @@ def _summary(module: Module) -> str:
     return type(module).__name__ + (f"({', '.join(inner)})" if inner else "")
 
 
+def _beside(diagnosis: Diagnosis) -> list[str]:
+    """Why layers have another state than the network, in notes; none if they have not."""
+    states = {verdict.state for verdict in diagnosis.layers}
+    if states <= _LIKE.get(diagnosis.state, states):
+        return []
+    border = f", less than {KEEPS:g} decade" if diagnosis.state == "stable" else ""
+    return [f"This is the verdict on the whole way{border};", "the words in the boxes are those on one step each."]
+
+
 def _notes(chain: Sequence[_Layer], computed: bool, diagnosis: Diagnosis | None) -> list[str]:
     notes = str(diagnosis).split("; ") if diagnosis else []
+    if diagnosis:
+        notes += _beside(diagnosis)
     notes.append(MEASURE)
     notes.append("Edges: decades (log₁₀) that ‖δ‖ gains or loses in one step back,")
     notes.append("split into what lies between the layers (σ′) and the weights (W).")

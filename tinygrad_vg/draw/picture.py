@@ -30,6 +30,9 @@ class Picture(graphviz.Digraph):  # type: ignore[misc]  # graphviz has no types
     ['digraph', '{', 'a', '->', 'b', '}']
     """
 
+    def __repr__(self) -> str:
+        return f"<Picture of {len(self.body)} lines of DOT: draw.save(picture, 'picture.svg') draws it>"
+
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None, **options: Any) -> dict[str, Any]:
         """What a notebook shows: the picture, or in words why there is none."""
         if _program() is None:

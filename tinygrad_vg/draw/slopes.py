@@ -6,6 +6,7 @@ This module is internal to `draw`.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 
@@ -93,9 +94,20 @@ def _draw_dots(plane: Plane, key: str, dots: Mapping[int, Point], middle: float,
         x = sum(dots[layer][0] for layer in group) / len(group)
         y = min(dots[layer][1] for layer in group)
         group.sort()
-        is_range = len(group) > 3 and group[-1] - group[0] == len(group) - 1
-        words = f"{group[0]}–{group[-1]}" if is_range else " ".join(map(str, group))
+        words = _numbers(group)
+        if style.width_of(words, _LETTERS) > width - 2 * _SIDE:
+            words = f"{len(group)} neurons"
         half = style.width_of(words, _LETTERS) / 2
         fits = _APART < abs(x - middle) < width / 2 - 2 * half - _APART
         place = (x + math.copysign(half + _APART, x - middle), y) if fits else (x, y - 10.0)
         plane.words(f"{key} label {group[0]}", place, words, _LETTERS)
+
+
+def _numbers(layers: Sequence[int]) -> str:
+    """Rising numbers in words; a run of more than three has its ends only.
+
+    >>> _numbers([1, 2, 3, 5, 6, 7, 8])
+    '1 2 3 5–8'
+    """
+    runs = [[layer for _, layer in run] for _, run in groupby(enumerate(layers), lambda pair: pair[1] - pair[0])]
+    return " ".join(f"{run[0]}–{run[-1]}" if len(run) > 3 else " ".join(map(str, run)) for run in runs)

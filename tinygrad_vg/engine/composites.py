@@ -21,7 +21,7 @@ def _join_vjp(index: int, g: Any, y: Any, *arrays: Any, axis: int, ends: tuple[i
     return g[tuple(cut)]
 
 
-@partial(operation, rules=ForEach(_join_vjp))
+@partial(operation, rules=ForEach(_join_vjp), name="np.concatenate")
 def join(*arrays: Any, axis: int, ends: tuple[int, ...]) -> Any:
     """np.concatenate of arrays as arguments; `ends` are where each ends along the axis, after a 0."""
     return np.concatenate(arrays, axis=axis)

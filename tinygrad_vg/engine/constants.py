@@ -76,7 +76,7 @@ def modf(x: Any, /) -> Any:
     return np.where(np.isinf(x), np.copysign(np.zeros_like(x), x), x - whole), whole
 
 
-@partial(operation, rules=NO_RULES, kind="constant")
+@partial(operation, rules=NO_RULES, kind="constant", name="np.frexp")
 def exponent_of(x: Any) -> Any:
     """The exponent of np.frexp."""
     return np.frexp(x)[1]

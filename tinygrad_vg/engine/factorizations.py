@@ -9,12 +9,13 @@ results for forward and reverse mode algorithmic differentiation" (2008); J. Tow
 value decomposition" (2016).
 """
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from tinygrad_vg.engine.linalg import identity_like, transposed
-from tinygrad_vg.engine.operations import composite, differentiable
+from tinygrad_vg.engine.operations import composite, operation
 from tinygrad_vg.engine.selecting import take_along_axis
 
 
@@ -41,7 +42,7 @@ def cholesky_vjp(g: Any, y: Any, a: Any) -> Any:
     return folded(np.matmul(transposed(inverse), np.matmul(inner, inverse)))
 
 
-@differentiable(cholesky_vjp)
+@partial(operation, rules=(cholesky_vjp,), name="np.linalg.cholesky")
 def lower_cholesky(a: Any) -> Any:
     """np.linalg.cholesky: the lower triangle."""
     return np.linalg.cholesky(a)
@@ -63,7 +64,7 @@ def packed_eigh_vjp(g: Any, y: Any, a: Any, uplo: str) -> Any:
     return share if uplo == "L" else transposed(share)
 
 
-@differentiable(packed_eigh_vjp)
+@partial(operation, rules=(packed_eigh_vjp,), name="np.linalg.eigh")
 def packed_eigh(a: Any, uplo: str) -> Any:
     """np.linalg.eigh of a triangle (..., n, n), "L" or "U": the eigenvalues above the vectors, (..., 1 + n, n)."""
     w, v = np.linalg.eigh(a, uplo)  # type: ignore[call-overload]
@@ -99,7 +100,7 @@ def packed_svd_vjp(g: Any, y: Any, a: Any) -> Any:
     return share + np.matmul(u, right * transposed(gv - np.matmul(v, of_v)))
 
 
-@differentiable(packed_svd_vjp)
+@partial(operation, rules=(packed_svd_vjp,), name="np.linalg.svd")
 def packed_svd(a: Any) -> Any:
     """np.linalg.svd (..., m, n) of k = min(m, n) singular values: u above s above v, (..., m + 1 + n, k)."""
     u, s, vh = np.linalg.svd(a, full_matrices=False)
@@ -153,7 +154,7 @@ def packed_qr_vjp(g: Any, y: Any, a: Any) -> Any:
     return transposed(np.linalg.solve(r, transposed(gq + np.matmul(q, core))))
 
 
-@differentiable(packed_qr_vjp)
+@partial(operation, rules=(packed_qr_vjp,), name="np.linalg.qr")
 def packed_qr(a: Any) -> Any:
     """np.linalg.qr (..., m, n) for m ≥ n: q above rᵀ, (..., m + n, n)."""
     q, r = np.linalg.qr(a)

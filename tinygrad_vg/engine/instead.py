@@ -194,6 +194,14 @@ TORCH: dict[str, str] = {
     **{name: f"tg.ops.{name}(t), or the module of tg.nn" for name in _OPS},
 }
 
+# What to write for names of the module torch.nn.
+NN: dict[str, str] = {
+    "functional": "tg.ops.relu(t), and a module such as tg.nn.CrossEntropyLoss()(z, target) for a loss",
+    "BCELoss": "tg.nn.BCEWithLogitsLoss(), which takes z, so that the network has no Sigmoid at its end",
+    "ModuleDict": "tg.nn.ModuleList([...]), or an attribute for each module",
+    **dict.fromkeys(("BatchNorm2d", "GroupNorm"), "tg.nn.LayerNorm, or tg.nn.BatchNorm1d for rows of features"),
+}
+
 OPTIMIZER: dict[str, str] = {
     "add_param_group": 'a new optimizer of [{"params": parameters, "lr": 0.1}, ...], a dict for each group',
     "register_step_post_hook": "the call behind optimizer.step()",

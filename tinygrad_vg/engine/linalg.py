@@ -71,7 +71,7 @@ def pinv_vjp(g: Any, y: Any, a: Any) -> Any:
     return share - np.matmul(yt, np.matmul(g, yt))
 
 
-@differentiable(lambda g, y, a, rcond: pinv_vjp(g, y, a))
+@partial(operation, rules=(lambda g, y, a, rcond: pinv_vjp(g, y, a),), name="np.linalg.pinv")
 def pseudo_inverse(a: Any, rcond: Any) -> Any:
     """np.linalg.pinv."""
     return np.linalg.pinv(a, rcond)
@@ -146,13 +146,13 @@ def cofactors(a: Any) -> Any:
 defvjp(np.linalg.det, lambda g, y, a: beside(g) * cofactors(a))
 
 
-@differentiable(lambda g, y, a: beside(g) * transposed(np.linalg.inv(a)))
+@partial(operation, rules=(lambda g, y, a: beside(g) * transposed(np.linalg.inv(a)),), name="log|det|")
 def log_abs_det(a: Any) -> Any:
     """log |det a|, without overflow."""
     return np.linalg.slogdet(a)[1]
 
 
-@partial(operation, rules=NO_RULES, kind="constant")
+@partial(operation, rules=NO_RULES, kind="constant", name="sign of det")
 def sign_of_det(a: Any) -> Any:
     """The sign of the determinant; 0 if it is 0."""
     return np.linalg.slogdet(a)[0]

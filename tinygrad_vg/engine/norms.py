@@ -1,13 +1,14 @@
 """NumPy's norms of vectors and matrices, and the condition number."""
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from tinygrad_vg.engine.factorizations import svd
-from tinygrad_vg.engine.operations import composite, differentiable, fixed
+from tinygrad_vg.engine.operations import composite, fixed, operation
 from tinygrad_vg.engine.rules import unreduce
 
 
@@ -17,7 +18,7 @@ def length_vjp(g: Any, y: Any, a: Any, axis: tuple[int, ...]) -> Any:
     return unreduce(g, axis) * (a / (y + (y == 0)))
 
 
-@differentiable(length_vjp)
+@partial(operation, rules=(length_vjp,), name="np.linalg.norm")
 def length(a: Any, axis: tuple[int, ...]) -> Any:
     """√Σ a² over the axes, in units of a power of two, so that no square underflows or overflows."""
     _, exponent = np.frexp(np.max(np.abs(a), axis=axis, keepdims=True, initial=0))

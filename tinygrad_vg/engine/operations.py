@@ -219,8 +219,8 @@ def differentiable(*rules: Rule | None) -> Callable[[Function], Function]:
     return lambda function: operation(function, rules)
 
 
-def operation(kernel: Function, rules: Rules, kind: Kind = "differentiable") -> Function:
-    """Make an operation of a kernel and its rules; see `differentiable`.
+def operation(kernel: Function, rules: Rules, kind: Kind = "differentiable", name: str = "") -> Function:
+    """Make an operation of a kernel and its rules; see `differentiable`. Users read its `name`, else the kernel's.
 
     Raises:
         TypeError: if `kernel` is not callable, as when `@differentiable` is written without its rules.
@@ -239,6 +239,7 @@ def operation(kernel: Function, rules: Rules, kind: Kind = "differentiable") -> 
         return kernel(*args, **kwargs)
 
     enter(function, rules, kind, kernel)
+    OPERATIONS[function].name = name or OPERATIONS[function].name
     return function
 
 

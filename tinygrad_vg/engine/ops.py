@@ -5,6 +5,7 @@ in them, and because a composition of NumPy's functions would lose precision. Sl
 gradient vanishes by rounding.
 """
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from tinygrad_vg.engine.convolution import conv2d
 from tinygrad_vg.engine.fourier import irfft, rfft
 from tinygrad_vg.engine.kernels import ONE_PRODUCT, sum_of_outer, wide
 from tinygrad_vg.engine.normal import gelu, gelu_tanh, normal_cdf, normal_pdf
-from tinygrad_vg.engine.operations import differentiable
+from tinygrad_vg.engine.operations import differentiable, operation
 from tinygrad_vg.engine.pooling import avg_pool2d, max_pool2d
 from tinygrad_vg.engine.units import elu, leaky_relu, relu, selu, sigmoid, sigmoid_slope, silu, softplus
 
@@ -251,7 +252,11 @@ def scatter(a: Any, index: Any, shape: tuple[int, ...]) -> Any:
     return out
 
 
-@differentiable(lambda g, y, a, shape, *index: at(g, *index))
+def _put_vjp(g: Any, y: Any, a: Any, shape: tuple[int, ...], *index: Any) -> Any:
+    return at(g, *index)
+
+
+@differentiable(_put_vjp)
 def put(a: Any, shape: tuple[int, ...], *index: Any) -> Any:
     """`scatter` with the parts of the index as separate arguments.
 
@@ -264,7 +269,11 @@ def put(a: Any, shape: tuple[int, ...], *index: Any) -> Any:
     return scatter(a, index, shape)
 
 
-@differentiable(lambda g, y, a, *index: put(g, np.shape(a), *index))
+def _at_vjp(g: Any, y: Any, a: Any, *index: Any) -> Any:
+    return put(g, np.shape(a), *index)
+
+
+@partial(operation, rules=(_at_vjp,), name="getitem")
 def at(a: Any, *index: Any) -> Any:
     """a[index], with the parts of the index as separate arguments. These may be Tensors where everything is recorded.
 

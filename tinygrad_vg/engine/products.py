@@ -8,7 +8,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from tinygrad_vg.engine.composites import outer
-from tinygrad_vg.engine.operations import ForEach, composite, differentiable, fixed, operation
+from tinygrad_vg.engine.operations import ForEach, composite, fixed, operation
 from tinygrad_vg.engine.ops import at
 
 # Einstein's sums. `contract` has one letter for each axis, and none twice in an operand.
@@ -27,7 +27,7 @@ def _contract_vjp(
     return np.expand_dims(share, missing) if missing else share
 
 
-@partial(operation, rules=ForEach(_contract_vjp))
+@partial(operation, rules=ForEach(_contract_vjp), name="np.einsum")
 def contract(*operands: Any, inputs: tuple[str, ...], output: str, optimize: Any) -> Any:
     """np.einsum of `inputs`, a subscript for each operand, to `output`."""
     return np.einsum(f"{','.join(inputs)}->{output}", *operands, optimize=optimize)
@@ -222,9 +222,13 @@ def multi_dot(arrays: Any) -> Any:
 # Convolutions.
 
 
-@differentiable(
-    lambda g, y, a, v: convolved(g, np.flip(v))[np.size(v) - 1 : np.size(g)],
-    lambda g, y, a, v: convolved(g, np.flip(a))[np.size(a) - 1 : np.size(g)],
+def _slid_over(g: Any, other: Any) -> Any:
+    """The gradient of an argument of `convolved` for g at the output, and the other argument."""
+    return convolved(g, np.flip(other))[np.size(other) - 1 : np.size(g)]
+
+
+@partial(
+    operation, rules=(lambda g, y, a, v: _slid_over(g, v), lambda g, y, a, v: _slid_over(g, a)), name="np.convolve"
 )
 def convolved(a: Any, v: Any) -> Any:
     """np.convolve(a, v, "full") of two vectors."""

@@ -12,13 +12,26 @@ from tinygrad_vg.notation import median
 
 
 class Recording:
-    """What a recorder has recorded, whoever heard it. A subclass listens, and gives `history` and `at_start`.
+    """What a recorder has recorded, whoever heard it. A subclass listens, and gives `history`, `every` and `at_start`.
 
     >>> import tinygrad_vg as tg
     >>> recording: Recording = tg.instruments.GradientRecorder(tg.nn.Linear(3, 2, rng=0))
     >>> recording.history.steps, recording.at_start, recording.scalars()
     (array([], dtype=int64), False, {})
+    >>> recording
+    <GradientRecorder of 1 layer, every=1: 0 rows recorded>
     """
+
+    def __repr__(self) -> str:
+        rows, layers, *members = self.history.log10_norm.shape
+        networks = "".join(f" of {n} networks" for n in members)
+        parts = f"{layers} layer{'s' * (layers > 1)}{networks}, every={self.every}"
+        return f"<{type(self).__name__} of {parts}: {rows:,} row{'s' * (rows != 1)} recorded>"
+
+    @property
+    def every(self) -> int:
+        """The present number of backwards from one row to the next."""
+        raise NotImplementedError
 
     @property
     def history(self) -> History:

@@ -100,6 +100,7 @@ def what_if(
         rng: a `np.random.Generator` to sample from, or a random seed.
 
     Raises:
+        TypeError: if `activation` is a module or a name and not a class.
         ValueError: if nothing is changed, the model is not such a network, or `depth` is less than 2.
 
     >>> from tinygrad_vg import nn
@@ -111,6 +112,8 @@ def what_if(
     """
     if activation is None and initializer is None and depth is None:
         raise ValueError("what_if needs a change: activation=, initializer= or depth=")
+    if activation is not None and (isinstance(activation, Module) or not callable(activation)):
+        raise TypeError(f"what_if takes the class of an activation, such as nn.Tanh, and not {activation!r}")
     chain, _ = dry_run(model, np.asarray(images)[:1])
     linears: list[Any] = [layer.module for layer in chain.layers]
     between = [units[0].activation for _, units, _ in chain.steps() if len(units) == 1 and units[0].activation]

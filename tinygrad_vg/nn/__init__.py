@@ -1,5 +1,7 @@
 """Networks: modules, layers, losses, initializers, and ensembles of networks."""
 
+import typing
+
 from tinygrad_vg.nn import init
 from tinygrad_vg.nn.activations import Activation, Identity, ReLU, Sigmoid, Softplus, Tanh
 from tinygrad_vg.nn.cells import GRUCell, LSTMCell, Recurrence, RNNCell
@@ -30,3 +32,11 @@ __all__ = [
     "Softmax", "Softplus", "Tanh", "TimeStep", "beside_batch", "by_member", "feature_axis", "init", "member_axis",
     "members_of", "mlp", "stack", "summary", "time_steps", "unstack", "utils",
 ]  # fmt: skip
+
+if not typing.TYPE_CHECKING:  # with it a type checker would take any name for one of this module
+
+    def __getattr__(name: str) -> typing.NoReturn:
+        from tinygrad_vg.engine.instead import NN
+
+        instead = f"; write {NN[name]}" if name in NN else ""
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{instead}")

@@ -196,7 +196,7 @@ def mlp(
 
     Raises:
         ValueError: if there are fewer than two sizes, or one is not a whole number above 0.
-        TypeError: if `activation` is a module and not its class.
+        TypeError: if `sizes` is no list, or `activation` is a module or a name and not a class.
 
     >>> import numpy as np
     >>> from tinygrad_vg import nn
@@ -210,11 +210,15 @@ def mlp(
     >>> net(np.zeros((5, 784))).shape
     (5, 10)
     """
+    if isinstance(sizes, Integral):
+        raise TypeError(f"mlp takes all sizes in one list: write mlp([{sizes}, 30, 10]) for a hidden layer of 30")
     sizes = list(sizes)
     if len(sizes) < 2 or not all(isinstance(size, Integral) and size > 0 for size in sizes):
         raise ValueError(f"mlp takes two or more whole numbers above 0, inputs first and outputs last, not {sizes}")
     if isinstance(activation, Module):
         raise TypeError(f"mlp makes a new activation for each place: give the class, not the module {activation!r}")
+    if not callable(activation):
+        raise TypeError(f"mlp takes the class of an activation, such as nn.ReLU, and not {activation!r}")
     rng = np.random.default_rng(rng)
     modules: list[Module] = []
     for n_in, n_out in pairwise(sizes):

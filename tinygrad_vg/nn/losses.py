@@ -12,6 +12,7 @@ over the members, and the gradient of each member is that of the member's own co
 classes, in `classification.py`, refuse such targets: they cannot tell R from the number of classes either.
 """
 
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -19,6 +20,7 @@ import numpy as np
 
 from tinygrad_vg.engine import Tensor, differentiable, ops
 from tinygrad_vg.engine.arrays import as_array
+from tinygrad_vg.engine.operations import operation
 from tinygrad_vg.nn.module import Module
 from tinygrad_vg.nn.parameter import Buffer
 
@@ -239,7 +241,7 @@ def by_count(g: Any, n: int) -> Any:
     return g / n if n < 65_504 else g * (1 / n)
 
 
-@differentiable(lambda g, y, a, n: np.zeros(np.shape(a), g.dtype) + by_count(g, n), None)
+@partial(operation, rules=(lambda g, y, a, n: np.zeros(np.shape(a), g.dtype) + by_count(g, n), None), name="sum / n")
 def divided_sum(a: Any, n: int) -> Any:
     """Σa / n over all elements of a; n need not be the number of elements."""
     if a.dtype.char == "e":  # float16 ends at 65,504
@@ -255,10 +257,14 @@ def huber(d: Any, delta: float) -> Any:
     return near * (size - 0.5 * near)
 
 
-@differentiable(
-    lambda g, y, z, target, n: by_count(g, n) * ops.sigmoid_error(z, target),
-    lambda g, y, z, target, n: -by_count(g, n) * z,
-    None,
+@partial(
+    operation,
+    rules=(
+        lambda g, y, z, target, n: by_count(g, n) * ops.sigmoid_error(z, target),
+        lambda g, y, z, target, n: -by_count(g, n) * z,
+        None,
+    ),
+    name="binary_cross_entropy_with_logits / n",
 )
 def divided_binary_cross_entropy(z: Any, target: Any, n: int) -> Any:
     """`divided_sum` of the binary cross-entropy, as one operation, which takes less time than two on a small layer."""

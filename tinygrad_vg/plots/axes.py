@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 
 DECADES = "log$_{10}$‖∂C/∂b‖ (decades)"
 
+_HISTORIES = {  # what to write for a history of each kind, and what draws it
+    "History": ("write recorder.history", "plots.ladder, learning_speed and heat_map"),
+    "LedgerHistory": ("write ledger.history of a Ledger(net, every=1)", "plots.ladder and over_time"),
+}
+
 
 def new_axes() -> "Axes":
     """Axes of a new figure.
@@ -31,7 +36,7 @@ def new_axes() -> "Axes":
 
 
 def norms_of(history: "History | LedgerHistory") -> Floats:
-    """log10‖∂C/∂b‖ of a history, (S, L, R) with R = 1 for a single network.
+    """The norms of a history, log10, (S, L, R) with R = 1 for a single network.
 
     Raises:
         ValueError: if the history is empty.
@@ -40,6 +45,22 @@ def norms_of(history: "History | LedgerHistory") -> Floats:
     if not norms.size:
         raise ValueError(f"the history is empty: its log10_norm has shape {norms.shape} (step, layer, member)")
     return norms.reshape(*norms.shape[:2], -1)
+
+
+def check_kind(picture: str, given: Any, *kinds: type) -> None:
+    """Check that a picture gets what it draws.
+
+    Raises:
+        TypeError: if it gets something else; the message says what to write.
+    """
+    if isinstance(given, kinds):
+        return
+    named = type(given).__name__
+    instead = " or ".join(_HISTORIES[kind.__name__][0] for kind in kinds)
+    if named in _HISTORIES:
+        instead = f"what draws it is {_HISTORIES[named][1]}"
+    takes = " or a ".join(kind.__name__ for kind in kinds)
+    raise TypeError(f"plots.{picture} draws a {takes}, not a {named}: {instead}")
 
 
 def finite(values: Floats) -> Floats:

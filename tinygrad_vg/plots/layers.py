@@ -13,7 +13,17 @@ from tinygrad_vg.instruments.history import History
 from tinygrad_vg.instruments.ledger_history import LedgerHistory
 from tinygrad_vg.instruments.theory import MeanField
 from tinygrad_vg.notation import Floats, decades, quantiles
-from tinygrad_vg.plots.axes import DECADES, beside, finite, layer_ticks, legend_below, mark_edge, new_axes, norms_of
+from tinygrad_vg.plots.axes import (
+    DECADES,
+    beside,
+    check_kind,
+    finite,
+    layer_ticks,
+    legend_below,
+    mark_edge,
+    new_axes,
+    norms_of,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,7 +48,8 @@ def ladder(
     float32 and float64 that are in range. A layer is marked on the lower edge if some of its gradients are exactly 0,
     NaN or infinite; the median and the band ignore NaN.
 
-    From the history of a ledger over time steps it draws log10‖∂C/∂h_t‖ against t.
+    From the history of a ledger it draws log10‖δ‖, whose norm is the root mean square over the samples; over time steps
+    log10‖∂C/∂h_t‖ against t. The label of the y-axis names what is drawn.
 
     Args:
         history: the history of a network or an ensemble, of a recorder or a ledger.
@@ -53,6 +64,7 @@ def ladder(
         last one. With several ladders it gives the smallest and the largest slope.
 
     Raises:
+        TypeError: if it is no history.
         ValueError: if the history is empty, or the theory lacks some of its layers.
         ModuleNotFoundError: if there is no `ax` and no Matplotlib.
 
@@ -61,6 +73,7 @@ def ladder(
     >>> ladder(history, Figure().subplots()).get_title()
     '−0.70 decades per layer, towards the input'
     """
+    check_kind("ladder", history, History, LedgerHistory)
     norms = norms_of(history)
     unit = history.unit if isinstance(history, LedgerHistory) else "layer"
     over_time = unit == "time step"
@@ -76,7 +89,7 @@ def ladder(
     (line,) = ax.plot(layers, median, "o-", ms=size, lw=2, color=color, label=label or "measured")
     _ladders.add(line)
     ax.fill_between(layers, low, high, alpha=0.2, lw=0, color=line.get_color())
-    if theory is not None and len(known):
+    if theory is not None and len(known) and len(theory.layers) > 1:  # one point makes no line
         _draw_theory(ax, theory, median[known[-1]])
     mark_edge(ax, layers, per_layer)
     bottom, top = (np.nanmin([low, median]), np.nanmax([median, high])) if len(known) else (-1.0, 0.0)
@@ -88,7 +101,8 @@ def ladder(
     if title := _slopes(ax, "time step, towards the first" if over_time else f"{unit}, towards the input"):
         ax.set_title(title)
     ax.set_xlabel("time step" if over_time else f"{unit} (1 = input side)")
-    ax.set_ylabel(DECADES.replace("∂C/∂b", {"time step": "∂C/∂h", "block": "δ"}.get(unit, "∂C/∂b")))
+    drawn = "∂C/∂h" if over_time else "δ" if isinstance(history, LedgerHistory) else "∂C/∂b"
+    ax.set_ylabel(DECADES.replace("∂C/∂b", drawn))
     if norms[:, 0].size > 1 or label or theory is not None or not np.isfinite(norms).all():
         handles = sorted(ax.get_legend_handles_labels()[0], key=lambda handle: handle.get_label() == _THEORY)
         legend_below(ax, _statistic(len(norms), norms.shape[2]), handles)
@@ -173,6 +187,7 @@ def blame(ledger: Iterable[Row], ax: "Axes | None" = None) -> "Axes":
         The axes. If every step has a bar, the title gives the sums of the bars.
 
     Raises:
+        TypeError: if it is no ledger, and holds no rows of one.
         ValueError: if there is no step: the network has one layer.
         RuntimeError: if the ledger has recorded no backward.
         ModuleNotFoundError: if there is no `ax` and no Matplotlib.
@@ -182,6 +197,9 @@ def blame(ledger: Iterable[Row], ax: "Axes | None" = None) -> "Axes":
     >>> blame([row], Figure().subplots()).get_title()
     'activations −0.60, weights −0.10: −0.70 decades'
     """
+    if isinstance(ledger, History | LedgerHistory):
+        instead = "history.rows()" if isinstance(ledger, LedgerHistory) else "a Ledger: a recorder knows no causes"
+        raise TypeError(f"plots.blame draws the rows of a ledger, not a {type(ledger).__name__}: give it {instead}")
     rows = list(ledger)
     if not rows:
         raise ValueError("the ledger has no step: a step needs two layers")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from tinygrad_vg.instruments.history import History
 from tinygrad_vg.instruments.ledger_history import WINDOW, LedgerHistory
 from tinygrad_vg.notation import BROKEN, Floats, quantiles
-from tinygrad_vg.plots.axes import DECADES, layer_ticks, legend_below, mark_edge, new_axes, norms_of
+from tinygrad_vg.plots.axes import DECADES, check_kind, layer_ticks, legend_below, mark_edge, new_axes, norms_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,6 +39,7 @@ def learning_speed(
         The axes. With more than 12 layers a colour bar replaces the legend, and there are no bands.
 
     Raises:
+        TypeError: if it is no history of a recorder.
         ValueError: if the history is empty, `steps_per_epoch` is less than 1, or the number of colours is not that of
             layers.
         ModuleNotFoundError: if there is no `ax` and no Matplotlib.
@@ -48,6 +49,7 @@ def learning_speed(
     >>> [line.get_label() for line in learning_speed(history, Figure().subplots()).lines]
     ['layer 2', 'layer 1']
     """
+    check_kind("learning_speed", history, History)
     norms = norms_of(history)
     groups, steps = _groups(len(norms), _POINTS), _epochs(history, steps_per_epoch)
     times = np.array([steps[group].mean() for group in groups])
@@ -106,6 +108,7 @@ def over_time(
         The axes. With more than 12 lines a colour bar replaces the legend.
 
     Raises:
+        TypeError: if it is no history of a ledger.
         ValueError: if there is no such quantity, the history does not have it or is empty, or `steps_per_epoch` is less
             than 1.
         ModuleNotFoundError: if there is no `ax` and no Matplotlib.
@@ -119,6 +122,7 @@ def over_time(
     >>> [line.get_label() for line in over_time(ledger.history, "weights", Figure().subplots()).lines[:2]]
     ['3→2', '2→1']
     """
+    check_kind("over_time", history, LedgerHistory)
     values = _values(history, quantity)
     layers = [i for i in range(values.shape[1]) if quantity in _DECADES or np.isfinite(values[:, i]).any()]
     values, numbers = values[:, layers], [history.layers[i] for i in layers]
@@ -213,6 +217,7 @@ def heat_map(history: History, ax: "Axes | None" = None, steps_per_epoch: int = 
         The axes. The colour bar beside them is in decades.
 
     Raises:
+        TypeError: if it is no history of a recorder.
         ValueError: if the history is empty, or `steps_per_epoch` is less than 1.
         ModuleNotFoundError: if there is no `ax` and no Matplotlib.
 
@@ -221,6 +226,7 @@ def heat_map(history: History, ax: "Axes | None" = None, steps_per_epoch: int = 
     >>> heat_map(history, Figure().subplots()).get_title()
     'the first NaN or inf at step 2'
     """
+    check_kind("heat_map", history, History)
     norms = norms_of(history)
     groups, steps = _groups(len(norms), _COLUMNS), _epochs(history, steps_per_epoch)
     cells = np.array([quantiles(np.moveaxis(norms[group], 1, 0).reshape(norms.shape[1], -1), 0.5) for group in groups])

@@ -22,7 +22,7 @@ from tinygrad_vg.study.again import STEPS, Start, book_accuracies, frames, start
 from tinygrad_vg.study.comparison import compare
 from tinygrad_vg.study.state import Result
 from tinygrad_vg.study.table import table_of
-from tinygrad_vg.study.trial import Trial
+from tinygrad_vg.study.trial import Trial, labels
 
 TEMPLATE = Path(__file__).with_suffix(".html")
 SHOWN = 6  # trials with figures: more would make a page that opens slowly
@@ -72,6 +72,7 @@ def written(results: Sequence[Result], trials: Sequence[Trial], path: str | os.P
 def _content(results: Sequence[Result], trials: Sequence[Trial]) -> dict[str, Any]:
     """Everything that the template names."""
     shown = [results[i] for i in spaced(len(results), SHOWN)]
+    names = labels(trials)
     starts = [start_of(result.trial) for result in shown]
     book: dict[int, float] = {}
     for result in results:
@@ -84,14 +85,15 @@ def _content(results: Sequence[Result], trials: Sequence[Trial]) -> dict[str, An
         "trials": len(trials),
         "accuracy": figures.accuracy(figures.series_of(results), book),
         "has_book": bool(book),
-        "accuracies": _accuracies(results, book),
+        "accuracies": _accuracies(results, names, book),
         "compared": compared,
         "why_not": reason,
         "least_p": _least_p(results),
-        "panels": [_panel(result, start) for result, start in zip(shown, starts, strict=True)],
-        "norms": _norms(shown, starts),
+        "panels": [_panel(result, names, start) for result, start in zip(shown, starts, strict=True)],
+        "norms": _norms(shown, names, starts),
         "microscope": page(**seen),
-        "microscope_of": shown[deepest].trial,
+        "microscope_of": names[shown[deepest].trial.key],
+        "microscope_seed": shown[deepest].trial.seeds[0],
         "microscope_frames": len(seen["history"].steps),
         "microscope_span": _span(starts[deepest].steps * shown[deepest].trial.epochs),
         "settings": _settings(results),
@@ -109,7 +111,7 @@ def spaced(n: int, most: int) -> list[int]:
     return list(range(n)) if n <= most else np.linspace(0, n - 1, most).round().astype(int).tolist()
 
 
-def _panel(result: Result, start: Start) -> Panel:
+def _panel(result: Result, names: dict[str, str], start: Start) -> Panel:
     """The figures of one trial."""
     shown = {"The gradient at the start, against the layer; the theory has no fitted number": figures.ladder(start)}
     if len(result.trial.sizes) > 2:
@@ -119,7 +121,7 @@ def _panel(result: Result, start: Start) -> Panel:
     if (graph := figures.graph(start)) is not None:
         shown["The network at the start, and where the gradient is lost"] = graph
     verdict = "one layer: there is no way for a gradient" if start.diagnosis is None else str(start.diagnosis)
-    return Panel(result.trial.label, verdict, shown)
+    return Panel(names[result.trial.key], verdict, shown)
 
 
 def _microscope(result: Result, per_epoch: int) -> dict[str, Any]:
@@ -136,14 +138,15 @@ def _span(steps: int) -> str:
     return f"all {steps:,} steps" if steps <= STEPS else f"the first {STEPS:,} of {steps:,} steps"
 
 
-def _accuracies(results: Sequence[Result], book: dict[int, float]) -> Rows:
+def _accuracies(results: Sequence[Result], names: dict[str, str], book: dict[int, float]) -> Rows:
     head = ["trial", "hidden layers", "seeds", "accuracy, %", "deviation", "best seed", "cost"]
     rows: list[list[Any]] = []
     shown = []
     for result in results:
         last, depth = 100 * result.accuracy[-1], len(result.trial.sizes) - 2
         deviation = last.std(ddof=1) if len(last) > 1 else np.nan
-        row: list[Any] = [result.trial.label, depth, len(last), float(last.mean()), float(deviation), float(last.max())]
+        name = names[result.trial.key]
+        row: list[Any] = [name, depth, len(last), float(last.mean()), float(deviation), float(last.max())]
         row.append(float(result.cost[-1].mean()))
         told = [*row[:3], *("–" if np.isnan(x) else f"{x:.2f}" for x in row[3:6]), f"{row[6]:.3f}"]
         if book:
@@ -179,16 +182,16 @@ def _least_p(results: Sequence[Result]) -> float:
     return pairs * 2 / 2.0 ** min(len(result.trial.seeds) for result in results)
 
 
-def _norms(results: Sequence[Result], starts: Sequence[Start]) -> Rows:
+def _norms(results: Sequence[Result], names: dict[str, str], starts: Sequence[Start]) -> Rows:
     """The gradients at the start, a row for each trial and layer."""
     rows, shown = [], []
     for result, start in zip(results, starts, strict=True):
         norms = np.median(start.history.log10_norm[0], axis=1).tolist()
         changes: list[float | None] = [low - high for low, high in pairwise(norms)]
         for layer, norm, change in zip(start.history.layers, norms, [*changes, None], strict=True):
-            rows.append([result.trial.label, layer, norm, "" if change is None else change])
+            rows.append([names[result.trial.key], layer, norm, "" if change is None else change])
             told = "" if change is None or not np.isfinite(change) else decades(change)
-            shown.append([result.trial.label, layer, f"{norm:.2f}", told])
+            shown.append([names[result.trial.key], layer, f"{norm:.2f}", told])
     head = "trial", "layer", "log₁₀ ‖∂C/∂b‖, median", "change to the layer, decades"
     return Rows.of("Gradients at the start", "gradients.csv", head, rows, shown)
 

@@ -17,7 +17,7 @@ from tinygrad_vg.study.executors import Given, Processes
 from tinygrad_vg.study.monitor import Monitor
 from tinygrad_vg.study.processes import Signals
 from tinygrad_vg.study.store import Store
-from tinygrad_vg.study.trial import Trial
+from tinygrad_vg.study.trial import Trial, labels, span
 
 Part = tuple[Trial, int]
 
@@ -33,6 +33,7 @@ class Failure:
         trial, part: the trial and the number of the part; its seeds are `trial.parts[part]`.
         error: the last line of the error.
         path: the file with the traceback.
+        label: the trial in words, as `Study.label`.
 
     >>> import tempfile, tinygrad_vg as tg
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -46,6 +47,7 @@ class Failure:
     part: int
     error: str
     path: Path
+    label: str
 
 
 @dataclass(frozen=True)
@@ -74,16 +76,9 @@ class Outcome:
         if self.failed:
             lines[0] += f"; {len(self.failed)} part{'s' * (len(self.failed) > 1)} failed:"
         for failure in self.failed:
-            lines += [f"  {failure.trial.label}, seeds {_span(failure.trial.parts[failure.part])}: {failure.error}",
+            lines += [f"  {failure.label}, seeds {span(failure.trial.parts[failure.part])}: {failure.error}",
                       f"    traceback: {failure.path}"]  # fmt: skip
         return "\n".join(lines)
-
-
-def _span(seeds: Sequence[int]) -> str:
-    first, last = seeds[0], seeds[-1]
-    if len(seeds) > 1 and tuple(seeds) == tuple(range(first, last + 1)):
-        return f"{first} to {last}"
-    return ", ".join(map(str, seeds))
 
 
 class Running:
@@ -91,6 +86,7 @@ class Running:
 
     def __init__(self, store: Store, trials: Sequence[Trial], run: str) -> None:
         self._store, self._trials, self._run = store, trials, run
+        self._labels = labels(trials)
         self._new = self._parts()
         self._again: deque[Part] = deque()  # parts whose worker was killed
         self._busy: deque[Part] = deque()  # parts that another process trains; they are waited for at the end
@@ -228,7 +224,7 @@ class Running:
 
     def _fail(self, part: Part, line: str) -> None:
         self._handled += 1
-        self._failed.append(Failure(*part, line, self._store.place(*part).error))
+        self._failed.append(Failure(*part, line, self._store.place(*part).error, self._labels[part[0].key]))
 
     def _mend(self, executor: Given | Processes, lost: list[Part]) -> None:
         """A worker was killed, and with it the pool: wait for the others, and hand in what is lost once more.

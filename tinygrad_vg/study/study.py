@@ -12,7 +12,7 @@ from tinygrad_vg.study.running import Outcome, Running
 from tinygrad_vg.study.state import Result, State, joined
 from tinygrad_vg.study.store import Store
 from tinygrad_vg.study.table import Table, table_of
-from tinygrad_vg.study.trial import Trial
+from tinygrad_vg.study.trial import Trial, labels
 
 
 class Study:
@@ -109,15 +109,28 @@ class Study:
         Raises:
             ValueError: if the trial is not one of the study, or is not finished, or a file is damaged.
         """
-        if self._by_key.get(trial.key) != trial:
-            raise ValueError(f"the trial {trial.label} is not one of this study")
+        label = self.label(trial)
         places = [self._store.place(trial, number) for number in range(len(trial.parts))]
         if missing := [place.number for place in places if not place.finished.exists()]:
             raise ValueError(
-                f"the trial {trial.label} is not finished: {len(missing)} of its {len(places)} parts are missing; "
+                f"the trial {label} is not finished: {len(missing)} of its {len(places)} parts are missing; "
                 "run the study"
             )
         return joined(trial, [place.load() for place in places])
+
+    def label(self, trial: Trial) -> str:
+        """A trial in words: `trial.label`, and each setting in which the trials of the study differ.
+
+        Raises:
+            ValueError: if the trial is not one of the study.
+
+        >>> trials = [Trial((784, 30, 10), lr=lr) for lr in (0.1, 0.5)]
+        >>> Study(trials, "runs/two").label(trials[0]), trials[0].label
+        ('784-30-10 Sigmoid, lr=0.1', '784-30-10 Sigmoid')
+        """
+        if self._by_key.get(trial.key) != trial:
+            raise ValueError(f"the trial {trial.label} is not one of this study")
+        return labels(self.trials)[trial.key]
 
     def so_far(self, trial: Trial) -> Result | None:
         """What is kept of a trial, finished or not: the finished parts, and the last checkpoints of the others.

@@ -142,18 +142,26 @@ class Trial:
 
     @property
     def label(self) -> str:
-        """A short text: sizes, activation, and the settings that are not the default ones; the seeds are left out."""
-        return self.told(f.name for f in fields(self) if getattr(self, f.name) != f.default)
+        """A short text: sizes, activation, and the settings that are not the default ones; the seeds are left out.
+
+        `Study.label` also has the settings that tell the trials of a study apart.
+        """
+        return self.told(self._unusual)
+
+    @property
+    def _unusual(self) -> list[str]:
+        """The names of the settings that are not the default ones, but for the seeds."""
+        return [f.name for f in fields(self) if getattr(self, f.name) != f.default and f.name != "seeds"]
 
     def told(self, names: Iterable[str]) -> str:
-        """A short text: sizes, activation, and the settings of these names; the seeds are left out.
+        """A short text: sizes, activation, and the settings of these names.
 
-        >>> Trial((784, 30, 10)).told(["lr", "epochs"])
-        '784-30-10 Sigmoid, lr=0.1, epochs=30'
+        >>> Trial((784, 30, 10), seeds=range(4)).told(["lr", "epochs", "seeds"])
+        '784-30-10 Sigmoid, lr=0.1, epochs=30, seeds 0 to 3'
         """
-        others = [name for name in names if name not in ("sizes", "activation", "seeds")]
-        text = "".join(f", {name}={getattr(self, name)}" for name in others)
-        return f"{'-'.join(map(str, self.sizes))} {self.activation}{text}"
+        values = {name: getattr(self, name) for name in names if name not in ("sizes", "activation")}
+        texts = [f"seeds {span(value)}" if name == "seeds" else f"{name}={value}" for name, value in values.items()]
+        return ", ".join([f"{'-'.join(map(str, self.sizes))} {self.activation}", *texts])
 
     def __reduce__(self) -> tuple[Any, ...]:
         return self._of, (self.settings,)
@@ -161,6 +169,32 @@ class Trial:
     @classmethod
     def _of(cls, settings: dict[str, Any]) -> Self:
         return cls(**settings)
+
+
+def labels(trials: Sequence[Trial]) -> dict[str, str]:
+    """The label of each trial, by its key; it names each setting in which the trials differ, also a default one.
+
+    >>> trials = [Trial((784, 30, 10), lr=lr) for lr in (0.1, 0.5)]
+    >>> [*labels(trials).values()]
+    ['784-30-10 Sigmoid, lr=0.1', '784-30-10 Sigmoid, lr=0.5']
+    """
+    settings = [trial.settings for trial in trials]
+    differing = {name for name in settings[0] if any(each[name] != settings[0][name] for each in settings)}
+    return {
+        trial.key: trial.told(f.name for f in fields(trial) if f.name in {*trial._unusual, *differing})
+        for trial in trials
+    }
+
+
+def span(seeds: Sequence[int]) -> str:
+    """
+    >>> span([0, 1, 2]), span([3]), span([1, 5])
+    ('0 to 2', '3', '1, 5')
+    """
+    first, last = seeds[0], seeds[-1]
+    if len(seeds) > 1 and tuple(seeds) == tuple(range(first, last + 1)):
+        return f"{first} to {last}"
+    return ", ".join(map(str, seeds))
 
 
 @cache
