@@ -72,16 +72,23 @@ class Machine:
         self.followed: list[tuple[int, int, int, int]] = []  # moves of gradients into rooms of followers
         self.rooms: Any = ()  # which own that memory
         self.jobs: tuple[Job, ...] = ()  # the whole run, and what is before the inputs change; none without followers
-        # The arrays of the outputs; those that are views of what is given in each run are made anew.
-        self.views = [
+        self.views, self.outputs = self.split(plan.outputs)
+
+    def split(self, outputs: tuple[Any, ...]) -> tuple[list[tuple[int, Value, int]], list[Any]]:
+        """Those outputs that are views of what is given in each run, and the arrays of the others.
+
+        Of each view its number, its value, and which of the inputs it is; −1 for a part of one.
+        """
+        inputs = self.inputs
+        views = [
             (number, value, inputs.index(value) if value in inputs else -1)
-            for number, value in enumerate(plan.outputs)
+            for number, value in enumerate(outputs)
             if isinstance(value, Value) and self.found[value].root not in self.arrays
         ]
-        later = {number for number, _, _ in self.views}
-        self.outputs = [
+        later = {number for number, _, _ in views}
+        return views, [
             self.view(value, {}) if isinstance(value, Value) and number not in later else value
-            for number, value in enumerate(plan.outputs)
+            for number, value in enumerate(outputs)
         ]
 
     def addresses(self, text: Text) -> Any:
