@@ -96,6 +96,9 @@ def conv2d(x: Any, weight: Any, bias: Any = None, *, stride: Pair = (1, 1), padd
     Returns:
         (B, O, H′, W′), or (R, B, O, H′, W′), with H′ = (H + 2·padding − kh) // stride + 1.
 
+    Raises:
+        ValueError: if x has fewer than four axes, or the kernel is larger than the padded images.
+
     >>> import numpy as np
     >>> from tinygrad_vg import ops
     >>> ops.conv2d(np.ones((1, 1, 3, 3)), np.ones((1, 1, 2, 2)))[0, 0]
