@@ -21,8 +21,8 @@ from tinygrad_vg.storage import replacing
 from tinygrad_vg.study import run_tasks
 
 SWEEP = "larger and larger weights"
-FULL = dict(seeds=10, of_convolutions=4, new=5000, steps=1000, coding_steps=300, rates=(0.1, 0.02))
-QUICK = dict(seeds=2, of_convolutions=1, new=1000, steps=50, coding_steps=50, rates=(0.1,))
+FULL = dict(seeds=10, new=5000, steps=1000, coding_steps=300, rates=(0.1, 0.02))
+QUICK = dict(seeds=2, new=1000, steps=50, coding_steps=50, rates=(0.1,))
 
 
 def trained(results):

@@ -41,8 +41,7 @@ def accuracy(net, images, labels):
 def trial(name, do, report=lambda share: False):
     """Put a cure on the ledger, then train it at each rate; keep the rate that is best on training images."""
     (images, labels, targets), (new, new_labels, _) = chapter.digits(), chapter.digits(do["new"], "validation")
-    seeds = do["of_convolutions" if name in CONVOLUTIONAL else "seeds"]
-    net = tg.nn.stack([PATIENTS[name](seed) for seed in range(seeds)])
+    net = tg.nn.stack([PATIENTS[name](seed) for seed in range(do["seeds"])])
     if name == CODED:
         pre_trained(net, images[:5000], do["coding_steps"], BATCH)
     initial, result, best = net.state_dict(), on_ledger(net, images[:1000], targets[:1000]), -1.0

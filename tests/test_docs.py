@@ -126,3 +126,14 @@ def test_the_prompt_takes_no_line_directly_after_an_indented_block():
 def test_extras_are_installed_from_the_folder_as_the_package_is_in_no_index():
     for page in [ROOT / "README.md", *DOCS.rglob("*.md")]:
         assert "tinygrad_vg[" not in page.read_text(encoding="utf-8"), page.name
+
+
+def test_the_table_of_claims_is_numbered_and_each_row_names_what_shows_it():
+    page = (DOCS / "claims.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.split("|")] for line in re.findall(r"^\| (\d.*)\|$", page, re.M)]
+    assert [number for number, *_ in rows] == [str(i + 1) for i in range(len(rows))]
+    for number, _, shown, figure in rows:
+        files = re.findall(r"`([\w/]+\.py)`", shown)
+        assert files or shown.startswith(("text", "the same")), number
+        assert all((ROOT / "examples" / file).exists() or (ROOT / file).exists() for file in files), number
+        assert figure or shown.startswith("text"), number

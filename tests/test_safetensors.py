@@ -66,7 +66,7 @@ def test_what_such_a_file_cannot_hold_is_refused_before_it_is_written(tmp_path: 
     for name, array, words in [
         ("a", np.array(["text"]), "'a' is <U4, which .safetensors files do not hold; save it as .npz"),
         ("a", np.ones(2, np.clongdouble), "do not hold"),
-        ("__metadata__", np.ones(2), "is no name of an array"),
+        ("__metadata__", np.ones(2), "cannot be the name of an array"),
     ]:
         with pytest.raises(ValueError, match=words):
             tg.save({name: array}, path)

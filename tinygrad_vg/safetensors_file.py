@@ -31,7 +31,7 @@ def packed(arrays: Mapping[str, Any]) -> bytes:
         if array.dtype.newbyteorder("=") not in known:
             raise ValueError(f"{name!r} is {array.dtype}, which .safetensors files do not hold; save it as .npz")
         if name == "__metadata__":
-            raise ValueError("'__metadata__' is no name of an array in a .safetensors file; save it as .npz")
+            raise ValueError("'__metadata__' cannot be the name of an array in a .safetensors file; save it as .npz")
     # The library reads the memory of an array from its first number on, whatever its strides are.
     whole = {name: np.array(array, array.dtype.newbyteorder("="), order="C") for name, array in arrays.items()}
     return bytes(library.save(whole))

@@ -16,7 +16,7 @@ import tinygrad_vg as tg
 pytestmark = pytest.mark.long  # seconds for each script
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-SHORT = dict(seeds=2, of_convolutions=1, new=500, steps=150, rates=(0.1,), coding_steps=0)
+SHORT = dict(seeds=2, new=500, steps=150, rates=(0.1,), coding_steps=0)
 pytest.importorskip("rich")
 pytest.importorskip("matplotlib")
 

@@ -64,7 +64,7 @@ def test_the_epoch_of_waking(script):
     example = script("time_to_wake")
     gaps = np.full((100, 3), 1.0)
     gaps[50:, 0] = gaps[70:90, 1] = 0.3  # 10^0.3 is just below 2
-    found = example.first_below(gaps)
+    found = example.first_below(gaps, 50)
     assert found[:2] == pytest.approx([0.5, 0.7])
     assert np.isnan(found[2])
     decades = script("initial_gradients").norms(3, 2)

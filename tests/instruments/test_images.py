@@ -170,7 +170,7 @@ def test_what_is_not_known_of_a_convolution_is_refused() -> None:
     net = network(0)
     with Ledger(net) as ledger:
         cost(net).backward()
-        with pytest.raises(RuntimeError, match="layer 2 is a convolution, whose bound is not that of a matrix"):
+        with pytest.raises(RuntimeError, match="layer 2 is a convolution; bounds are computed for matrices"):
             ledger.split()
     plain = nn.Sequential(nn.Conv2d(1, 4, 14, rng=0), nn.Flatten(), nn.Tanh(), nn.Linear(4, 2, rng=0))
     for attempt in (lambda: mean_field_of(net, X), lambda: what_if(plain[:1], X, activation=nn.Tanh)):

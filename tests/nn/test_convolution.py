@@ -141,6 +141,7 @@ def test_float32_stays_float32(rng: np.random.Generator, kind: str) -> None:
         (lambda: nn.Conv2d(2, 3, 2)(np.zeros((2, 7, 6))), r"x\[None\] is a batch of one image"),
         (lambda: nn.Conv2d(2, 3, 2)(np.zeros((5, 3, 7, 6))), r"shape \(B, 2, H, W\), not \(5, 3, 7, 6\)"),
         (lambda: nn.Conv2d(2, 3, 2)(np.zeros((4, 5, 2, 7, 6))), r"not \(4, 5, 2, 7, 6\)"),
+        (lambda: tg.ops.conv2d(np.zeros((2, 7, 6)), np.zeros((3, 2, 2, 2))), r"\(B, C, H, W\), not \(2, 7, 6\)"),
         (lambda: nn.Conv2d(2, 3, 8)(np.zeros((5, 2, 7, 6))), "larger than images"),
         (lambda: nn.MaxPool2d(8)(np.zeros((5, 2, 7, 6))), "larger than images"),
         (lambda: nn.AvgPool2d(2)(np.zeros(8)), r"images have the shape \(\.\.\., H, W\), not \(8,\)"),

@@ -295,7 +295,7 @@ def test_a_frozen_model_and_a_free_one_are_not_stacked() -> None:
 
 @pytest.mark.parametrize("model", [nn.Linear(3, 2, rng=0), nn.mlp([3, 2, 1], rng=0), nn.LayerNorm(2)], ids=repr)
 def test_a_network_that_is_no_ensemble_has_no_members(model: nn.Module) -> None:
-    with pytest.raises(ValueError, match="an ensemble has one more axis in front of every array"):
+    with pytest.raises(ValueError, match="every array of an ensemble begins with the member axis"):
         nn.unstack(model, 0)
 
 

@@ -48,7 +48,7 @@ def batches(
         raise ValueError(f"size counts the rows of a batch, a whole number above 0, not {size!r}")
     if isinstance(rng, Integral):
         raise TypeError(
-            f"rng={rng} would give the same order in every epoch; make a generator in front of the loop over the "
+            f"rng={rng} would give the same order in every epoch; make a generator before the loop over the "
             f"epochs, rng = np.random.default_rng({rng}), and pass rng=rng"
         )
     order = np.arange(lengths[0]) if rng is None else rng.permutation(lengths[0])

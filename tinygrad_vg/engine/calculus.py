@@ -166,7 +166,7 @@ def _cumulative(function: Any, x: Any, axis: int | None, first: Any) -> Any:
         ValueError: without an axis, if the array has several.
     """
     if axis is None and np.ndim(x) > 1:
-        raise ValueError("a running sum or product of an array of several axes takes axis=")
+        raise ValueError("a running sum or product of an array with several axes needs axis=")
     axis = normalize_axis_index(-1 if axis is None else axis, max(np.ndim(x), 1))
     result = function(x, axis=axis)
     if first is None:

@@ -5,6 +5,7 @@ A convolution is linear in the images and in the filters. Its three operations a
 order are exact.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -31,16 +32,38 @@ def inside(a: Any, padding: Pair) -> Any:
 
 
 def patches(x: Any, kernel: Pair, stride: Pair, padding: Pair) -> Any:
-    """The patches of images as columns: (..., C, H, W) → (..., C·kh·kw, H′·W′)."""
-    windows = np.lib.stride_tricks.sliding_window_view(padded(x, padding), kernel, axis=(-2, -1))
-    windows = np.moveaxis(windows[..., :: stride[0], :: stride[1], :, :], (-2, -1), (-4, -3))
-    *lead, channels, rows, columns, height, width = windows.shape
-    return windows.reshape(*lead, channels * rows * columns, height * width)
+    """The patches of images as columns: (..., B, C, H, W) → (..., C·kh·kw, H′·W′·B).
+
+    The images of a batch are neighbours in memory, so that the copies are long runs, and the whole batch is one matrix.
+    """
+    x = np.ascontiguousarray(images_last(padded(x, padding)))
+    *lead, channels, height, width, batch = x.shape
+    rows, columns = output_size((height, width), kernel, stride, (0, 0))
+    out = np.empty((*lead, channels, *kernel, rows, columns, batch), x.dtype)
+    for i, j, place in places(kernel, stride, (rows, columns)):
+        out[..., i, j, :, :, :] = x[(*place, slice(None))]
+    return out.reshape(*lead, channels * math.prod(kernel), rows * columns * batch)
 
 
-def beside_images(matrix: Any) -> Any:
-    """The filters of an ensemble, (R, O, K), in a shape that broadcasts with the columns of images, (..., B, K, L)."""
-    return matrix[..., None, :, :] if matrix.ndim > 2 else matrix
+def images_last(x: Any) -> Any:
+    """(..., B, C, H, W) as a view (..., C, H, W, B)."""
+    return np.moveaxis(x, -4, -1)
+
+
+def images_first(x: Any) -> Any:
+    """(..., C, H, W, B) as a view (..., B, C, H, W)."""
+    return np.moveaxis(x, -1, -4)
+
+
+def as_matrix(weight: Any) -> Any:
+    """Filters as rows: (..., O, C, kh, kw) → (..., O, C·kh·kw)."""
+    return weight.reshape(*weight.shape[:-3], math.prod(weight.shape[-3:]))
+
+
+def as_columns(g: Any) -> Any:
+    """The columns of outputs: (..., B, O, H′, W′) → (..., O, H′·W′·B), in the order of `patches`."""
+    *lead, batch, outputs, height, width = g.shape
+    return images_last(g).reshape(*lead, outputs, height * width * batch)
 
 
 def _images_vjp(
@@ -73,19 +96,21 @@ def conv2d(x: Any, weight: Any, bias: Any = None, *, stride: Pair = (1, 1), padd
     Returns:
         (B, O, H′, W′), or (R, B, O, H′, W′), with H′ = (H + 2·padding − kh) // stride + 1.
 
+    Raises:
+        ValueError: if x has fewer than four axes, or the kernel is larger than the padded images.
+
     >>> import numpy as np
     >>> from tinygrad_vg import ops
     >>> ops.conv2d(np.ones((1, 1, 3, 3)), np.ones((1, 1, 2, 2)))[0, 0]
     array([[4., 4.],
            [4., 4.]])
     """
+    if x.ndim < 4:
+        raise ValueError(f"images have the shape (B, C, H, W), not {x.shape}; x[None] is a batch of one image")
     height, width = output_size(x.shape[-2:], weight.shape[-2:], stride, padding)
-    matrix = beside_images(weight.reshape(*weight.shape[:-3], -1))
-    y = np.matmul(matrix, patches(x, weight.shape[-2:], stride, padding))
-    y = y.reshape(*y.shape[:-1], height, width)
-    if bias is None:
-        return y
-    return y + (bias[..., None, :, None, None] if bias.ndim > 1 else bias[:, None, None])
+    y = np.matmul(as_matrix(weight), patches(x, weight.shape[-2:], stride, padding))
+    y = images_first(y.reshape(*y.shape[:-1], height, width, x.shape[-4]))
+    return np.ascontiguousarray(y) if bias is None else np.add(y, bias[..., None, :, None, None], order="C")
 
 
 def output_size(size: Pair, kernel: Pair, stride: Pair, padding: Pair) -> Pair:
@@ -113,16 +138,15 @@ def output_size(size: Pair, kernel: Pair, stride: Pair, padding: Pair) -> Pair:
 )
 def conv2d_images(g: Any, weight: Any, *, size: Pair, stride: Pair, padding: Pair) -> Any:
     """The gradient of the images, (..., B, C, *size), for a gradient g (..., B, O, H′, W′) at the output."""
-    *lead, outputs, height, width = g.shape
-    matrix = beside_images(weight.reshape(*weight.shape[:-3], -1))
-    columns = np.matmul(matrix.mT, g.reshape(*lead, outputs, height * width))
-    *lead, _, _ = columns.shape
+    *_, batch, _, height, width = g.shape
     channels, *kernel = weight.shape[-3:]
-    columns = columns.reshape(*lead, channels, *kernel, height, width)
-    out = np.zeros((*lead, channels, *(n + 2 * p for n, p in zip(size, padding, strict=True))), g.dtype)
+    columns = np.matmul(as_matrix(weight).mT, as_columns(g))
+    columns = columns.reshape(*columns.shape[:-2], channels, *kernel, height, width, batch)
+    rows_and_columns = (n + 2 * p for n, p in zip(size, padding, strict=True))
+    out = np.zeros((*columns.shape[:-6], channels, *rows_and_columns, batch), g.dtype)
     for i, j, place in places(weight.shape[-2:], stride, (height, width)):
-        out[place] += columns[..., i, j, :, :]
-    return inside(out, padding)
+        out[(*place, slice(None))] += columns[..., i, j, :, :, :]
+    return np.ascontiguousarray(inside(images_first(out), padding))
 
 
 def places(kernel: Pair, stride: Pair, size: Pair) -> list[tuple[int, int, Any]]:
@@ -143,7 +167,5 @@ def places(kernel: Pair, stride: Pair, size: Pair) -> list[tuple[int, int, Any]]
 )
 def conv2d_filters(g: Any, x: Any, *, kernel: Pair, stride: Pair, padding: Pair) -> Any:
     """The gradient of the filters, (..., O, C, *kernel), for a gradient g (..., B, O, H′, W′) at the output."""
-    columns = patches(x, kernel, stride, padding)
-    *lead, outputs, height, width = g.shape
-    total = np.sum(np.matmul(g.reshape(*lead, outputs, height * width), columns.mT), axis=-3)
+    total = np.matmul(as_columns(g), patches(x, kernel, stride, padding).mT)
     return total.reshape(*total.shape[:-1], x.shape[-3], *kernel)

@@ -204,8 +204,8 @@ NN: dict[str, str] = {
 
 OPTIMIZER: dict[str, str] = {
     "add_param_group": 'a new optimizer of [{"params": parameters, "lr": 0.1}, ...], a dict for each group',
-    "register_step_post_hook": "the call behind optimizer.step()",
-    "register_step_pre_hook": "the call in front of optimizer.step()",
+    "register_step_post_hook": "the call after optimizer.step()",
+    "register_step_pre_hook": "the call before optimizer.step()",
 }
 
 

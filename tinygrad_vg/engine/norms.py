@@ -70,7 +70,7 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
     if axis is None:
         axes = tuple(range(ndim))
         if ord is not None and len(axes) > 2:
-            raise ValueError("np.linalg.norm of more than two axes takes axis=, or no ord=")
+            raise ValueError("np.linalg.norm of more than two axes needs axis=, or no ord=")
         as_matrix = ord is not None and ndim == 2
     else:
         axes = normalize_axis_tuple(axis, ndim)
@@ -80,7 +80,7 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
     elif len(axes) == 1 or ord is None:
         result = _vector_norm(x, ord, axes)
     else:
-        raise ValueError(f"np.linalg.norm goes over one axis or two, not {axis}")
+        raise ValueError(f"np.linalg.norm takes one axis or two, not {axis}")
     return np.expand_dims(result, axes) if keepdims else result
 
 

@@ -263,8 +263,8 @@ def fixed(function: Function, **given: Any) -> None:
     for name, value in given.items():
         if isinstance(value, Recordable):
             raise TypeError(
-                f"{name_of(function)} got a Tensor as {name}, which has no derivative there and decides over the "
-                "shape; pass its .data"
+                f"{name_of(function)} got a Tensor as {name}; the shape of the result depends on it, so that it "
+                "has no derivative; pass its .data"
             )
 
 

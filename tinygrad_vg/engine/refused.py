@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 
 _SCIMATH = f"np.{np.emath.sqrt.__module__.removeprefix('numpy.')}."  # NumPy 2.0 has another name for np.lib.scimath
-_IN_PLACE = "it changes an array in place, where no gradient can follow it; write "
+_IN_PLACE = "it changes an array in place, and gradients cannot pass through such a change; write "
 _COMPLEX = "its result is complex, and only real floating-point numbers have gradients; "
 _MAKES = "it makes an array of numbers; pass the Tensor's .data, or np.zeros_like(t.data) for its shape and dtype"
 _FILES = "it writes a file; pass .data, or write tinygrad_vg.save"
-_INTEGERS = "it is of integers, which have no gradients; pass .data"
-_DATES = "it is of dates, which have no gradients"
-_TEXT = "it is of text, which has no gradients"
+_INTEGERS = "it works on integers, which have no gradients; pass .data"
+_DATES = "it works on dates, which have no gradients"
+_TEXT = "it works on text, which has no gradients"
 _COUNTS = "counts have no derivative, and it takes lists of arrays; pass .data"
-_POLYNOMIALS = "it is of a polynomial's coefficients; write "
+_POLYNOMIALS = "it works on the coefficients of a polynomial; write "
 
 REASONS: dict[str, str] = {
     # In place.
@@ -28,17 +28,17 @@ REASONS: dict[str, str] = {
     "np.fill_diagonal": _IN_PLACE + "np.where(np.eye(n, dtype=bool), value, t)",
     # Complex numbers.
     "np.sort_complex": _COMPLEX + "write np.sort",
-    "np.fft.fftshift": "NumPy loads numpy.fft when it is used; write np.roll(t, n // 2)",
-    "np.fft.ifftshift": "NumPy loads numpy.fft when it is used; write np.roll(t, -(n // 2))",
+    "np.fft.fftshift": "it has no rule; write np.roll(t, n // 2)",
+    "np.fft.ifftshift": "it has no rule; write np.roll(t, -(n // 2))",
     "np.roots": _COMPLEX + "pass .data",
     "np.linalg.eig": _COMPLEX + "write np.linalg.eigh for a symmetric matrix, or pass .data",
     "np.linalg.eigvals": _COMPLEX + "write np.linalg.eigvalsh for a symmetric matrix, or pass .data",
     # A shape, or a choice of Python, that depends on the values.
-    "np.trim_zeros": "its shape depends on the values; write t[first:last]",
+    "np.trim_zeros": "the shape of its result depends on the values; write t[first:last]",
     "np.linalg.lstsq": "the shape of its residuals depends on the rank; write np.linalg.pinv(a) @ b",
     "np.piecewise": "it calls each function on a part whose shape depends on the values; write np.where",
-    "np.choose": "its choices are a list; write np.select, np.where or np.take_along_axis",
-    "np.lexsort": "its keys are a list; write np.argsort, or pass .data",
+    "np.choose": "it takes its choices as a list; write np.select, np.where or np.take_along_axis",
+    "np.lexsort": "it takes its keys as a list; write np.argsort, or pass .data",
     # Python functions.
     "np.apply_along_axis": "it calls a Python function for each row; call the function once, with axis=",
     "np.fromfunction": _MAKES,
@@ -51,8 +51,8 @@ REASONS: dict[str, str] = {
     "np.polyder": _POLYNOMIALS + "t[:-1] * np.arange(n, 0, -1)",
     "np.polyint": _POLYNOMIALS + "t / np.arange(n, 0, -1)",
     "np.polyfit": _POLYNOMIALS + "np.linalg.pinv(np.vander(x, n + 1)) @ y",
-    "np.i0": "its slope is the Bessel function I₁, which NumPy lacks; write scipy.special.i0, with its rule by defvjp",
-    "np.nextafter": "a step of rounding has no derivative; pass .data",
+    "np.i0": "its slope is the Bessel function I₁, which NumPy lacks; define a rule for scipy.special.i0 by defvjp",
+    "np.nextafter": "the distance to the next number has no derivative; pass .data",
     "np.geomspace": "write np.exp(np.linspace(np.log(start), np.log(stop), num))",
     "np.logspace": "write base ** np.linspace(start, stop, num)",
     # Names that NumPy has deprecated.
@@ -63,7 +63,7 @@ REASONS: dict[str, str] = {
     "clip": "it is private to NumPy; write np.clip",
     "_ones_like": "it is private to NumPy; write np.ones_like",
     # Counts.
-    "np.histogram_bin_edges": "an edge has no derivative; pass .data",
+    "np.histogram_bin_edges": "the edges of bins have no derivative; pass .data",
     "np.histogram2d": _COUNTS,
     "np.histogramdd": _COUNTS,
     # Integers, dates, files.
@@ -86,8 +86,8 @@ PREFIXES = {
     "np.strings.": _TEXT,
     "np.fft.": "it computes with complex numbers, and only real floating-point numbers have gradients; write "
     "tinygrad_vg.ops.rfft and irfft, which hold real and imaginary parts side by side",
-    "np.polynomial.": "the functions of numpy.polynomial make arrays of their arguments; write np.polyval or np.einsum",
-    "np.lib.recfunctions.": "it is of structured arrays, which have no gradients",
+    "np.polynomial.": "it converts its arguments to arrays, which loses the gradient; write np.polyval or np.einsum",
+    "np.lib.recfunctions.": "it works on structured arrays, which have no gradients",
     _SCIMATH: "its result may be complex; write the function of the same name in np",
 }
 
@@ -97,7 +97,7 @@ def why_refused(function: Any, name: str) -> str | None:
 
     >>> import numpy as np
     >>> why_refused(np.gcd, "np.gcd")
-    'it is of integers, which have no gradients; pass .data'
+    'it works on integers, which have no gradients; pass .data'
     """
     if name in REASONS:
         return REASONS[name]

@@ -54,7 +54,7 @@ def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
     ndim = np.ndim(arr)
     axis = normalize_axis_index(axis, ndim)
     if np.ndim(indices) != ndim:
-        raise ValueError("the indices of np.take_along_axis and its array have as many axes")
+        raise ValueError("np.take_along_axis takes indices with as many axes as the array")
     lengths = enumerate(np.shape(arr))
     index = [np.arange(n).reshape(tuple(n if i == d else 1 for i in range(ndim))) for d, n in lengths]
     index[axis] = indices

@@ -100,7 +100,7 @@ def block(arrays: Any) -> Any:
             depths.add(level)
             ndim = max(ndim, level, np.ndim(part))
     if len(depths) != 1:
-        raise ValueError(f"the arrays of np.block are nested equally deep, not {sorted(depths)} lists deep")
+        raise ValueError(f"np.block takes arrays nested equally deep; these are {sorted(depths)} lists deep")
     (depth,) = depths
 
     def joined(part: Any, level: int) -> Any:

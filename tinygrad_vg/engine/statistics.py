@@ -90,7 +90,7 @@ def average(a: Any, axis: Any = None, weights: Any = None, returned: bool = Fals
         return (mean, total) if returned else mean
     if np.shape(weights) != np.shape(a):
         if axis is None:
-            raise TypeError("np.average takes weights of another shape than the array's along an axis only")
+            raise TypeError("np.average needs axis=, because the weights have another shape than the array")
         axes = normalize_axis_tuple(axis, np.ndim(a))
         if np.shape(weights) != tuple(np.shape(a)[i] for i in axes):
             raise ValueError(f"weights of shape {np.shape(weights)} do not match the axes {axes} of {np.shape(a)}")

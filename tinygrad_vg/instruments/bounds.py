@@ -38,7 +38,7 @@ def split_of(row: Row, above: Unit) -> Split:
     if above.weight is None:
         raise RuntimeError(f"layer {row.layer + 1} computes its weights, so their bound is not known")
     if weight is not None and above.matrix is None:
-        raise RuntimeError(f"layer {row.layer + 1} is a convolution, whose bound is not that of a matrix")
+        raise RuntimeError(f"layer {row.layer + 1} is a convolution; bounds are computed for matrices only")
     if weight is None:
         raise RuntimeError(
             f"the weights of layer {row.layer + 1} have changed since the pass of these rows; "

@@ -67,7 +67,7 @@ def judge_ledger(ledger: Reading) -> Diagnosis:
     """The verdict on a ledger's last backward."""
     accounts, rows = ledger.accounts, ledger.rows
     if not rows:
-        raise ValueError("one layer has no step to judge; a verdict needs two")
+        raise ValueError("a verdict needs two layers or more")
     causes = [row.causes for row in rows]
     fates, sources = [], []
     for member in range(len(causes[0])):
@@ -89,7 +89,7 @@ def judge_ledger_history(history: LedgerHistory) -> Diagnosis:
     if len(history.steps) == 0:
         raise ValueError("the history holds no steps")
     if len(history.layers) < 2:
-        raise ValueError("one layer has no step to judge; a verdict needs two")
+        raise ValueError("a verdict needs two layers or more")
     history = history[-WINDOW:]
     rows, top = history.rows(), history.log10_norm[:, -1].ravel()
     fates = [_fate(list(column)) for column in zip(*(row.causes for row in rows), strict=True)]
@@ -128,7 +128,7 @@ def judge_history(history: History, at_start: bool) -> Diagnosis:
     if len(history.steps) == 0:
         raise ValueError("the history holds no steps")
     if len(history.layers) < 2:
-        raise ValueError("one layer has no step to judge; a verdict needs two")
+        raise ValueError("a verdict needs two layers or more")
     history = history[-WINDOW:]
     levels = np.moveaxis(history.log10_norm, 1, 0)  # (L, S) or (L, S, R)
     broken = history.first_nonfinite is not None and history.steps >= history.first_nonfinite

@@ -218,7 +218,7 @@ class Ledger(Reading):
         """(L,) log10‖∂C/∂b^l‖ of each layer in decades, what a `GradientRecorder` records; (L, R) for an ensemble.
 
         It is the norm of the sum of δ^l over the samples, also for a layer without a bias; of a layer called several
-        times, that of one call. NaN where it was not computed.
+        times, that of one call. It is NaN where it was not computed.
 
         Raises:
             RuntimeError, ValueError: as `accounts`.

@@ -218,7 +218,8 @@ class LedgerHistory:
         Returns:
             "delta/1", ...: log10‖δ^l‖ per sample; "weights/1", "activation/1", "total/1", ...: of the step to the
             layer; and, if they are recorded, "stable_rank/1", "alignment/1", "dead/1" and "saturated/1". The last two
-            are fractions over the last 30 recorded steps, and NaN before there are 30. Empty before the first step.
+            are fractions over the last 30 recorded steps, and NaN before there are 30. The dict is empty before the
+            first step.
         """
         if not len(self.steps):
             return {}

@@ -74,7 +74,7 @@ def lasting(flags: Any, window: int, share: float) -> Any:
            [ True, False]])
     """
     if not isinstance(window, int) or window < 2:
-        raise ValueError(f"a window has 2 steps or more, for one does not tell what lasts; not {window!r}")
+        raise ValueError(f"window counts steps, 2 or more, not {window!r}")
     if not 0 < share <= 1:
         raise ValueError(f"share is above 0 and up to 1, not {share!r}")
     counts = np.concatenate([np.zeros((1, *flags.shape[1:]), int), np.cumsum(flags, axis=0)])

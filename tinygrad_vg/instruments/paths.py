@@ -85,7 +85,7 @@ def strongest_path(chain: Chain, totals: Mapping[Tensor, ExtendedArray], sample:
     pairs = [_slope(tensor, end) for tensor, end in zip(z, ends, strict=True)]
     slopes = [_row(slopes, sample) for _, slopes in pairs]
     if any(layer.weight is None for layer in chain.layers):
-        raise ValueError("a path needs layers that multiply by their weights as they are: here one computes its own")
+        raise ValueError("a path needs layers that multiply by a stored weight; one layer here computes its weight")
     weights = [layer.weight.astype(np.float64) for layer in chain.layers]
     top = totals[ends[-1]]
     at_end, exponent = _row(top.mantissa, sample), top.exponent

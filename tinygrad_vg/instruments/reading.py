@@ -61,7 +61,7 @@ class Reading:
         """The last row of the history as named numbers, for a tracker of experiments; medians for an ensemble.
 
         Returns:
-            As `LedgerHistory.scalars`. Empty before the first row.
+            As `LedgerHistory.scalars`; an empty dict before the first row.
 
         Raises:
             RuntimeError, ValueError: as `history`.

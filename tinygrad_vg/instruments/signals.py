@@ -29,7 +29,7 @@ class Unit:
         weight: the weights of a layer in this call, an array or a weak reference to one; None for other units.
         order: the order of the node that computed a layer's z. Later writes into the weights do not belong to the call.
         weight_facts: whether the weights of a layer are all 0, and whether all are finite, each a bool or (R,). A
-            Listener notes them if the gradient is 0 or not finite, before the weights are replaced. Else None.
+            Listener notes them if the gradient is 0 or not finite, before the weights are replaced; otherwise None.
         gradient: ∂C/∂output, an array or an ExtendedArray; None if it was not computed.
         channels_first: whether the output is (B, channels, ...), as that of Conv2d and of units after it.
         is_weights: whether the unit multiplies the gradient by weights, as a layer does.

@@ -97,7 +97,7 @@ def unstack(model: M, i: int) -> M:
     ]
     if len(set(lengths.values())) > 1 or single:
         raise ValueError(
-            f"an ensemble has one more axis in front of every array, of one length; here {single or lengths}"
+            f"every array of an ensemble begins with the member axis, of the same length; here {single or lengths}"
         )
     member = copy.deepcopy(model)
     for tensor in state_of(member).values():

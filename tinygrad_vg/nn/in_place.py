@@ -46,7 +46,7 @@ class InPlace(Tensor):
         if recording.enabled and (self._asks or (isinstance(other, Tensor) and other._asks)):
             kind = type(self).__name__ + (f" '{self.name}'" if self.name else "")
             raise RuntimeError(
-                f"p {sign}= ... changes the {kind} itself, which no gradient can follow: write "
+                f"p {sign}= ... changes the {kind} itself, and gradients cannot pass through such a change: write "
                 f"`with tg.no_grad(): p {sign}= ...` to change it by hand, or q = p {sign} ... for a new tensor"
             )
         value = function(self, other)

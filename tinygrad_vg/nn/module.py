@@ -103,7 +103,7 @@ class Module:
         if isinstance(held, Parameter | Buffer) and not isinstance(value, Parameter | Buffer | None):
             kind = "Parameter" if isinstance(held, Parameter) else "Buffer"
             raise TypeError(
-                f"{name!r} of {type(self).__name__} is a {kind}, and {type(value).__name__!r} is none: it would be "
+                f"{name!r} of {type(self).__name__} is a {kind}, and a value of type {type(value).__name__!r} would be "
                 f"neither trained nor saved; write .{name}.data = array, or .{name} = nn.{kind}(array)"
             )
         object.__setattr__(self, name, value)
