@@ -179,6 +179,7 @@ def test_a_browser_shows_the_page_and_the_microscope_in_it(page, tmp_path, width
     assert asked["errors"] == []
     assert asked["width"] == width >= asked["needed"]
     found = asked["answer"]
+    assert "failed" not in found, found
     assert min(found["svg"]) > 100
     assert found["step"].startswith("step 3 (4 of 34)")
     assert found["errors"] == []

@@ -1,8 +1,6 @@
 """Figures of a report, as SVG that stands inside a page."""
 
 import io
-import itertools
-import re
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,11 +12,11 @@ from tinygrad_vg import draw, plots
 from tinygrad_vg.extras import install
 from tinygrad_vg.study.again import Start
 from tinygrad_vg.study.state import Result
+from tinygrad_vg.study.svg import inline
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_NAMES = re.compile(r'(\bid="|url\(#|href="#)([^")]+)')
 _BLUE = "#1f5fa8"
 
 
@@ -53,7 +51,7 @@ def graph(start: Start) -> str | None:
             draw.save(draw.layers(start.net, start.ledger), path)
         except RuntimeError:
             return None
-        return _alone("graph", path.read_text(encoding="utf-8"))
+        return inline("graph", path.read_text(encoding="utf-8"))
 
 
 def accuracy(series: dict[str, list[Result]], book: dict[int, float]) -> str:
@@ -95,9 +93,6 @@ def _hidden(history: Any) -> Any:
     return history[:, :-1] if len(history.layers) > 1 else history
 
 
-_count = itertools.count()  # so that no two figures of a page have the same names inside
-
-
 def _svg(name: str, paint: Callable[["Axes"], Any]) -> str:
     """A figure of 5.8 × 4 inches, with text as text: smaller than as outlines, and it can be searched and read aloud.
 
@@ -113,13 +108,7 @@ def _svg(name: str, paint: Callable[["Axes"], Any]) -> str:
     paint(figure.subplots())
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
-    return _alone(name, file.getvalue())
-
-
-def _alone(name: str, text: str) -> str:
-    """The SVG without its prolog, and with names that no other figure of the page has."""
-    prefix = f"{name}{next(_count)}-"
-    return _NAMES.sub(lambda found: f"{found[1]}{prefix}{found[2]}", text[text.index("<svg") :])
+    return inline(name, file.getvalue())
 
 
 def series_of(results: Sequence[Result]) -> dict[str, list[Result]]:
