@@ -1,11 +1,13 @@
 """Fresh gradients: ∂C/∂b read from `.grad` when a backward has ended, where each backward begins without gradients."""
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 from tinygrad_vg.bridges.torch.installed import pytorch
 from tinygrad_vg.bridges.torch.places import Place
 
+_VERSION = attrgetter("_version")  # counts what is written into a tensor
 _SEEN = 2  # backwards that must have been fresh, one after the other, before `.grad` is read
 
 
@@ -59,7 +61,7 @@ class FreshGradients:
             return
         self._seen += 1
         self._before = [bias.grad for bias in self._biases]
-        self._versions = [0 if gradient is None else gradient._version for gradient in self._before]
+        self._versions = [0 if gradient is None else _VERSION(gradient) for gradient in self._before]
         if self._anchor.grad is None:  # it did not stay
             self.can_be_read = False
 
