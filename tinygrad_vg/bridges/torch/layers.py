@@ -57,7 +57,7 @@ def layer_norm(m: Any, axes: int) -> nn.Module:
 
 
 def batch_norm(m: Any, axes: int) -> nn.Module:
-    kind = getattr(nn, type(m).__name__)
+    kind: type[nn.BatchNorm1d | nn.BatchNorm2d] = getattr(nn, type(m).__name__)
     return kind(m.num_features, m.eps, m.momentum, m.affine, m.track_running_stats)
 
 
