@@ -8,6 +8,7 @@ import pytest
 
 pytestmark = pytest.mark.torch
 torch = pytest.importorskip("torch")
+from tests.bridges.kinds import KINDS, SETTINGS, trained  # noqa: E402 - it needs torch
 from tinygrad_vg.bridges.torch import GradientRecorder  # noqa: E402
 
 T = torch.nn
@@ -123,3 +124,57 @@ def test_gradients_that_begin_to_accumulate_are_missing_for_one_row() -> None:
     plain.zero_grad()
     cost_of(plain, 16).backward()
     assert np.array_equal(recorder.history.values[3][-1], plain[5].bias.grad.numpy())
+
+
+@pytest.mark.parametrize("setting", SETTINGS.values(), ids=SETTINGS)
+@pytest.mark.parametrize("name", [name for name in KINDS if name != "recurrent"])
+def test_trainings_of_every_kind_are_the_same_and_have_their_gradients(name: str, setting: Any) -> None:
+    on: list[Any] = []
+    grads: list[dict[str, Any]] = []
+
+    def instruments(net: Any) -> list[Any]:
+        on[:] = [GradientRecorder(net, values=True)]
+        return on
+
+    def after(net: Any) -> None:
+        named = {n.removesuffix("_bias").removesuffix(".bias"): p for n, p in net.named_parameters() if "bias" in n}
+        grads.append({n: p.grad.numpy().ravel().copy() for n, p in named.items() if p.grad is not None})
+
+    weights = trained(name, setting, instruments, after, steps=4)
+    bare = trained(name, setting, lambda net: [], steps=4)
+    assert all(torch.equal(one, other) for one, other in zip(weights, bare, strict=True))
+    history = on[0].history
+    assert len(history.steps) == len(grads) == 4 * setting.backwards
+    for values, layer in zip(history.values, history.names, strict=True):
+        for step in range(0, len(grads), setting.backwards):  # where they are fresh
+            if layer in grads[step]:
+                assert np.array_equal(values[step], grads[step][layer])
+
+
+def test_a_training_with_a_scaler_is_the_same() -> None:
+    """With a scale that overflows at first, so that the first steps are left out and the scale is halved."""
+    found, rows = [], []
+    for every in (None, 1, 2):
+        net = drawn().float()
+        sgd, scaler = torch.optim.SGD(net.parameters(), lr=0.5), torch.amp.GradScaler("cpu", init_scale=2.0**127)
+        recorder = None if every is None else GradientRecorder(net, every, scaler=scaler, values=True)
+        if recorder is not None:
+            recorder.__enter__()
+        for i in range(12):
+            sgd.zero_grad()
+            x = torch.rand(6, 4, generator=torch.Generator().manual_seed(i))
+            scaler.scale(8.0 * net(x).square().sum()).backward()
+            scaler.unscale_(sgd)
+            rows.append(net[5].bias.grad.numpy().copy())
+            T.utils.clip_grad_norm_(net.parameters(), 1.0)
+            scaler.step(sgd)
+            scaler.update()
+        if recorder is not None:
+            recorder.__exit__()
+            finite = np.isfinite(recorder.history.values[3]).all(axis=1)
+            assert 0 < finite.sum() < len(finite)
+            expected = np.array(rows[-12::every])[finite]
+            np.testing.assert_allclose(recorder.history.values[3][finite], expected, rtol=1e-6)
+        found.append([p.detach().clone() for p in net.parameters()])
+    for other in found[1:]:
+        assert all(torch.equal(p, q) for p, q in zip(found[0], other, strict=True))
