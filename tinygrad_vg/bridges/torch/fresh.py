@@ -32,7 +32,6 @@ class FreshGradients:
         self._cat = pytorch().cat
         self._is_recorded = pytorch().is_grad_enabled
         self._before: list[Any] = []  # the gradients after the backward before
-        self._versions: list[int] = []
         self._seen = 0
         self.can_be_read = True
 
@@ -42,13 +41,13 @@ class FreshGradients:
         return self.can_be_read and self._seen >= _SEEN
 
     @property
-    def has_seen_enough(self) -> bool:
-        """Whether two backwards have been seen at their end."""
-        return self._seen >= _SEEN
+    def is_decided(self) -> bool:
+        """Whether it is known of the next backward whether its gradients may be read."""
+        return not self.can_be_read or self._seen >= _SEEN
 
     def forget(self) -> None:
         """Forget the backwards so far: others have come, or will come, between."""
-        self._before, self._versions, self._seen = [], [], 0
+        self._before, self._seen = [], 0
 
     def look(self) -> None:
         """Look at the anchor in a backward, before its gradient is added. A graph of the gradients is not fresh."""
@@ -61,7 +60,6 @@ class FreshGradients:
             return
         self._seen += 1
         self._before = [bias.grad for bias in self._biases]
-        self._versions = [0 if gradient is None else _VERSION(gradient) for gradient in self._before]
         if self._anchor.grad is None:  # it did not stay
             self.can_be_read = False
 
@@ -72,13 +70,13 @@ class FreshGradients:
             The positions of the biases that it has reached, and a tensor with all their gradients, one after the other.
             Gradients that are not fresh are left out.
         """
-        before, versions = self._before, self._versions
+        before = self._before
         self.note()
         found = []
         for i, gradient in enumerate(self._before if self.can_be_read else ()):
-            if gradient is None or (gradient is before[i] and self._versions[i] == versions[i]):
+            if gradient is None:
                 continue  # the backward has not reached it
-            if gradient is before[i] or self._versions[i]:
+            if gradient is before[i] or _VERSION(gradient):
                 self.can_be_read = False
             else:
                 found.append(i)

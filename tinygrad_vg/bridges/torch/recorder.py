@@ -106,6 +106,7 @@ class GradientRecorder(Recording):
         self._fresh: FreshGradients | None = None
         self._backward = Backward(self._on_end)
         self._number = -1  # of the last backward
+        self._near = 0  # the number of the next backward of which more is to do than to count it
         self._is_counted = False  # whether the backward that runs has reached a parameter
         self._gradients: dict[int, Any] = {}  # its ∂C/∂b, by the positions of the places
         self._calls: list[int] = []  # before the first backward: the positions of the places in the order of calls
@@ -113,21 +114,21 @@ class GradientRecorder(Recording):
         self._unread = UnreadRows()
         self._arrange([*range(len(self._places))])
 
-    def _arrange(self, order: list[int]) -> None:
-        """Number the layers in this order of their positions, and make the blocks for them."""
+    def _arrange(self, order: list[int], is_known: bool = False) -> None:
+        """Number the layers in this order of their positions, which is that of their calls if `is_known`."""
         names, numbers = [self._places[i].name for i in order], range(1, len(order) + 1)
         where = positions(numbers if self._chosen is None else self._chosen, numbers, names)
         if not where:
             raise ValueError(f"layers={self._chosen!r} selects no layer")
         self.layers, self.names = tuple(numbers[i] for i in where), tuple(names[i] for i in where)
-        self._first = order[0]
+        self._anchor = self._places[order[0]].anchor
         self._where = {order[i]: column for column, i in enumerate(where)}  # by position, the column in the history
         forms = [self._places[i].form for i in self._where]
         columns = None if self._statistics is None else self._statistics.columns_for(self._where, block_size(forms))
         self._blocks = Blocks(self.layers, self.names, forms, (), **self._options, columns=columns)
         self._by_module: dict[Any, list[int]] = {}  # of the places whose calls are looked at
         for i, place in enumerate(self._places):
-            if self._number < 0 or (i in self._where and (place.bias is None or self._statistics)):
+            if not is_known or (i in self._where and (place.bias is None or self._statistics)):
                 self._by_module.setdefault(place.module, []).append(i)
 
     def __enter__(self) -> Self:
@@ -147,22 +148,22 @@ class GradientRecorder(Recording):
     def _listen(self) -> None:
         """Register the hooks for the next backward: one on layer 1, if it is not recorded or read from `.grad`."""
         needs_hooks = self._is_wanted() and (self._fresh is None or not self._fresh.is_ready)
+        is_plain = self._statistics is None and (self._fresh is None or self._fresh.is_decided)
+        self._near = -(-(self._number + 1) // self.every) * self.every - 1 if is_plain else 0
         if self._handles and needs_hooks == self._is_listening:
             return
         self._unlisten()
         self._is_listening = needs_hooks
         if not needs_hooks:
-            self._handles = [self._places[self._first].anchor.register_hook(self._on_first)]
+            self._handles = [self._anchor.register_hook(self._on_first)]
             return
         for i, place in enumerate(self._places):
             if place.bias is not None and (i in self._where or self._number < 0):
                 self._handles.append(place.bias.register_hook(partial(self._on_bias, i)))
             else:
                 self._handles.append(place.anchor.register_hook(self._on_anchor))
-        if self._by_module:
-            self._handles.append(on_calls(self._on_call))
-        if self._statistics is not None:
-            self._handles += self._statistics.listen(self._begin)
+        self._handles += [on_calls(self._on_call)] if self._by_module else []
+        self._handles += self._statistics.listen(self._begin) if self._statistics is not None else []
 
     def _unlisten(self) -> None:
         for handle in self._handles:
@@ -219,21 +220,24 @@ class GradientRecorder(Recording):
 
     def _on_first(self, gradient: Any) -> None:
         """Count a backward that reaches layer 1; one that is recorded is counted at its end."""
-        fresh = self._fresh
-        if fresh is not None:
-            fresh.look()
+        if self._number + 1 < self._near and self._anchor.grad is None:
+            self._number += 1
+            return
+        if self._fresh is not None:
+            self._fresh.look()
         elif self._statistics is not None:
             self._statistics.begin_backward()
         if self._is_wanted():
             self._backward.then(self._on_fresh_end)
             return
         self._number += 1
-        if fresh is not None and fresh.can_be_read and (self._is_wanted() or not fresh.has_seen_enough):
-            self._backward.then(self._on_counted_end)
-        elif self._is_wanted():
+        if self._fresh is not None and self._fresh.can_be_read:
+            self._backward.then(self._go_on)
+        else:
             self._listen()
 
-    def _on_counted_end(self) -> None:
+    def _go_on(self) -> None:
+        """Note the gradients when a backward has ended, and listen to the next one."""
         if self._fresh is not None:
             self._fresh.note()
         self._listen()
@@ -275,9 +279,7 @@ class GradientRecorder(Recording):
         own = {self._where[i]: gradient for i, gradient in gradients.items() if i in self._where}
         bad = first_nonfinite(own, self.layers, self.names) if self._raises else ""
         self._keep(lambda: own, next(iter(own.values()), None), bad)
-        if self._fresh is not None:
-            self._fresh.note()
-        self._listen()
+        self._go_on()
         self._tell()
         if bad:
             raise FloatingPointError(f"∂C/∂b of {bad} in backward {self._number}")
@@ -290,9 +292,7 @@ class GradientRecorder(Recording):
         """Number the layers in the order of their calls, when the first backward has ended."""
         called = [self._calls[call] for call in sorted(self._arrived)]
         self._calls, self._arrived = [], []
-        self._number = 0
-        self._arrange([*dict.fromkeys([*called, *range(len(self._places))])])
-        self._number = -1
+        self._arrange([*dict.fromkeys([*called, *range(len(self._places))])], is_known=True)
         for i in called if self._call is None else ():
             if called.count(i) > 1 and i in self._where:
                 raise ValueError(
@@ -302,7 +302,7 @@ class GradientRecorder(Recording):
         self._unlisten()  # from the calls that were needed for the order
         if not (self._raises or self._statistics is not None or self.is_local):
             places = [self._places[i] for i in self._where]
-            self._fresh = fresh_gradients(places, self._places[self._first].anchor)
+            self._fresh = fresh_gradients(places, self._anchor)
 
     def _keep(self, gradients: Callable[[], dict[int, Any]], some: Any, bad: str = "") -> None:
         """Begin a row for the backward, if it is to be kept; its numbers remain on the device.
