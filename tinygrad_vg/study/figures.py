@@ -78,10 +78,29 @@ def accuracy(series: dict[str, list[Result]], book: dict[int, float]) -> str:
         ax.set(xlabel="hidden layers", ylabel="validation accuracy, %")
         ax.set_xticks(sorted({_depth(result) for results in series.values() for result in results}))
         ax.grid(alpha=0.3)
+        _zoom(ax, [result for results in series.values() for result in results])
         if len(series) > 1 or book:
             ax.legend(frameon=False, fontsize="small")
 
     return _svg("accuracy", painted)
+
+
+def _zoom(ax: "Axes", results: Sequence[Result]) -> None:
+    """Show the accuracies above half of the best one, and count the other seeds at the lower edge.
+
+    Where trials have the same depth, all accuracies are shown.
+    """
+    last = {_depth(result): 100 * result.accuracy[-1] for result in results}
+    every = np.concatenate([100 * result.accuracy[-1] for result in results])
+    high = every[every > every.max() / 2]
+    if len(high) == len(every) or len(last) < len(results):
+        return
+    margin = max(0.15 * np.ptp(high), 0.1)
+    ax.set_ylim(high.min() - 2 * margin, min(high.max() + margin, 100.0))
+    for depth, values in last.items():
+        if len(low := values[values <= every.max() / 2]):
+            words = f"{len(low)} of {len(values)}:\n{low.mean():.1f} %"
+            ax.annotate(words, (depth, 0.01), xycoords=("data", "axes fraction"), ha="center", fontsize="small")
 
 
 def _depth(result: Result) -> int:
