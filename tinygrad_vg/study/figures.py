@@ -97,6 +97,7 @@ def _zoom(ax: "Axes", results: Sequence[Result]) -> None:
         return
     margin = max(0.15 * np.ptp(high), 0.1)
     ax.set_ylim(high.min() - 2 * margin, min(high.max() + margin, 100.0))
+    ax.margins(x=0.1)
     for depth, values in last.items():
         if len(low := values[values <= every.max() / 2]):
             words = f"{len(low)} of {len(values)}:\n{low.mean():.1f} %"
