@@ -145,7 +145,8 @@ def of_pairs(accuracies, depths, has_book):
     tested = {(first, second): (f"{decades(100 * gain)} points from {first} to {second}", p)
               for first, second, gain, p in rows}  # fmt: skip
     told = listed("{} (p = {:.2g})".format(*tested[pair]) for pair in pairwise(depths))
-    sentences = [f"By a paired test over {seeds} seeds, p corrected for {pairs} pairs of depths: {told}."]
+    corrected = f", p corrected for {pairs} pairs of depths" if pairs > 1 else ""
+    sentences = [f"By a paired test over {seeds} seeds{corrected}: {told}."]
     if has_book and (3, 4) in tested:
         said = "is significant" if tested[3, 4][1] < 1 - LEVEL else "is not shown to be significant"
         sentences.append(f'The step from 3 to 4, in the book "probably not a statistically significant drop", {said}.')

@@ -168,14 +168,16 @@ def drawn(name: str, dtype: str) -> tuple[Any, Any]:
     return net, batch
 
 
-def trained(name: str, setting: Setting, instruments: Callable[[Any], list[Any]], after_backward: Any = None) -> Any:
-    """Train a network for two steps; return its weights. `after_backward(net)` is called after each backward."""
+def trained(
+    name: str, setting: Setting, instruments: Callable[[Any], list[Any]], after_backward: Any = None, steps: int = 2
+) -> Any:
+    """Train a network for some steps; return its weights. `after_backward(net)` is called after each backward."""
     net, batch = drawn(name, setting.dtype)
     optimizer = getattr(torch.optim, setting.optimizer)(net.parameters(), lr=0.1)
     with ExitStack() as on:
         for instrument in instruments(net):
             on.enter_context(instrument)
-        for _ in range(2):
+        for _ in range(steps):
             optimizer.zero_grad()
             for _ in range(setting.backwards):
                 net(batch()).square().mean().backward()

@@ -122,6 +122,11 @@ NETWORKS: dict[str, tuple[Any, tuple[int, ...]]] = {  # a network, and the shape
             T.ELU(), T.Conv2d(4, 3, 3, padding="same", bias=False), T.AvgPool2d(2, padding=1), T.Flatten(),
             T.Linear(12, 3),
          ), (5, 2, 10, 9)),
+        ("images, batch norm",
+         T.Sequential(
+            T.Conv2d(2, 4, 3, bias=False), T.BatchNorm2d(4), T.ReLU(), T.MaxPool2d(2), Block(T.Sequential(
+                T.Conv2d(4, 4, 3, padding=1), T.BatchNorm2d(4), T.Tanh())), T.Flatten(), T.Linear(48, 3),
+         ), (5, 2, 10, 9)),
         ("RNN", T.RNN(4, 3, 2, nonlinearity="relu", batch_first=True), (5, 6, 4)),
         ("LSTM", T.LSTM(4, 3, bias=False), (6, 5, 4)),
         ("GRU", T.GRU(4, 3, 2), (6, 5, 4)),

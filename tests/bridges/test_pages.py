@@ -15,11 +15,12 @@ from tinygrad_vg.instruments import GradientRecorder, diagnose
 DOCS = Path(__file__).parent.parent.parent / "docs"
 
 
-def run(page: str) -> dict[str, Any]:
-    """Run the blocks of a page that need a framework, and return their names."""
-    names: dict[str, Any] = {}
+def run(page: str, but_for: str = "no block") -> dict[str, Any]:
+    """Run the blocks of a page that need a framework, but for those with the text `but_for`; return their names."""
+    names: dict[str, Any] = {"__name__": "page"}
     for i, block in enumerate(re.findall(r"```py\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), re.S)):
-        exec(compile(block, f"{page}, block {i}", "exec"), names)
+        if but_for not in block:
+            exec(compile(block, f"{page}, block {i}", "exec"), names)
     return names
 
 
@@ -49,7 +50,7 @@ def test_the_page_for_jax(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     pytest.importorskip("jax", reason="JAX is in the extra bench")
     pytest.importorskip("matplotlib")
     monkeypatch.chdir(tmp_path)
-    names = run("from_jax.md")
+    names = run("from_jax.md", but_for="flax")
     history, sizes, rng = names["history"], names["sizes"], np.random.default_rng(0)
     assert capsys.readouterr().out.startswith("vanishing, ")
     ours = tg.nn.mlp(sizes, rng=0)
@@ -70,3 +71,17 @@ def test_the_page_for_jax(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
         expected = getattr(recorder.history[-1], name)
         np.testing.assert_allclose(getattr(names["last"], name), expected, atol=1e-3, err_msg=name)
     assert sorted(os.listdir()) == ["history.npz", "layers.svg"]
+
+
+def test_the_lines_for_flax(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its δ, summed over the batch, are the gradients of the biases."""
+    pytest.importorskip("flax", reason="Flax is in no extra; CI installs it")
+    pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    names = run("from_jax.md")
+    history = names["of_flax"]
+    assert (history.names, history.steps.tolist()) == (tuple(f"dense{i}" for i in range(1, 6)), [*range(0, 61, 10)])
+    for i, delta in enumerate(names["flax_deltas"].values()):
+        of_bias = names["gradients"][f"Dense_{i}"]["bias"]
+        np.testing.assert_allclose(delta.sum(axis=0), of_bias, rtol=0, atol=1e-4 * np.abs(of_bias).max())
+    assert diagnose(history[0, :-1]).state == "vanishing"

@@ -288,7 +288,7 @@ REFUSED: dict[str, tuple[Any, tuple[int, ...], str]] = {  # what makes the netwo
         ("Conv2d, same", lambda: T.Conv2d(4, 4, 2, padding="same"), IMAGES, "pads both ends alike"),
         ("MaxPool2d", lambda: T.MaxPool2d(2, ceil_mode=True), IMAGES, "has no option ceil_mode"),
         ("AvgPool2d", lambda: T.AvgPool2d(2, padding=1, count_include_pad=False), IMAGES, "option count_include_pad"),
-        ("BatchNorm2d", lambda: T.Sequential(T.Conv2d(4, 4, 3), T.BatchNorm2d(4)), IMAGES, "twin of BatchNorm2d '1'"),
+        ("GroupNorm", lambda: T.Sequential(T.Conv2d(4, 4, 3), T.GroupNorm(2, 4)), IMAGES, "twin of GroupNorm '1'"),
         ("GRU", lambda: T.GRU(4, 3, bidirectional=True), (6, 2, 4), "has no option bidirectional"),
         ("no network", lambda: np.ones(2), (), r"takes a torch\.nn\.Module, not ndarray"),
     ]

@@ -75,6 +75,8 @@ def test_sixteen_seeds_are_tested_as_pairs(job):
         "By a paired test over 16 seeds, p corrected for 3 pairs of depths: +0.60 points from 1 to 3 (p = "
         f"{3 * 2 / 2**16:.2g}) and 0.00 points from 3 to 4 (p = 1)."
     )
+    two = results({1: 96.0, 3: 96.6}, spread=np.random.default_rng(0).normal(0, 0.1, 16).round(2))
+    assert job.conclusion(two, ARGS)[-1].startswith("By a paired test over 16 seeds: +0.60 points from 1 to 3 (p = ")
     assert "paired" not in " ".join(job.conclusion(results({1: 96.0, 2: 97.0}), ARGS))
     chapter = {"epochs": 30, "activation": "Sigmoid", "init": None, "hidden": 30, "data": None, "lr": 0.1, "batch": 10}
     for change, said in ((0, "is not shown to be significant."), (-0.002, "is significant.")):

@@ -53,6 +53,30 @@ def test_the_steps_are_exact_and_add_up() -> None:
     assert diagnose(ledger).state in ("stable", "uneven")
 
 
+@pytest.mark.parametrize("members", [0, 3])
+def test_a_norm_of_images_has_its_own_decades(members: int) -> None:
+    """It divides z by its spread, so where weights are 100 times as large its step is 2 decades lower."""
+
+    def made(size: float) -> nn.Module:
+        nets = [nn.Sequential(nn.Conv2d(1, 4, 3, rng=seed), nn.BatchNorm2d(4, eps=1e-12), nn.Tanh(), nn.Flatten(),
+                              nn.Linear(576, 3, rng=seed)) for seed in range(members or 1)]  # fmt: skip
+        for net in nets:
+            net[0].weight.data = size * net[0].weight.data
+        return nn.stack(nets) if members else nets[0]
+
+    decades = []
+    for size in (1.0, 100.0):
+        net = made(size)
+        with Ledger(net) as ledger, GradientRecorder(net) as recorder:
+            cost(net).backward()
+        (row,) = ledger.rows
+        assert [part.label for part in row.parts] == ["Flatten", "Tanh", "BatchNorm2d"]
+        np.testing.assert_allclose(row.weights + row.activation, row.total, atol=1e-14)
+        decades.append(row.parts[-1].decades)
+    np.testing.assert_allclose(decades[1] - decades[0], -2, atol=1e-6)
+    assert recorder.names == ("0", "1", "4")
+
+
 @pytest.mark.parametrize("own_images", [False, True], ids=["shared images", "own images"])
 def test_members_have_their_own_accounts(own_images: bool) -> None:
     """As many members as samples, channels and classes or so: no axis is taken for another."""

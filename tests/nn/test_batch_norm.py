@@ -1,4 +1,4 @@
-"""BatchNorm1d: laws, PyTorch's in training and evaluation, a loop over members; and compiled, its buffers too."""
+"""BatchNorm1d and BatchNorm2d: laws, PyTorch's numbers, a loop over members; and compiled, the buffers too."""
 
 import functools
 from typing import Any
@@ -21,11 +21,16 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "neither": dict(affine=False, track_running_stats=False),
 }
 every_option = pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-SHAPES = [(5, 4), (4, 4), (5, 4, 3), (4, 4, 4)]
+SHAPES = [(5, 4), (4, 4), (5, 4, 3), (4, 4, 4), (3, 4, 2, 3)]
 
 
-def norm(rng: np.random.Generator, **options: Any) -> nn.BatchNorm1d:
-    layer = nn.BatchNorm1d(4, **options)
+def kind_for(axes: int) -> Any:
+    """The class that takes a batch with so many axes, of a module `nn`."""
+    return nn.BatchNorm1d if axes < 4 else nn.BatchNorm2d
+
+
+def norm(rng: np.random.Generator, axes: int = 2, **options: Any) -> Any:
+    layer = kind_for(axes)(4, **options)
     for parameter in layer.parameters():
         nn.init.normal_(parameter, mean=0.5, rng=rng)
     return layer
@@ -33,7 +38,7 @@ def norm(rng: np.random.Generator, **options: Any) -> nn.BatchNorm1d:
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_a_batch_is_normalized_and_counted(rng: np.random.Generator, shape: tuple[int, ...]) -> None:
-    layer, axes = nn.BatchNorm1d(4, eps=0.0, momentum=None), (0, 2)[: len(shape) - 1]
+    layer, axes = kind_for(len(shape))(4, eps=0.0, momentum=None), (0, 2, 3)[: len(shape) - 1]
     batches = rng.normal(3, 2, size=(6, *shape))
     for x in batches:
         y = layer(x).data
@@ -49,12 +54,12 @@ def test_a_batch_is_normalized_and_counted(rng: np.random.Generator, shape: tupl
     assert layer.num_batches_tracked.item() == 6
 
 
-@pytest.mark.parametrize("shape", [(3, 4), (2, 4, 2)], ids=str)
+@pytest.mark.parametrize("shape", [(3, 4), (2, 4, 2), (2, 4, 1, 2)], ids=str)
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
 def test_gradients_are_those_of_finite_differences(
     rng: np.random.Generator, shape: tuple[int, ...], training: bool
 ) -> None:
-    layer = norm(rng)
+    layer = norm(rng, len(shape))
     layer(rng.normal(size=shape))
     layer.train(training)
 
@@ -67,15 +72,15 @@ def test_gradients_are_those_of_finite_differences(
 
 
 @every_option
-@pytest.mark.parametrize("positions", [(), (3,)], ids=["(R, B, C)", "(R, B, C, L)"])
+@pytest.mark.parametrize("positions", [(), (3,), (3, 2)], ids=["(R, B, C)", "(R, B, C, L)", "images"])
 @pytest.mark.parametrize("own_inputs", [True, False], ids=["own inputs", "shared inputs"])
 def test_an_ensemble_is_a_loop_over_its_members(
     rng: np.random.Generator, options: dict[str, Any], positions: Any, own_inputs: bool
 ) -> None:
     """Four members, samples and features; an input that all members share has no further axis."""
-    nets = [norm(rng, **options) for _ in range(4)]
+    nets = [norm(rng, 2 + len(positions), **options) for _ in range(4)]
     ensemble = nn.stack(nets)
-    shape = (4, 4, 4, *positions) if own_inputs else (1, 4, 4, 3) if positions else (4, 4)
+    shape = (4, 4, 4, *positions) if own_inputs else (1, 4, 4, *positions) if positions else (4, 4)
     for training in (True, True, False):
         x, g = tg.Tensor(rng.normal(size=shape), requires_grad=True), rng.normal(size=(4, 4, 4, *positions))
         ensemble.train(training)
@@ -87,7 +92,7 @@ def test_an_ensemble_is_a_loop_over_its_members(
         total = np.zeros(shape)
         for i, net in enumerate(nets):
             net.train(training)
-            own = tg.Tensor(x.data[i] if own_inputs else x.data.reshape(shape[-3:] if positions else shape),
+            own = tg.Tensor(x.data[i] if own_inputs else x.data.reshape(shape[1:] if positions else shape),
                             requires_grad=True)  # fmt: skip
             output = net(own)
             close(y.data[i], output.data)
@@ -100,7 +105,14 @@ def test_an_ensemble_is_a_loop_over_its_members(
             for name, array in net.state_dict().items():
                 close(ensemble.state_dict()[name][i], array)
         np.testing.assert_allclose(x_grad, total, rtol=1e-10, atol=1e-12)
-    assert nn.unstack(ensemble, 1)(rng.normal(size=(5, 4))).shape == (5, 4)
+    assert nn.unstack(ensemble, 1)(rng.normal(size=(5, 4, *positions))).shape == (5, 4, *positions)
+
+
+def test_images_that_all_members_share_need_no_member_axis(rng: np.random.Generator) -> None:
+    ensemble, x = nn.stack([norm(rng, 4) for _ in range(3)]), rng.normal(size=(5, 4, 2, 2))
+    for training in (True, False):
+        ensemble.train(training)
+        close(np.zeros((3, 1, 1, 1, 1)) + ensemble(x).data, ensemble(x[None]).data)
 
 
 def test_float32_stays_float32(rng: np.random.Generator) -> None:
@@ -121,6 +133,11 @@ def test_what_does_not_fit_is_refused() -> None:
             nn.BatchNorm1d(4)(np.zeros(shape))
     with pytest.raises(ValueError, match=r"or \(3, B, 4, L\) or \(3, B, 4\), not"):
         nn.stack([nn.BatchNorm1d(4) for _ in range(3)])(np.zeros((3, 5, 2)))
+    for shape in [(5, 4), (5, 4, 2), (4, 5, 2, 2), (3, 5, 4, 2, 2)]:
+        with pytest.raises(ValueError, match=r"BatchNorm2d\(.* takes arrays of shape \(B, 4, H, W\), not"):
+            nn.BatchNorm2d(4)(np.zeros(shape))
+    with pytest.raises(ValueError, match=r"shape \(B, 4, H, W\) or \(3, B, 4, H, W\), not"):
+        nn.stack([nn.BatchNorm2d(4) for _ in range(3)])(np.zeros((3, 5, 4, 2)))
     with pytest.raises(ValueError, match=r"two or more values of each feature in training"):
         nn.BatchNorm1d(4)(np.zeros((1, 4)))
     assert nn.BatchNorm1d(4).eval()(np.zeros((1, 4))).shape == (1, 4)
@@ -217,7 +234,8 @@ def test_batch_norm_is_that_of_pytorch(
     rng: np.random.Generator, options: dict[str, Any], shape: tuple[int, ...]
 ) -> None:
     torch = pytest.importorskip("torch")
-    layer, twin = norm(rng, **options), torch.nn.BatchNorm1d(4, dtype=torch.float64, **options)
+    layer = norm(rng, len(shape), **options)
+    twin = getattr(torch.nn, type(layer).__name__)(4, dtype=torch.float64, **options)
     assert list(layer.state_dict()) == list(twin.state_dict())
     twin.load_state_dict({name: torch.tensor(array) for name, array in layer.state_dict().items()})
     for step in range(4):

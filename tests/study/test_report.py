@@ -164,6 +164,16 @@ def test_the_books_figures_are_shown_beside_the_chapters_trainings():
     assert "the book's network" not in unescape(figures.accuracy(figures.series_of(results), {}))
 
 
+def test_seeds_that_learn_nothing_are_counted_and_do_not_hide_the_others():
+    results = chapters_results()
+    assert " of 24:" not in figures.accuracy(figures.series_of(results), {})
+    results[-1].accuracy[-1, :3] = 0.1064
+    svg = figures.accuracy(figures.series_of(results), {})
+    assert "3 of 24:" in svg
+    assert "10.6 %" in svg
+    assert not {">20<", ">40<", ">60<", ">80<"} & {*re.findall(r">\d+<", svg)}  # the ticks are those of the others
+
+
 @needs_chromium
 @pytest.mark.long
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (400, True)])
@@ -186,6 +196,7 @@ def test_a_browser_shows_the_page_and_the_microscope_in_it(page, tmp_path, width
     assert asked["errors"] == []
     assert asked["width"] == width >= asked["needed"]
     found = asked["answer"]
+    assert "failed" not in found, found
     assert min(found["svg"]) > 100
     assert found["step"].startswith("step 3 (4 of 34)")
     assert found["errors"] == []

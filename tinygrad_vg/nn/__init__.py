@@ -15,7 +15,7 @@ from tinygrad_vg.nn.layer import Layer
 from tinygrad_vg.nn.linear import Linear
 from tinygrad_vg.nn.losses import BCEWithLogitsLoss, HuberLoss, L1Loss, MSELoss
 from tinygrad_vg.nn.module import Module
-from tinygrad_vg.nn.normalization import BatchNorm1d, LayerNorm
+from tinygrad_vg.nn.normalization import BatchNorm1d, BatchNorm2d, LayerNorm
 from tinygrad_vg.nn.parameter import Buffer, Filters, Parameter
 from tinygrad_vg.nn.pooling import AvgPool2d, Flatten, MaxPool2d
 from tinygrad_vg.nn.rectifiers import ELU, GELU, SELU, LeakyReLU, SiLU
@@ -26,7 +26,8 @@ from tinygrad_vg.nn.time_steps import TimeStep, time_steps
 
 __all__ = [
     "ELU", "GELU", "GRU", "LSTM", "RNN", "SELU", "Activation", "AvgPool2d", "BCEWithLogitsLoss", "BatchNorm1d",
-    "Buffer", "Conv2d", "CrossEntropyLoss", "Dropout", "Filters", "Flatten", "GRUCell", "HuberLoss", "Identity",
+    "BatchNorm2d", "Buffer", "Conv2d", "CrossEntropyLoss", "Dropout", "Filters", "Flatten", "GRUCell", "HuberLoss",
+    "Identity",
     "L1Loss", "LSTMCell", "Layer", "LayerNorm", "LeakyReLU", "Linear", "LogSoftmax", "MSELoss", "MaxPool2d", "Module",
     "ModuleList", "NLLLoss", "Parameter", "RNNCell", "ReLU", "Recurrence", "Residual", "Sequential", "SiLU", "Sigmoid",
     "Softmax", "Softplus", "Tanh", "TimeStep", "beside_batch", "by_member", "feature_axis", "init", "member_axis",

@@ -59,7 +59,93 @@ class LayerNorm(Module):
         return f"{self.features}, eps={self.eps}"
 
 
-class BatchNorm1d(Module):
+class BatchNorm(Module):
+    """What BatchNorm1d and BatchNorm2d have in common; a subclass says which axes x may have."""
+
+    takes_members = True
+    channels_first = True
+    members: tuple[int, ...] = ()
+    positions: tuple[int, ...] = ()  # how many axes x may have behind that of the channels
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        *,
+        dtype: Any = np.float64,
+    ) -> None:
+        if num_features < 1:
+            raise ValueError(f"a layer has at least one feature, not {num_features}")
+        affine = checked_flag(self, "affine", affine)
+        track_running_stats = checked_flag(self, "track_running_stats", track_running_stats)
+        self.num_features = num_features
+        self.eps = eps
+        self.momentum = momentum
+        self.weight = Parameter(np.ones(num_features, dtype)) if affine else None
+        self.bias = Parameter(np.zeros(num_features, dtype)) if affine else None
+        self.running_mean = Buffer(np.zeros(num_features, dtype)) if track_running_stats else None
+        self.running_var = Buffer(np.ones(num_features, dtype)) if track_running_stats else None
+        self.num_batches_tracked = Buffer(np.array(0)) if track_running_stats else None
+
+    def forward(self, x: Any) -> Any:
+        """The normalized x, of its shape; in an ensemble with a member axis in front."""
+        if not isinstance(x, Tensor):
+            x = as_array(x)
+        batch = self.batch_axis(x.ndim)
+        positions = x.ndim - batch - 2
+        if positions not in self.positions or x.shape[batch + 1] != self.num_features:
+            raise ValueError(f"{self!r} takes arrays of shape {self.forms()}, not {x.shape}")
+        if self.training or self.running_mean is None:
+            axes = (batch, *range(batch + 2, x.ndim))
+            mean = np.mean(x, axis=axes, keepdims=True)
+            centred = x - mean
+            variance = np.mean(np.square(centred), axis=axes, keepdims=True)
+            if self.training:
+                self._track(np.squeeze(mean, axes), np.squeeze(variance, axes), math.prod(x.shape[a] for a in axes))
+        else:
+            centred = x - beside_batch(self.running_mean, x, positions)
+            variance = beside_batch(self.running_var, x, positions)
+        normalized = centred / np.sqrt(variance + self.eps)
+        if self.weight is None or self.bias is None:
+            return normalized
+        return normalized * beside_batch(self.weight, x, positions) + beside_batch(self.bias, x, positions)
+
+    def batch_axis(self, ndim: int) -> int:
+        """The axis of the samples in an x of so many axes."""
+        raise NotImplementedError
+
+    def forms(self) -> str:
+        """The shapes that x may have, in words."""
+        raise NotImplementedError
+
+    def _track(self, mean: Any, variance: Any, n: int) -> None:
+        """Add a batch of n values per feature to the running means: (C,), or (R, C)."""
+        if n < 2:
+            raise ValueError(f"{self!r} needs two or more values of each feature in training; for one write .eval()")
+        tracked: Any = self.num_batches_tracked
+        if tracked is None:
+            return
+        with no_grad():
+            tracked.assign(count := tracked + 1)
+            share: Any = self.momentum
+            if share is None:
+                share = (1 / count).astype(mean.dtype)
+                share = np.expand_dims(share, -1) if self.members else share
+            new: dict[Any, Any] = {self.running_mean: mean, self.running_var: variance * (n / (n - 1))}
+            for buffer, value in new.items():
+                buffer.assign((1 - share) * buffer + share * value)
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.weight is not None}, "
+            f"track_running_stats={self.running_mean is not None}"
+        )
+
+
+class BatchNorm1d(BatchNorm):
     """(x − mean) / √(variance + eps) · weight + bias, feature by feature (Ioffe & Szegedy 2015).
 
     In training, mean and variance of a feature are taken over the batch, and over all positions if x is (B, C, L); the
@@ -95,79 +181,46 @@ class BatchNorm1d(Module):
     (Buffer([0.2]), array([1.1]))
     """
 
-    takes_members = True
-    channels_first = True
-    members: tuple[int, ...] = ()
+    positions = (0, 1)
 
-    def __init__(
-        self,
-        num_features: int,
-        eps: float = 1e-5,
-        momentum: float | None = 0.1,
-        affine: bool = True,
-        track_running_stats: bool = True,
-        *,
-        dtype: Any = np.float64,
-    ) -> None:
-        if num_features < 1:
-            raise ValueError(f"a layer has at least one feature, not {num_features}")
-        affine = checked_flag(self, "affine", affine)
-        track_running_stats = checked_flag(self, "track_running_stats", track_running_stats)
-        self.num_features = num_features
-        self.eps = eps
-        self.momentum = momentum
-        self.weight = Parameter(np.ones(num_features, dtype)) if affine else None
-        self.bias = Parameter(np.zeros(num_features, dtype)) if affine else None
-        self.running_mean = Buffer(np.zeros(num_features, dtype)) if track_running_stats else None
-        self.running_var = Buffer(np.ones(num_features, dtype)) if track_running_stats else None
-        self.num_batches_tracked = Buffer(np.array(0)) if track_running_stats else None
+    def batch_axis(self, ndim: int) -> int:
+        return 0 if ndim == 2 else len(self.members)  # all members share a (B, C)
 
-    def forward(self, x: Any) -> Any:
-        """The normalized x, of its shape; in an ensemble (R, B, C), or (R, B, C, L)."""
-        if not isinstance(x, Tensor):
-            x = as_array(x)
-        batch = 0 if x.ndim == 2 else len(self.members)  # the axis of the samples; all members share a (B, C)
-        positions = x.ndim - batch - 2
-        if positions not in (0, 1) or x.shape[batch + 1] != self.num_features:
-            own = "".join(f"{n}, " for n in self.members)
-            raise ValueError(
-                f"{self!r} takes arrays of shape (B, {self.num_features}) or ({own}B, {self.num_features}, L)"
-                f"{f' or ({own}B, {self.num_features})' * len(self.members)}, not {x.shape}"
-            )
-        if self.training or self.running_mean is None:
-            axes = (batch, *range(batch + 2, x.ndim))
-            mean = np.mean(x, axis=axes, keepdims=True)
-            centred = x - mean
-            variance = np.mean(np.square(centred), axis=axes, keepdims=True)
-            if self.training:
-                self._track(np.squeeze(mean, axes), np.squeeze(variance, axes), math.prod(x.shape[a] for a in axes))
-        else:
-            centred = x - beside_batch(self.running_mean, x, positions)
-            variance = beside_batch(self.running_var, x, positions)
-        normalized = centred / np.sqrt(variance + self.eps)
-        if self.weight is None or self.bias is None:
-            return normalized
-        return normalized * beside_batch(self.weight, x, positions) + beside_batch(self.bias, x, positions)
+    def forms(self) -> str:
+        own, n = "".join(f"{n}, " for n in self.members), self.num_features
+        return f"(B, {n}) or ({own}B, {n}, L)" + f" or ({own}B, {n})" * len(self.members)
 
-    def _track(self, mean: Any, variance: Any, n: int) -> None:
-        """Add a batch of n values per feature to the running means: (C,), or (R, C)."""
-        if n < 2:
-            raise ValueError(f"{self!r} needs two or more values of each feature in training; for one write .eval()")
-        tracked: Any = self.num_batches_tracked
-        if tracked is None:
-            return
-        with no_grad():
-            tracked.assign(count := tracked + 1)
-            share: Any = self.momentum
-            if share is None:
-                share = (1 / count).astype(mean.dtype)
-                share = np.expand_dims(share, -1) if self.members else share
-            new: dict[Any, Any] = {self.running_mean: mean, self.running_var: variance * (n / (n - 1))}
-            for buffer, value in new.items():
-                buffer.assign((1 - share) * buffer + share * value)
 
-    def extra_repr(self) -> str:
-        return (
-            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.weight is not None}, "
-            f"track_running_stats={self.running_mean is not None}"
-        )
+class BatchNorm2d(BatchNorm):
+    """BatchNorm1d for images (B, C, H, W): mean and variance of a channel are taken over the batch and all positions.
+
+    In an ensemble (`nn.stack`) an x of shape (B, C, H, W) or (R, B, C, H, W) gives (R, B, C, H, W).
+
+    Args:
+        num_features: C, the number of channels.
+        eps, momentum, affine, track_running_stats, dtype: as of BatchNorm1d.
+
+    Attributes:
+        running_mean, running_var: buffers (C,), or None.
+        num_batches_tracked: a buffer, the number of batches so far, or None.
+
+    Raises:
+        ValueError: as BatchNorm1d.
+
+    >>> import numpy as np
+    >>> from tinygrad_vg import nn
+    >>> layer = nn.BatchNorm2d(1)
+    >>> layer(np.array([[[[1.0, 3.0]]], [[[1.0, 3.0]]]])).data.round(3).ravel()
+    array([-1.,  1., -1.,  1.])
+    >>> layer.running_mean, layer.running_var.data.round(3)
+    (Buffer([0.2]), array([1.033]))
+    """
+
+    positions = (2,)
+
+    def batch_axis(self, ndim: int) -> int:
+        return len(self.members) if ndim == 4 + len(self.members) else 0  # all members share a (B, C, H, W)
+
+    def forms(self) -> str:
+        n = self.num_features
+        return f"(B, {n}, H, W)" + "".join(f" or ({members}, B, {n}, H, W)" for members in self.members)

@@ -1,8 +1,6 @@
 """Figures of a report, as SVG that stands inside a page."""
 
 import io
-import itertools
-import re
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,11 +12,11 @@ from tinygrad_vg import draw, plots
 from tinygrad_vg.extras import install
 from tinygrad_vg.study.again import Start
 from tinygrad_vg.study.state import Result
+from tinygrad_vg.study.svg import inline
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_NAMES = re.compile(r'(\bid="|url\(#|href="#)([^")]+)')
 _BLUE = "#1f5fa8"
 
 
@@ -53,7 +51,7 @@ def graph(start: Start) -> str | None:
             draw.save(draw.layers(start.net, start.ledger), path)
         except RuntimeError:
             return None
-        return _alone("graph", path.read_text(encoding="utf-8"))
+        return inline("graph", path.read_text(encoding="utf-8"))
 
 
 def accuracy(series: dict[str, list[Result]], book: dict[int, float]) -> str:
@@ -80,10 +78,30 @@ def accuracy(series: dict[str, list[Result]], book: dict[int, float]) -> str:
         ax.set(xlabel="hidden layers", ylabel="validation accuracy, %")
         ax.set_xticks(sorted({_depth(result) for results in series.values() for result in results}))
         ax.grid(alpha=0.3)
+        _zoom(ax, [result for results in series.values() for result in results])
         if len(series) > 1 or book:
             ax.legend(frameon=False, fontsize="small")
 
     return _svg("accuracy", painted)
+
+
+def _zoom(ax: "Axes", results: Sequence[Result]) -> None:
+    """Show the accuracies above half of the best one, and count the other seeds at the lower edge.
+
+    Where trials have the same depth, all accuracies are shown.
+    """
+    last = {_depth(result): 100 * result.accuracy[-1] for result in results}
+    every = np.concatenate([100 * result.accuracy[-1] for result in results])
+    high = every[every > every.max() / 2]
+    if len(high) == len(every) or len(last) < len(results):
+        return
+    margin = max(0.15 * np.ptp(high), 0.1)
+    ax.set_ylim(high.min() - 2 * margin, min(high.max() + margin, 100.0))
+    ax.margins(x=0.1)
+    for depth, values in last.items():
+        if len(low := values[values <= every.max() / 2]):
+            words = f"{len(low)} of {len(values)}:\n{low.mean():.1f} %"
+            ax.annotate(words, (depth, 0.01), xycoords=("data", "axes fraction"), ha="center", fontsize="small")
 
 
 def _depth(result: Result) -> int:
@@ -93,9 +111,6 @@ def _depth(result: Result) -> int:
 def _hidden(history: Any) -> Any:
     """Without the output layer, whose size is another one."""
     return history[:, :-1] if len(history.layers) > 1 else history
-
-
-_count = itertools.count()  # so that no two figures of a page have the same names inside
 
 
 def _svg(name: str, paint: Callable[["Axes"], Any]) -> str:
@@ -113,13 +128,7 @@ def _svg(name: str, paint: Callable[["Axes"], Any]) -> str:
     paint(figure.subplots())
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
-    return _alone(name, file.getvalue())
-
-
-def _alone(name: str, text: str) -> str:
-    """The SVG without its prolog, and with names that no other figure of the page has."""
-    prefix = f"{name}{next(_count)}-"
-    return _NAMES.sub(lambda found: f"{found[1]}{prefix}{found[2]}", text[text.index("<svg") :])
+    return inline(name, file.getvalue())
 
 
 def series_of(results: Sequence[Result]) -> dict[str, list[Result]]:

@@ -41,6 +41,10 @@ class Backward:
         """Call the function when the backward that runs has ended."""
         self._at_end(partial(self._end, self._now))
 
+    def then(self, callback: Callable[[], None]) -> None:
+        """Call another function when the backward that runs has ended."""
+        self._at_end(callback)
+
     def _end(self, task: int) -> None:
         self._check(task)
         self._on_end()

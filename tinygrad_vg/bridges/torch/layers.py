@@ -57,7 +57,8 @@ def layer_norm(m: Any, axes: int) -> nn.Module:
 
 
 def batch_norm(m: Any, axes: int) -> nn.Module:
-    return nn.BatchNorm1d(m.num_features, m.eps, m.momentum, m.affine, m.track_running_stats)
+    kind: type[nn.BatchNorm1d | nn.BatchNorm2d] = getattr(nn, type(m).__name__)
+    return kind(m.num_features, m.eps, m.momentum, m.affine, m.track_running_stats)
 
 
 def softplus(m: Any, axes: int) -> nn.Module:
@@ -96,7 +97,7 @@ MAKERS: dict[str, Maker] = {
     "Linear": linear,
     "Conv2d": conv2d,
     "LayerNorm": layer_norm,
-    "BatchNorm1d": batch_norm,
+    **dict.fromkeys(("BatchNorm1d", "BatchNorm2d"), batch_norm),
     **dict.fromkeys(("RNN", "LSTM", "GRU"), recurrent),
     **dict.fromkeys(("RNNCell", "LSTMCell", "GRUCell"), cell),
     **dict.fromkeys(("Sigmoid", "Tanh", "ReLU", "SELU", "SiLU", "Identity"), alike),

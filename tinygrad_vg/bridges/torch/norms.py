@@ -1,7 +1,7 @@
 """Norms on the device: the decades of a gradient as a tensor of one element, which is read much later."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -73,6 +73,20 @@ def array_of(tensor: Any) -> Any:
     torch = pytorch()
     tensor = tensor.detach()
     return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).cpu().numpy()
+
+
+def first_nonfinite(gradients: Mapping[int, Any], layers: Sequence[int], names: Sequence[str]) -> str:
+    """The layer nearest to the output whose gradient is not finite, in words; "" if all are finite.
+
+    >>> import torch
+    >>> first_nonfinite({0: torch.ones(2), 1: torch.tensor([1.0, torch.nan])}, (1, 2), ("below", "above"))
+    "layer 2 ('above') holds NaN"
+    """
+    for column in sorted(gradients, reverse=True):
+        if not np.isfinite(array := array_of(gradients[column])).all():
+            what = "NaN" if np.isnan(array).any() else "infinite numbers"
+            return f"layer {layers[column]} ({names[column]!r}) holds {what}"
+    return ""
 
 
 def dtype_of(tensor: Any) -> Any:

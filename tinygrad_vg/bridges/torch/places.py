@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tinygrad_vg.bridges.torch.installed import pytorch
+from tinygrad_vg.bridges.torch.norms import dtype_of
 
 _WRAPPERS = {"FullyShardedDataParallel": "FSDP", "FSDPModule": "FSDP2"}
 
@@ -31,6 +32,14 @@ class Place:
         """A parameter of the layer that requires gradients."""
         known = self.bias if self.bias is not None else self.weight
         return known if known is not None else next(p for p in self.module.parameters() if p.requires_grad)
+
+    @property
+    def form(self) -> tuple[tuple[int, ...], Any]:
+        """The shape and the NumPy dtype of ∂C/∂b."""
+        if self.bias is not None:
+            return (self.bias.numel(),), dtype_of(self.bias)
+        width = getattr(self.module, "out_features", None) or self.module.out_channels
+        return (width,), dtype_of(next(p for p in self.module.parameters()))
 
 
 def unwrapped(net: Any) -> tuple[Any, bool]:

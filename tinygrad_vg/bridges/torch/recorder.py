@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Literal, Self
 
-import numpy as np
-
 from tinygrad_vg.bridges.torch.backward import Backward, first_tensor, on_calls
-from tinygrad_vg.bridges.torch.norms import array_of, dtype_of, on_host, scale_of, split_scale
-from tinygrad_vg.bridges.torch.places import Place, features_axis, places_in, unwrapped
+from tinygrad_vg.bridges.torch.fresh import FreshGradients, fresh_gradients
+from tinygrad_vg.bridges.torch.norms import first_nonfinite, scale_of
+from tinygrad_vg.bridges.torch.places import features_axis, places_in, unwrapped
 from tinygrad_vg.bridges.torch.statistics import DeviceStatistics
+from tinygrad_vg.bridges.torch.unread import UnreadRows
 from tinygrad_vg.instruments.blocks import Blocks, block_size, check
 from tinygrad_vg.instruments.history import History, positions
 from tinygrad_vg.instruments.telling import Recording, Teller
@@ -32,12 +32,15 @@ class GradientRecorder(Recording):
 
     Gradients stay on their device and are read in blocks of up to 256 backwards, so that no step waits for the device.
 
+    Where each backward begins with fresh gradients, as after PyTorch's `zero_grad()`, only a hook on layer 1 is needed,
+    and ∂C/∂b is read from `bias.grad` when the backward has ended. Where they accumulate, each bias has a hook.
+
     Args:
         net: the network.
         every: record the backwards number 0, every, 2·every ... Other backwards are only counted, where they reach
-            layer 1; no hook is on the other layers then. A layer without a bias has NaN if its forward pass was before
-            the end of the backward before. When there are more than `max_steps` rows, every second one is dropped and
-            `every` doubles; None keeps all.
+            layer 1. A layer without a bias has NaN if its forward pass was before the end of the backward before; and
+            so have all layers in a row, if gradients were fresh before and accumulate there for the first time. When
+            there are more than `max_steps` rows, every second one is dropped and `every` doubles; None keeps all.
         layers: the layers to record, by number or name; all if None.
         values: whether to keep the vectors ∂C/∂b too, in `history.values`.
         statistics: whether to measure the statistics of `tg.instruments.GradientRecorder`.
@@ -100,33 +103,32 @@ class GradientRecorder(Recording):
         self._statistics = DeviceStatistics(self._places) if statistics else None
         self._handles: list[Any] = []
         self._is_listening = False  # to what is recorded, and not only to layer 1
+        self._fresh: FreshGradients | None = None
         self._backward = Backward(self._on_end)
         self._number = -1  # of the last backward
-        self._collects = False  # whether the backward that runs is recorded
-        self._is_counted = False  # whether it has reached a parameter
+        self._near = 0  # the number of the next backward of which more is to do than to count it
+        self._is_counted = False  # whether the backward that runs has reached a parameter
         self._gradients: dict[int, Any] = {}  # its ∂C/∂b, by the positions of the places
         self._calls: list[int] = []  # before the first backward: the positions of the places in the order of calls
         self._arrived: list[int] = []  # which of these calls got a gradient
-        self._pending: list[tuple[int, dict[int, Any], Any]] = []  # rows whose numbers are still on the device
+        self._unread = UnreadRows()
         self._arrange([*range(len(self._places))])
 
-    def _arrange(self, order: list[int]) -> None:
-        """Number the layers in this order of their positions, and make the blocks for them."""
+    def _arrange(self, order: list[int], is_known: bool = False) -> None:
+        """Number the layers in this order of their positions, which is that of their calls if `is_known`."""
         names, numbers = [self._places[i].name for i in order], range(1, len(order) + 1)
         where = positions(numbers if self._chosen is None else self._chosen, numbers, names)
         if not where:
             raise ValueError(f"layers={self._chosen!r} selects no layer")
         self.layers, self.names = tuple(numbers[i] for i in where), tuple(names[i] for i in where)
-        self._first = order[0]
+        self._anchor = self._places[order[0]].anchor
         self._where = {order[i]: column for column, i in enumerate(where)}  # by position, the column in the history
-        forms = [_form(self._places[i]) for i in self._where]
-        columns = None
-        if self._statistics is not None:
-            columns = self._statistics.columns_for(self._where, block_size(forms))
+        forms = [self._places[i].form for i in self._where]
+        columns = None if self._statistics is None else self._statistics.columns_for(self._where, block_size(forms))
         self._blocks = Blocks(self.layers, self.names, forms, (), **self._options, columns=columns)
         self._by_module: dict[Any, list[int]] = {}  # of the places whose calls are looked at
         for i, place in enumerate(self._places):
-            if self._number < 0 or (i in self._where and (place.bias is None or self._statistics)):
+            if not is_known or (i in self._where and (place.bias is None or self._statistics)):
                 self._by_module.setdefault(place.module, []).append(i)
 
     def __enter__(self) -> Self:
@@ -137,26 +139,31 @@ class GradientRecorder(Recording):
 
     def __exit__(self, *exception: object) -> None:
         self._unlisten()
+        if self._fresh is not None:
+            self._fresh.forget()
         self._gradients, self._calls, self._arrived = {}, [], []
         if self._statistics is not None:
             self._statistics.end_row()
 
     def _listen(self) -> None:
-        """Register the hooks for the next backward: if it is not recorded, one that counts it at layer 1."""
+        """Register the hooks for the next backward: one on layer 1, if it is not recorded or read from `.grad`."""
+        needs_hooks = self._is_wanted() and (self._fresh is None or not self._fresh.is_ready)
+        is_plain = self._statistics is None and (self._fresh is None or self._fresh.is_decided)
+        self._near = -(-(self._number + 1) // self.every) * self.every - 1 if is_plain else 0
+        if self._handles and needs_hooks == self._is_listening:
+            return
         self._unlisten()
-        self._is_listening = self._is_wanted()
-        if not self._is_listening:
-            self._handles = [self._places[self._first].anchor.register_hook(self._on_anchor)]
+        self._is_listening = needs_hooks
+        if not needs_hooks:
+            self._handles = [self._anchor.register_hook(self._on_first)]
             return
         for i, place in enumerate(self._places):
             if place.bias is not None and (i in self._where or self._number < 0):
                 self._handles.append(place.bias.register_hook(partial(self._on_bias, i)))
             else:
                 self._handles.append(place.anchor.register_hook(self._on_anchor))
-        if self._by_module:
-            self._handles.append(on_calls(self._on_call))
-        if self._statistics is not None:
-            self._handles += self._statistics.listen(self._begin)
+        self._handles += [on_calls(self._on_call)] if self._by_module else []
+        self._handles += self._statistics.listen(self._begin) if self._statistics is not None else []
 
     def _unlisten(self) -> None:
         for handle in self._handles:
@@ -203,31 +210,54 @@ class GradientRecorder(Recording):
         """Note that a hook was called in a backward; return whether the gradients of this backward are collected."""
         if self._backward.is_new():
             self._gradients, self._arrived, self._is_counted = {}, [], False
-            self._collects = self._is_wanted()
+            if self._fresh is not None:
+                self._fresh.look()
             if self._statistics is not None:
                 self._statistics.begin_backward()
-            if self._collects:
+            if self._is_listening:
                 self._backward.call_at_end()
-        return self._collects
+        return self._is_listening
 
-    def _count(self) -> None:
-        """Count the backward, when it has reached a parameter: others are of gradients with respect to other things."""
-        if not self._is_counted:
-            self._is_counted = True
-            if not self._collects:  # one that is collected is counted at its end
-                self._number += 1
-                if self._is_wanted():
-                    self._listen()
+    def _on_first(self, gradient: Any) -> None:
+        """Count a backward that reaches layer 1; one that is recorded is counted at its end."""
+        if self._number + 1 < self._near and self._anchor.grad is None:
+            self._number += 1
+            return
+        if self._fresh is not None:
+            self._fresh.look()
+        elif self._statistics is not None:
+            self._statistics.begin_backward()
+        if self._is_wanted():
+            self._backward.then(self._on_fresh_end)
+            return
+        self._number += 1
+        if self._fresh is not None and self._fresh.can_be_read:
+            self._backward.then(self._go_on)
+        else:
+            self._listen()
+
+    def _go_on(self) -> None:
+        """Note the gradients when a backward has ended, and listen to the next one."""
+        if self._fresh is not None:
+            self._fresh.note()
+        self._listen()
+
+    def _on_fresh_end(self) -> None:
+        if self._fresh is not None:
+            found, together = self._fresh.take()
+            self._number += 1
+            self._keep(partial(self._fresh.parts, found, together), together)
+        self._listen()
+        self._tell()
 
     def _on_bias(self, i: int, gradient: Any) -> None:
-        if self._begin():
-            # A copy, for .grad may take the tensor over, and change it.
-            self._gradients[i] = (gradient.detach() if gradient.requires_grad else gradient).clone()
-        self._count()
+        self._on_anchor(gradient)
+        # A copy, for .grad may take the tensor over, and change it.
+        self._gradients[i] = (gradient.detach() if gradient.requires_grad else gradient).clone()
 
     def _on_anchor(self, gradient: Any) -> None:
         self._begin()
-        self._count()
+        self._is_counted = True  # backwards that reach no parameter are of gradients with respect to other things
 
     def _on_output(self, i: int, gradient: Any) -> None:
         if self._begin():
@@ -247,77 +277,54 @@ class GradientRecorder(Recording):
             self._put_in_order()
         self._number += 1
         own = {self._where[i]: gradient for i, gradient in gradients.items() if i in self._where}
-        bad = self._first_bad(own) if self._raises else ""
-        self._keep(own, bad)
-        if not self._is_listening or not self._is_wanted():
-            self._listen()
-        if self._teller is not None and self._blocks.is_spaced(self._number):
-            self._teller.tell(self.history, self.at_start)
+        bad = first_nonfinite(own, self.layers, self.names) if self._raises else ""
+        self._keep(lambda: own, next(iter(own.values()), None), bad)
+        self._go_on()
+        self._tell()
         if bad:
             raise FloatingPointError(f"∂C/∂b of {bad} in backward {self._number}")
+
+    def _tell(self) -> None:
+        if self._teller is not None and self._blocks.is_spaced(self._number):
+            self._teller.tell(self.history, self.at_start)
 
     def _put_in_order(self) -> None:
         """Number the layers in the order of their calls, when the first backward has ended."""
         called = [self._calls[call] for call in sorted(self._arrived)]
         self._calls, self._arrived = [], []
-        self._number = 0
-        self._arrange([*dict.fromkeys([*called, *range(len(self._places))])])
-        self._number = -1
+        self._arrange([*dict.fromkeys([*called, *range(len(self._places))])], is_known=True)
         for i in called if self._call is None else ():
             if called.count(i) > 1 and i in self._where:
                 raise ValueError(
                     f'{self._places[i].name!r} was called {called.count(i)} times in one backward: call="sum" records '
                     "the sum of ∂C/∂b over its calls, which is what its bias.grad has; or leave it out with layers="
                 )
-        self._is_listening = False  # to the calls that were needed for the order
+        self._unlisten()  # from the calls that were needed for the order
+        if not (self._raises or self._statistics is not None or self.is_local):
+            places = [self._places[i] for i in self._where]
+            self._fresh = fresh_gradients(places, self._anchor)
 
-    def _keep(self, gradients: dict[int, Any], bad: str) -> None:
-        """Begin a row for the backward, if it is to be kept; its numbers remain on the device."""
+    def _keep(self, gradients: Callable[[], dict[int, Any]], some: Any, bad: str = "") -> None:
+        """Begin a row for the backward, if it is to be kept; its numbers remain on the device.
+
+        Args:
+            gradients: a function that returns ∂C/∂b by the columns of the history.
+            some: a tensor on the device; None if the backward has reached no layer.
+            bad: which layer is not finite.
+        """
         if self._blocks.is_full:
             self._fetch()
             self._blocks.make_room()
         if not (self._blocks.is_spaced(self._number) or bad):
             return
         self._blocks.begin(self._number, has_row=True)
-        device = next(iter(gradients.values())).device if gradients else None
-        self._pending.append((self._blocks.row or 0, gradients, scale_of(self._scaler, device)))
+        scale = None if self._scaler is None else scale_of(self._scaler, None if some is None else some.device)
+        self._unread.add(self._blocks.row or 0, gradients, scale)
         if self._statistics is not None:
-            self._statistics.end_backward(self._blocks.row or 0, self._pending[-1][2])
+            self._statistics.end_backward(self._blocks.row or 0, scale)
 
     def _fetch(self) -> None:
         """Read what is still on the device, and write it into the blocks."""
-        pending, self._pending = self._pending, []
         if self._statistics is not None:
             self._statistics.fetch()
-        if not pending:
-            return
-        rows = [row for row, _, _ in pending]
-        scales = [1.0 if scale is None else scale.item() for _, _, scale in pending]
-        mantissas, exponents = zip(*map(split_scale, scales), strict=True)
-        for column in range(len(self.layers)):
-            reached = np.array([column in gradients for _, gradients, _ in pending])
-            if reached.any():
-                arrays = on_host([gradients[column].flatten() for _, gradients, _ in pending if column in gradients])
-                values = np.full((len(rows), *arrays.shape[1:]), np.nan, arrays.dtype)
-                values[reached] = arrays
-                values /= np.array(mantissas, arrays.dtype).reshape(-1, *[1] * (values.ndim - 1))
-                self._blocks.put_rows(rows, column, values, -np.array(exponents), reached)
-            else:
-                self._blocks.put_rows(rows, column, np.nan, 0, reached)
-
-    def _first_bad(self, gradients: dict[int, Any]) -> str:
-        """The layer nearest to the output whose gradient is not finite, in words; "" if all are finite."""
-        for column in sorted(gradients, reverse=True):
-            if not np.isfinite(array := array_of(gradients[column])).all():
-                what = "NaN" if np.isnan(array).any() else "infinite numbers"
-                return f"layer {self.layers[column]} ({self.names[column]!r}) holds {what}"
-        return ""
-
-
-def _form(place: Place) -> tuple[tuple[int, ...], Any]:
-    """The shape and dtype of a layer's ∂C/∂b."""
-    if place.bias is not None:
-        return (place.bias.numel(),), dtype_of(place.bias)
-    module = place.module
-    width = getattr(module, "out_features", None) or module.out_channels
-    return (width,), dtype_of(next(p for p in module.parameters()))
+        self._unread.write_into(self._blocks, len(self.layers))
