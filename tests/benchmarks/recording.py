@@ -22,7 +22,7 @@ from tests.benchmarks.report import Bar, Result, Row, missing
 from tests.benchmarks.timing import ratio
 from tinygrad_vg.instruments import GradientRecorder, Ledger
 
-PAIRS, STEPS, BATCH = 31, 100, 32
+PAIRS, STEPS, BATCH = 31, 500, 32
 NETS = {"[784, 30×4, 10]": [784, *[30] * 4, 10], "[784, 100×8, 10]": [784, *[100] * 8, 10]}
 INSTRUMENTS = {"recorder": (GradientRecorder,), "recorder and ledger": (GradientRecorder, Ledger)}
 

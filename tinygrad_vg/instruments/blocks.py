@@ -104,6 +104,17 @@ class Blocks:
             self.row = len(self._waiting)
             self._waiting.append(number)
 
+    def begin_all(self, numbers: range) -> None:
+        """Begin several backwards, each with a row in the blocks.
+
+        >>> blocks = Blocks((1,), ("0",), [((2,), np.dtype(float))], (), every=1, values=False, max_steps=None)
+        >>> blocks.begin_all(range(3))
+        >>> blocks.row, len(blocks.history.steps)
+        (2, 3)
+        """
+        self._waiting += numbers
+        self.row = len(self._waiting) - 1
+
     def put_all(self, gradients: Sequence[Any]) -> None:
         """Write the gradients of all layers, arrays, into the last row.
 

@@ -12,7 +12,8 @@ def log10_norm(array: Any, axis: int | tuple[int, ...] | None = None) -> Any:
     """log10 of the Euclidean norm ‖x‖, accurate from the smallest to the largest number of every float type.
 
     `np.linalg.norm` squares in the array's own type, which gives 0 below 1e-23 and infinity above 1e19 in float32. This
-    function first scales the largest element to the neighbourhood of 1 by a power of two, which is exact.
+    function squares in float64. Where the squares leave its range too, it first scales the largest element to the
+    neighbourhood of 1 by a power of two, which is exact.
 
     Args:
         array: an array, Tensor or ExtendedArray.
@@ -30,9 +31,19 @@ def log10_norm(array: Any, axis: int | tuple[int, ...] | None = None) -> Any:
     """
     if isinstance(array, ExtendedArray):
         return log10_norm(array.mantissa, axis) + array.exponent * math.log10(2)
-    x = np.abs(array.data if isinstance(array, Tensor) else np.asarray(array))
-    if x.dtype != np.longdouble:
-        x = x.astype(np.float64)
+    x = array.data if isinstance(array, Tensor) else np.asarray(array)
+    x = x if x.dtype == np.longdouble else x.astype(np.float64)
+    with np.errstate(all="ignore"):
+        squares = np.sum(x * x, axis=axis, keepdims=True)
+        decades = (0.5 * np.log10(squares)).astype(np.float64)
+        is_direct = (squares > 1e-200) & (squares < 1e200)
+    if not is_direct.all():  # each norm has the same bits whatever stands beside it
+        decades = np.where(is_direct, decades, _of_scaled(np.abs(x), axis))
+    return float(decades.item()) if axis is None else np.squeeze(decades, axis)
+
+
+def _of_scaled(x: Any, axis: int | tuple[int, ...] | None) -> Any:
+    """log10 of the norm, with axes of length 1 in place of `axis`, of numbers whose squares leave the range."""
     largest = np.max(x, axis=axis, keepdims=True, initial=0.0)
     with np.errstate(invalid="ignore"):  # inf · 0 and the like; such results are replaced below
         _, exponent = np.frexp(largest)
@@ -42,8 +53,7 @@ def log10_norm(array: Any, axis: int | tuple[int, ...] | None = None) -> Any:
         squares = np.sum(scaled * scaled, axis=axis, keepdims=True)
     with np.errstate(divide="ignore"):  # log10(0) = −inf is the right answer
         decades = exponent * math.log10(2) + 0.5 * np.log10(squares)
-    decades = np.where(np.isfinite(largest), decades, largest).astype(np.float64)
-    return float(decades.item()) if axis is None else np.squeeze(decades, axis)
+    return np.where(np.isfinite(largest), decades, largest).astype(np.float64)
 
 
 def log10_norms(x: Any) -> Any:

@@ -195,9 +195,9 @@ class GradientRecorder(Recording):
     def _leave_room(self) -> None:
         """Count the rows that a compiled step has written."""
         room, self._room = self._room, None
-        for _ in range(room.close() if room is not None else 0):
-            self._backward += 1
-            self._blocks.begin(self._backward, has_row=True)
+        if room is not None and (count := room.close()):
+            self._blocks.begin_all(range(self._backward + 1, self._backward + 1 + count))
+            self._backward += count
 
     def _on_output(self, i: int, module: Module, args: Any, z: Any) -> None:
         """Note a call of a layer without a bias."""
