@@ -270,12 +270,16 @@ def call(context: Any, function: Any, spare: Any, argument: Any) -> Any:
     return types.void(types.int64, types.int64, types.int64), code
 
 
-@register_jitable  # type: ignore[untyped-decorator]
-def copy(source: Any, target: Any, n: Any) -> None:
+@intrinsic  # type: ignore[untyped-decorator]
+def copy(context: Any, source: Any, target: Any, n: Any) -> Any:
     """Copy n bytes from one address to another."""
-    a, b = carray(pointer(source), n, np.uint8), carray(pointer(target), n, np.uint8)
-    for i in range(n):
-        b[i] = a[i]
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        source, target = (builder.inttoptr(address, cgutils.voidptr_t) for address in args[:2])
+        cgutils.raw_memcpy(builder, target, source, args[2], 1)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), code
 
 
 def steps(address: Any) -> None:
