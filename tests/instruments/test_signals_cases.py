@@ -296,5 +296,5 @@ def test_a_layer_that_computes_its_weights_has_rows_but_no_path() -> None:
     weight = net.modules[0].weight.data
     u = delta @ weight / np.linalg.norm(weight)
     assert ledger.rows[0].weights == pytest.approx(log10_norm(u) - log10_norm(delta), abs=1e-12)
-    with pytest.raises(ValueError, match="computes its own"):
+    with pytest.raises(ValueError, match="computes its weight"):
         tg.draw.neurons(net, cost)

@@ -30,7 +30,7 @@ class Room:
         self.is_open = True
 
     @property
-    def used(self) -> int:
+    def _used(self) -> int:
         """The number of rows that were written."""
         first = self.arrays[0]
         return int(self.ends[0] - first.ctypes.data) // int(first[0].nbytes)
@@ -38,11 +38,11 @@ class Room:
     @property
     def left(self) -> int:
         """The number of rows that are still free."""
-        return len(self.arrays[0]) - self.used
+        return len(self.arrays[0]) - self._used
 
     def close(self) -> int:
         """End the use of this memory; return the number of rows that were written."""
-        used, self.is_open, self.arrays = self.used, False, ()
+        used, self.is_open, self.arrays = self._used, False, ()
         return used
 
 
@@ -52,6 +52,15 @@ class Follower(Protocol):
 
     A run of a compiled step calls `take` once in their place. If the follower has given it a `Room`, machine code
     writes the gradients there, and calls nothing.
+
+    >>> import tinygrad_vg as tg
+    >>> recorder = tg.instruments.GradientRecorder(tg.nn.Linear(3, 2, rng=0))
+    >>> isinstance(recorder, Follower), recorder.needs()  # hooks have to be called in the first backward
+    (True, None)
+    >>> recorder.take([np.zeros(2)], show=None), [vertex.shape for vertex in recorder.needs()]
+    (True, [(2,)])
+    >>> recorder.room().left
+    255
     """
 
     def needs(self) -> Sequence[Any] | None:

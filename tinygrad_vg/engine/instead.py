@@ -199,7 +199,7 @@ NN: dict[str, str] = {
     "functional": "tg.ops.relu(t), and a module such as tg.nn.CrossEntropyLoss()(z, target) for a loss",
     "BCELoss": "tg.nn.BCEWithLogitsLoss(), which takes z, so that the network has no Sigmoid at its end",
     "ModuleDict": "tg.nn.ModuleList([...]), or an attribute for each module",
-    **dict.fromkeys(("BatchNorm2d", "GroupNorm"), "tg.nn.LayerNorm, or tg.nn.BatchNorm1d for rows of features"),
+    "GroupNorm": "tg.nn.LayerNorm, or tg.nn.BatchNorm2d for images",
 }
 
 OPTIMIZER: dict[str, str] = {

@@ -94,10 +94,10 @@ class BatchNorm(Module):
         """The normalized x, of its shape; in an ensemble with a member axis in front."""
         if not isinstance(x, Tensor):
             x = as_array(x)
-        batch = self.batch_axis(x.ndim)
+        batch = self._batch_axis(x.ndim)
         positions = x.ndim - batch - 2
         if positions not in self.positions or x.shape[batch + 1] != self.num_features:
-            raise ValueError(f"{self!r} takes arrays of shape {self.forms()}, not {x.shape}")
+            raise ValueError(f"{self!r} takes arrays of shape {self._forms()}, not {x.shape}")
         if self.training or self.running_mean is None:
             axes = (batch, *range(batch + 2, x.ndim))
             mean = np.mean(x, axis=axes, keepdims=True)
@@ -113,11 +113,11 @@ class BatchNorm(Module):
             return normalized
         return normalized * beside_batch(self.weight, x, positions) + beside_batch(self.bias, x, positions)
 
-    def batch_axis(self, ndim: int) -> int:
+    def _batch_axis(self, ndim: int) -> int:
         """The axis of the samples in an x of so many axes."""
         raise NotImplementedError
 
-    def forms(self) -> str:
+    def _forms(self) -> str:
         """The shapes that x may have, in words."""
         raise NotImplementedError
 
@@ -183,10 +183,10 @@ class BatchNorm1d(BatchNorm):
 
     positions = (0, 1)
 
-    def batch_axis(self, ndim: int) -> int:
+    def _batch_axis(self, ndim: int) -> int:
         return 0 if ndim == 2 else len(self.members)  # all members share a (B, C)
 
-    def forms(self) -> str:
+    def _forms(self) -> str:
         own, n = "".join(f"{n}, " for n in self.members), self.num_features
         return f"(B, {n}) or ({own}B, {n}, L)" + f" or ({own}B, {n})" * len(self.members)
 
@@ -218,9 +218,9 @@ class BatchNorm2d(BatchNorm):
 
     positions = (2,)
 
-    def batch_axis(self, ndim: int) -> int:
+    def _batch_axis(self, ndim: int) -> int:
         return len(self.members) if ndim == 4 + len(self.members) else 0  # all members share a (B, C, H, W)
 
-    def forms(self) -> str:
+    def _forms(self) -> str:
         n = self.num_features
         return f"(B, {n}, H, W)" + "".join(f" or ({members}, B, {n}, H, W)" for members in self.members)
