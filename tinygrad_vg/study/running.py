@@ -17,7 +17,7 @@ from tinygrad_vg.study.executors import Given, Processes
 from tinygrad_vg.study.monitor import Monitor
 from tinygrad_vg.study.processes import Signals
 from tinygrad_vg.study.store import Store
-from tinygrad_vg.study.trial import Trial, labels, span
+from tinygrad_vg.study.trial import Trial, differing, label_beside, span
 
 Part = tuple[Trial, int]
 
@@ -86,7 +86,7 @@ class Running:
 
     def __init__(self, store: Store, trials: Sequence[Trial], run: str) -> None:
         self._store, self._trials, self._run = store, trials, run
-        self._labels = labels(trials)
+        self._differing = differing(trials)  # not a label of each: a study may have many trials
         self._new = self._parts()
         self._again: deque[Part] = deque()  # parts whose worker was killed
         self._busy: deque[Part] = deque()  # parts that another process trains; they are waited for at the end
@@ -224,7 +224,8 @@ class Running:
 
     def _fail(self, part: Part, line: str) -> None:
         self._handled += 1
-        self._failed.append(Failure(*part, line, self._store.place(*part).error, self._labels[part[0].key]))
+        label = label_beside(part[0], self._differing)
+        self._failed.append(Failure(*part, line, self._store.place(*part).error, label))
 
     def _mend(self, executor: Given | Processes, lost: list[Part]) -> None:
         """A worker was killed, and with it the pool: wait for the others, and hand in what is lost once more.

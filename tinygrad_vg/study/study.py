@@ -12,7 +12,7 @@ from tinygrad_vg.study.running import Outcome, Running
 from tinygrad_vg.study.state import Result, State, joined
 from tinygrad_vg.study.store import Store
 from tinygrad_vg.study.table import Table, table_of
-from tinygrad_vg.study.trial import Trial, labels
+from tinygrad_vg.study.trial import Trial, differing, label_beside
 
 
 class Study:
@@ -130,7 +130,7 @@ class Study:
         """
         if self._by_key.get(trial.key) != trial:
             raise ValueError(f"the trial {trial.label} is not one of this study")
-        return labels(self.trials)[trial.key]
+        return label_beside(trial, differing(self.trials))
 
     def so_far(self, trial: Trial) -> Result | None:
         """What is kept of a trial, finished or not: the finished parts, and the last checkpoints of the others.

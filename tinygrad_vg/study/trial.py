@@ -178,12 +178,29 @@ def labels(trials: Sequence[Trial]) -> dict[str, str]:
     >>> [*labels(trials).values()]
     ['784-30-10 Sigmoid, lr=0.1', '784-30-10 Sigmoid, lr=0.5']
     """
-    settings = [trial.settings for trial in trials]
-    differing = {name for name in settings[0] if any(each[name] != settings[0][name] for each in settings)}
-    return {
-        trial.key: trial.told(f.name for f in fields(trial) if f.name in {*trial._unusual, *differing})
-        for trial in trials
-    }
+    names = differing(trials)
+    return {trial.key: label_beside(trial, names) for trial in trials}
+
+
+def differing(trials: Sequence[Trial]) -> set[str]:
+    """The names of the settings in which trials differ.
+
+    >>> differing([Trial((784, 30, 10), lr=lr) for lr in (0.1, 0.5)])
+    {'lr'}
+    """
+    first, names = trials[0].settings, set[str]()
+    for trial in trials:
+        names |= {name for name, value in trial.settings.items() if value != first[name]}
+    return names
+
+
+def label_beside(trial: Trial, differing: set[str]) -> str:
+    """The label of a trial beside others, from which it differs in these settings.
+
+    >>> label_beside(Trial((784, 30, 10)), {"lr"})
+    '784-30-10 Sigmoid, lr=0.1'
+    """
+    return trial.told(f.name for f in fields(trial) if f.name in {*trial._unusual, *differing})
 
 
 def span(seeds: Sequence[int]) -> str:
