@@ -103,23 +103,15 @@ def test_hasattr_and_protocols(made, name):
     )
 
 
-@pytest.mark.parametrize("name", TORCH)
-def test_functions_of_torch(name):
-    with pytest.raises(AttributeError, match=rf"^module 'tinygrad_vg' has no attribute '{name}'; write ") as error:
-        getattr(tg, name)
-    assert name not in dir(tg)
-    for module, function in re.findall(r"(np|tg\.\w+|rng|tg)\.(\w+)", str(error.value)):
-        owner = {"np": np, "rng": np.random.default_rng(0), "tg": tg}.get(module) or getattr(tg, module[3:])
-        assert hasattr(owner, function)
-
-
-@pytest.mark.parametrize("name", NN)
-def test_names_of_torch_nn(name):
-    with pytest.raises(AttributeError, match=rf"^module 'tinygrad_vg.nn' has no attribute '{name}'; write ") as error:
-        getattr(nn, name)
-    assert name not in dir(nn)
-    for module, function in re.findall(r"tg\.(\w+)\.(\w+)", str(error.value)):
-        assert hasattr(getattr(tg, module), function)
+@pytest.mark.parametrize(("module", "name"), [*((tg, name) for name in TORCH), *((nn, name) for name in NN)])
+def test_names_of_torch_and_its_nn(module, name):
+    own = rf"^module '{module.__name__}' has no attribute '{name}'; write "
+    with pytest.raises(AttributeError, match=own) as error:
+        getattr(module, name)
+    assert name not in dir(module)
+    for owner, function in re.findall(r"(np|tg\.\w+|rng|tg)\.(\w+)", str(error.value)):
+        known = {"np": np, "rng": np.random.default_rng(0), "tg": tg}
+        assert hasattr(known.get(owner) or getattr(tg, owner[3:]), function)
 
 
 def test_other_names_of_the_package():

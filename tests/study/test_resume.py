@@ -50,7 +50,7 @@ def test_a_stop_at_any_step_changes_no_bit(digits, tmp_path, monkeypatch, settin
         look(self, share, accuracy, decades)
 
     monkeypatch.setattr(work, "LOOK_SECONDS", 0.0)
-    monkeypatch.setattr(training, "IN_ONE_CALL", 1)
+    monkeypatch.setattr(training, "IN_ONE_CALL", 0.0)
     monkeypatch.setattr(work._Watch, "look", looked)
     sittings = 0
     while run(tmp_path / "stopped", wanted).done == 0:

@@ -127,8 +127,9 @@ class Program:
         if not self.is_settled:
             self.settle()
         writes.now(self.when)
-        is_looked_at = self.followers is not None and not self.followers.are_served()
-        look = partial(self.look, self.shown, found) if is_looked_at else None
+        look = None
+        if self.shown is not None and self.followers is not None and not self.followers.are_served():
+            look = partial(self.look, self.shown, found)
         self.ran = -1
         if not self.is_given_all:
             found = [found[place.number] if type(place) is Argument else place.get() for place in self.fetched]
@@ -156,7 +157,7 @@ class Program:
                 place.set(buffer)
         self.is_settled = True
 
-    def look(self, shown: Any, found: list[Any], outputs: Any) -> None:
+    def look(self, shown: Shown, found: list[Any], outputs: Any) -> None:
         """Call the hooks with the arrays of a run, before it changes anything."""
         assert self.followers is not None
         self.ran = next(orders)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
+from functools import cached_property
 
 from tinygrad_vg.study.comparison import compare
 from tinygrad_vg.study.executors import executor_of
@@ -130,7 +131,11 @@ class Study:
         """
         if self._by_key.get(trial.key) != trial:
             raise ValueError(f"the trial {trial.label} is not one of this study")
-        return label_beside(trial, differing(self.trials))
+        return label_beside(trial, self._differing)
+
+    @cached_property
+    def _differing(self) -> set[str]:
+        return differing(self.trials)
 
     def so_far(self, trial: Trial) -> Result | None:
         """What is kept of a trial, finished or not: the finished parts, and the last checkpoints of the others.

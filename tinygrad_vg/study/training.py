@@ -7,6 +7,7 @@ the first steps before it takes the state of the checkpoint.
 
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ the training."""
 
 COMPILED_FROM = 100  # steps of a training; of fewer a trace costs more than it saves
 AT_ONCE = 1000  # validation images in one forward pass
-IN_ONE_CALL = 200  # steps, after which the progress is reported
+IN_ONE_CALL = 0.1  # seconds of steps, after which the progress is reported
 
 
 class StopError(Exception):
@@ -126,11 +127,13 @@ class Training:
         whole = self.steps * self.trial.epochs
         # A gradient that explodes overflows: it is recorded, and no reason for warnings.
         with self._recorder() as recorder, np.errstate(all="ignore"):
-            done = number * self.steps
-            for batches in parts_of(self.batches()):
-                self.run(batches)
-                done += len(batches)
-                report(done / whole, accuracy, lambda: recorder.scalars().get("total"))
+            batches, done, length = self.batches(), 0, 1
+            while done < self.steps:
+                part, begin = same_size(batches[done : done + length]), perf_counter()
+                self.run(part)
+                done += len(part)
+                report((number * self.steps + done) / whole, accuracy, lambda: recorder.scalars().get("total"))
+                length = max(1, int(length * min(8.0, IN_ONE_CALL / max(1e-6, perf_counter() - begin))))
         return shifted(recorder.history, number * self.steps)
 
     def run(self, batches: list[Any]) -> None:
@@ -156,17 +159,13 @@ class Training:
         return totals / len(images)
 
 
-def parts_of(batches: list[Any]) -> Iterator[list[Any]]:
-    """The batches in parts of at most IN_ONE_CALL, of the same size each.
+def same_size(batches: list[Any]) -> list[Any]:
+    """The first batches, as many as have the size of the first one: the last one of an epoch may be smaller.
 
-    >>> [[len(batch) for batch in part] for part in parts_of([np.arange(3), np.arange(3), np.arange(2)])]
-    [[3, 3], [2]]
+    >>> [len(batch) for batch in same_size([np.arange(3), np.arange(3), np.arange(2)])]
+    [3, 3]
     """
-    whole = sum(len(batch) == len(batches[0]) for batch in batches)  # the last one may be smaller
-    for begin in range(0, whole, IN_ONE_CALL):
-        yield batches[begin : min(whole, begin + IN_ONE_CALL)]
-    if batches[whole:]:
-        yield batches[whole:]
+    return [batch for batch in batches if len(batch) == len(batches[0])]
 
 
 def data_of(trial: Trial, split: str) -> tuple[Any, Any, Any]:
