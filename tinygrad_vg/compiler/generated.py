@@ -101,23 +101,23 @@ class Text:
 
     def heads(self, group: Group) -> list[str]:
         """The lines that begin the loops over a group's shape."""
-        if group.is_flat:
-            return [f"for i in range({int(np.prod(group.shape, dtype=np.int64))}):"]
-        return ["    " * axis + f"for i{axis} in range({n}):" for axis, n in enumerate(group.shape)]
+        first = len(group.shape) - group.merged
+        heads = [f"for i{axis} in range({n}):" for axis, n in enumerate(group.shape[:first])]
+        if group.merged or not heads:
+            heads.append(f"for i in range({int(np.prod(group.shape[first:], dtype=np.int64))}):")
+        return ["    " * depth + head for depth, head in enumerate(heads)]
 
     def index(self, value: Value, group: Group) -> str:
         """The index of a value's element in a loop."""
-        access = self.found[value]
-        if group.is_flat:
-            if value.shape == ():
-                return str(access.offset)
-            return f"i + {access.offset}" if access.offset else "i"
+        access, first = self.found[value], len(group.shape) - group.merged
         lead = len(group.shape) - len(value.shape)
         terms = [
             times(f"i{lead + axis}", stride)
             for axis, (n, stride) in enumerate(zip(value.shape, access.strides, strict=True))
-            if n != 1 and stride
+            if lead + axis < first and n != 1 and stride
         ]
+        if any(n != 1 for n in value.shape[max(0, first - lead) :]):
+            terms.append("i")
         return " + ".join([*terms, *([str(access.offset)] if access.offset or not terms else [])])
 
     def sum(self, i: Instruction, name: str, term: str, group: Group) -> tuple[list[str], list[str], list[str]]:

@@ -94,13 +94,14 @@ class Group:
     Attributes:
         kind: "loop" over the elements of one shape, a matrix "product", or a "call" of NumPy.
         shape: the shape over whose elements a loop runs.
-        is_flat: whether all arrays of a loop lie in its order, so that the loop needs only one index.
+        merged: how many of the last axes of the shape share one index, because each array has all of them in their
+            order, or none of them.
         is_late: whether the group runs after the hooks were called.
     """
 
     kind: Kind
     shape: tuple[int, ...] = ()
-    is_flat: bool = False
+    merged: int = 0
     is_late: bool = False
     instructions: list[Instruction] = field(default_factory=list)
 
@@ -135,14 +136,14 @@ def grouped(
         needed = max((behind.get(found[v].root, -1) for v in i.reads), default=-1)
         if is_sum(i) or elementwise(i):
             shape = i.reads[0].shape if is_sum(i) else i.out.shape
-            flat = not is_sum(i) and all(is_flat(v, found[v], shape) for v in i.reads)
-            form: tuple[Kind, tuple[int, ...], bool, bool] = ("loop", shape, flat, i.out in late)
+            merged = 0 if is_sum(i) else min((mergeable(v, found[v], shape) for v in i.reads), default=len(shape))
+            form: tuple[Kind, tuple[int, ...], int, bool] = ("loop", shape, merged, i.out in late)
             inside = is_inside(i, groups, needed, found)
             first = needed if inside else needed + 1
             for number in range(max(0, first), len(groups)):
                 group = groups[number]
                 if (
-                    (group.kind, group.shape, group.is_flat, group.is_late) == form
+                    (group.kind, group.shape, group.merged, group.is_late) == form
                     and not is_sum(i)
                     and not any(map(is_sum, group.instructions))
                 ):
@@ -171,9 +172,24 @@ def is_inside(i: Instruction, groups: list[Group], needed: int, found: dict[Valu
     )
 
 
-def is_flat(value: Value, access: Access, shape: tuple[int, ...]) -> bool:
-    """Whether a value has one element for each step of a loop over `shape`, in its order, or is a single number."""
-    return value.shape == () or (value.shape == shape and access.strides == contiguous(shape))
+def mergeable(value: Value, access: Access, shape: tuple[int, ...]) -> int:
+    """How many of the last axes of a loop over `shape` can share an index: the value's elements lie in their order, or
+    all of these axes have the same element.
+
+    >>> def axes(*shape):
+    ...     value = Value(shape, np.dtype("float32"))
+    ...     return mergeable(value, Access(value, 0, contiguous(shape)), (16, 10, 30))
+    >>> axes(16, 10, 30), axes(10, 30), axes(30), axes(16, 1, 1), axes()
+    (3, 2, 1, 2, 3)
+    """
+    count = 0
+    for length in range(1, len(shape) + 1):
+        axes = range(-1, -1 - min(length, value.ndim), -1)
+        is_one = all(value.shape[axis] == 1 for axis in axes)
+        has_all = value.shape[-length:] == shape[-length:] and len(axes) == length
+        if is_one or (has_all and access.strides[-length:] == contiguous(shape[-length:])):
+            count = length
+    return count
 
 
 def is_product(i: Instruction, found: dict[Value, Access]) -> bool:
@@ -212,7 +228,7 @@ def replaced(
         here = groups[number]
         later = (v for group in groups[number + 1 :] for i in group.instructions for v in i.reads)
         same = (v for i in here.instructions for v in i.reads if v is not old)
-        is_same_place = here.is_flat if here.kind == "loop" else here.instructions[0].operation is DESCENT
+        is_same_place = here.merged == len(here.shape) if here.kind == "loop" else here.instructions[0].operation is DESCENT
         if is_same_place and not any(found[v].root is old for v in (*later, *same)):
             into[new] = old
     return into

@@ -3,9 +3,10 @@
 BLAS first copies its matrices into blocks; with few rows in a batch the copy takes longer than the product. There are
 two functions, in LLVM's language, for matrices of any size. Both compute C = A B with 4 or 8 numbers at a time:
 
-    dots    C_ij is the dot product of two rows, for up to 4 × 3 of them at once: each number that is read is used
+    dots    C_ij is the dot product of two rows, for up to 5 × 2 of them at once: each number that is read is used
             often;
-    sums    the rows of C are sums of the rows of B, up to 4 rows of B for 2 rows of C at once.
+    sums    the rows of C are sums of the rows of B, for up to 6 rows and 8 or 16 columns of C at once: C is read and
+            written once.
 
 `sums` also computes C = α A B + β C, the update of a weight. As in BLAS, a product adds in an order of its own.
 `layout.chosen` says which products they compute.
@@ -15,7 +16,6 @@ from functools import cache
 from typing import Any
 
 from tinygrad_vg.compiler.cache import machine_code, prepare
-from tinygrad_vg.compiler.layout import NEAR
 from tinygrad_vg.compiler.writer import INT, Body, Writer
 
 NAMES = ("dots", "sums")
@@ -25,7 +25,7 @@ WHOLE = 9  # whole numbers that a function takes: the addresses of A, B and C; m
 def dots(w: Writer) -> None:
     """C = A B, for matrices whose k numbers lie in a row."""
     a, b, c, m, n, k, down, _, right, _, _ = w.function("dots", WHOLE)
-    whole = w.builder.sub(k, w.builder.srem(k, INT(w.lanes)))
+    in_vectors, in_halves = (w.builder.sub(k, w.builder.srem(k, INT(lanes))) for lanes in (w.lanes, w.lanes // 2))
 
     def tile(i: Any, rows: int, j: Any, columns: int) -> None:
         left = [w.place(a, i, p, down) for p in range(rows)]
@@ -39,82 +39,58 @@ def dots(w: Writer) -> None:
 
             return body
 
-        vectors = w.loop(INT(0), whole, w.lanes, added(w.vector), [w.zero(w.vector)] * (rows * columns))
-        numbers = w.loop(whole, k, 1, added(w.number), [w.total(vector) for vector in vectors])
-        for number, value in enumerate(numbers):
+        values = w.loop(INT(0), in_vectors, w.lanes, added(w.vector), [w.zero(w.vector)] * (rows * columns))
+        values = w.loop(in_vectors, in_halves, w.lanes // 2, added(w.half), [w.folded(value) for value in values])
+        values = w.loop(in_halves, k, 1, added(w.number), [w.total(value) for value in values])
+        for number, value in enumerate(values):
             p, q = divmod(number, columns)
             w.write(value, w.place(c, i, p, n), w.builder.add(j, INT(q)))
 
     def tiles(i: Any, rows: int) -> None:
-        w.tiled(INT(0), n, (3, 1), lambda j, columns: tile(i, rows, j, columns))
+        w.tiled(INT(0), n, (2, 1), lambda j, columns: tile(i, rows, j, columns))
 
-    w.tiled(INT(0), m, (4, 2, 1), tiles)
+    w.tiled(INT(0), m, (5, 2, 1), tiles)
     w.builder.ret_void()
 
 
 def sums(w: Writer) -> None:
     """C = α A B + β C, for a matrix B whose n numbers lie in a row; β = 0 takes nothing of C, not even NaN."""
     given = w.function("sums", WHOLE)
-    _, _, _, m, n, k, *_ = given
-    # As many rows of B at a time as stay in the cache, but 4 at least.
-    near = w.builder.sdiv(INT(NEAR // w.size), n)
-    near = w.builder.select(w.builder.icmp_signed("<", near, INT(4)), INT(4), near)
+    m, n = given[3:5]
 
-    def stretch(number: Any, _: list[Any]) -> list[Any]:
-        begin = w.builder.mul(number, near)
-        end = w.builder.add(begin, near)
-        end = w.builder.select(w.builder.icmp_signed("<", end, k), end, k)
+    def tiles(j: Any, width: int) -> None:
+        kind = w.vector if width >= w.lanes else w.half if width > 1 else w.number
+        count = max(1, width // w.lanes)
+        w.tiled(INT(0), m, (6, 4, 2, 1), lambda i, rows: summed(w, given, i, rows, j, kind, count))
 
-        def tiles(i: Any, rows: int) -> None:
-            w.tiled(begin, end, (4, 2, 1), lambda at, depth: added_rows(w, given, i, rows, at, depth))
-
-        w.tiled(INT(0), m, (2, 1), tiles)
-        return []
-
-    w.loop(INT(0), w.builder.sdiv(w.builder.sub(w.builder.add(k, near), INT(1)), near), 1, stretch)
+    w.tiled(INT(0), n, (2 * w.lanes, w.lanes, w.lanes // 2, 1), tiles)
     w.builder.ret_void()
 
 
-def added_rows(w: Writer, given: list[Any], i: Any, rows: int, at: Any, depth: int) -> None:
-    """Add to the rows of C from i on the rows of B from `at` on, with their factors."""
-    a, b, c, _, n, _, down, right, step, alpha, beta = given
-    b_rows = [w.place(b, at, d, step) for d in range(depth)]
+def summed(w: Writer, given: list[Any], i: Any, rows: int, j: Any, kind: Any, count: int) -> None:
+    """Some rows of C from i on, and of each as many numbers of a kind as `count` says, from j on."""
+    a, b, c, _, n, k, down, right, step, alpha, beta = given
+    left = [w.place(a, i, p, down) for p in range(rows)]
     c_rows = [w.place(c, i, p, n) for p in range(rows)]
-    columns = [w.builder.mul(w.builder.add(at, INT(d)), right) for d in range(depth)]
-    numbers = [
-        [w.builder.fmul(alpha, w.read(w.place(a, i, p, down), column, w.number)) for column in columns]
-        for p in range(rows)
-    ]
+    columns = [w.builder.add(j, INT(w.lanes * q)) for q in range(count)]
 
-    def added(start: str, kind: Any) -> Body:
-        factors = [[w.spread(x, kind) for x in row] for row in numbers]
-        scale = w.spread(beta, kind)
+    def added(at: Any, values: list[Any]) -> list[Any]:
+        row, along = w.place(b, at, 0, step), w.builder.mul(at, right)
+        ys = [w.read(row, column, kind) for column in columns]
+        xs = [w.spread(w.read(place, along, w.number), kind) for place in left]
+        pairs = [(x, y) for x in xs for y in ys]
+        return [w.plus(value, x, y) for value, (x, y) in zip(values, pairs, strict=True)]
 
-        def body(j: Any, _: list[Any]) -> list[Any]:
-            ys = [w.read(row, j, kind) for row in b_rows]
-            values = [w.zero(kind) if start == "zero" else w.read(row, j, kind) for row in c_rows]
-            for row, value, xs in zip(c_rows, values, factors, strict=True):
-                value = w.builder.fmul(scale, value) if start == "scaled" else value
-                for x, y in zip(xs, ys, strict=True):
-                    value = w.plus(value, x, y)
-                w.write(value, row, j)
-            return []
-
-        return body
-
-    def along(start: str) -> None:
-        whole = w.builder.sub(n, w.builder.srem(n, INT(w.lanes)))
-        w.loop(INT(0), whole, w.lanes, added(start, w.vector))
-        w.loop(whole, n, 1, added(start, w.number))
-
-    with w.builder.if_else(w.builder.icmp_signed("==", at, INT(0))) as (first, later):
-        with first, w.builder.if_else(w.builder.fcmp_ordered("==", beta, w.zero(w.number))) as (fresh, kept):
-            with fresh:
-                along("zero")
-            with kept:
-                along("scaled")
-        with later:
-            along("added")
+    values = w.loop(INT(0), k, 1, added, [w.zero(kind)] * (rows * count))
+    places = [(row, column) for row in c_rows for column in columns]
+    factor, scale = w.spread(alpha, kind), w.spread(beta, kind)
+    with w.builder.if_else(w.builder.fcmp_ordered("==", beta, w.zero(w.number))) as (fresh, kept):
+        with fresh:
+            for value, place in zip(values, places, strict=True):
+                w.write(w.builder.fmul(factor, value), *place)
+        with kept:
+            for value, place in zip(values, places, strict=True):
+                w.write(w.plus(w.builder.fmul(scale, w.read(*place, kind)), factor, value), *place)
 
 
 @cache

@@ -5,7 +5,7 @@ from typing import Any
 
 from llvmlite import ir
 
-INT = ir.IntType(64)
+INT, INT32 = ir.IntType(64), ir.IntType(32)
 FLOATS = {"float32": (ir.FloatType(), 4), "float64": (ir.DoubleType(), 8)}  # with their bytes
 WIDE = 32  # bytes of a vector
 
@@ -18,7 +18,7 @@ class Writer:
     def __init__(self, kind: str) -> None:
         self.number, self.size = FLOATS[kind]
         self.lanes = WIDE // self.size
-        self.vector = ir.VectorType(self.number, self.lanes)
+        self.vector, self.half = (ir.VectorType(self.number, n) for n in (self.lanes, self.lanes // 2))
         self.module = ir.Module(f"products_{kind}")
         self.builder = ir.IRBuilder()
 
@@ -79,23 +79,32 @@ class Writer:
         """A number, or a vector of it."""
         if kind is self.number:
             return number
-        first = self.builder.insert_element(ir.Constant(kind, ir.Undefined), number, ir.IntType(32)(0))
-        zeros = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), None)
-        return self.builder.shuffle_vector(first, ir.Constant(kind, ir.Undefined), zeros)
+        nothing = ir.Constant(kind, ir.Undefined)
+        first = self.builder.insert_element(nothing, number, INT32(0))
+        return self.builder.shuffle_vector(first, nothing, ir.Constant(ir.VectorType(INT32, kind.count), None))
+
+    def moved(self, vector: Any, lanes: list[int]) -> Any:
+        """A vector of some of a vector's numbers, by their places."""
+        places = ir.Constant(ir.VectorType(INT32, len(lanes)), lanes)
+        return self.builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), places)
+
+    def folded(self, vector: Any) -> Any:
+        """The sum of both halves of a vector."""
+        lanes = [*range(vector.type.count)]
+        middle = len(lanes) // 2
+        return self.builder.fadd(self.moved(vector, lanes[:middle]), self.moved(vector, lanes[middle:]))
 
     def total(self, vector: Any) -> Any:
         """The sum of a vector's numbers."""
-        b, lanes = self.builder, self.lanes
-        while lanes > 1:
-            lanes //= 2
-            places = ir.Constant(
-                ir.VectorType(ir.IntType(32), self.lanes), [(i + lanes) % self.lanes for i in range(self.lanes)]
-            )
-            vector = b.fadd(vector, b.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), places))
-        return b.extract_element(vector, ir.IntType(32)(0))
+        lanes = [*range(vector.type.count)]
+        distance = len(lanes)
+        while distance > 1:
+            distance //= 2
+            vector = self.builder.fadd(vector, self.moved(vector, lanes[distance:] + lanes[:distance]))
+        return self.builder.extract_element(vector, INT32(0))
 
     def zero(self, kind: Any) -> Any:
-        return ir.Constant(kind, None if kind is self.vector else 0.0)
+        return ir.Constant(kind, 0.0 if kind is self.number else None)
 
 
 def in_steps(body: Callable[[Any, int], None], step: int) -> Body:
