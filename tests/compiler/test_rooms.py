@@ -8,6 +8,7 @@ from tests.compiler.backends import BACKENDS
 from tests.compiler.steps import NETS, SGDS, T, X, training
 from tinygrad_vg import nn
 from tinygrad_vg.instruments import GradientRecorder, Ledger
+from tinygrad_vg.instruments.listener import Listener
 
 both = pytest.mark.parametrize("backend", BACKENDS)
 IMAGES, TARGETS = X.reshape(60, 4), T.reshape(60, 3)
@@ -106,13 +107,13 @@ def act_as(one, recorder, rng, rows, backend):
 
 @both
 @pytest.mark.parametrize("way", [Recorded.calls, Recorded.over])
-@pytest.mark.parametrize("at", [1, 255, 256])
+@pytest.mark.parametrize("at", [1, 511, 512])
 def test_the_first_nan_and_the_ten_before(at, way, backend):
     histories = []
     for with_backend in (None, backend):
         images = IMAGES.copy()
         one = Recorded("plain", with_backend)
-        rows = ROWS[:400] % 59
+        rows = ROWS % 59
         rows[at, 2], images[59] = 59, np.nan
         recorder = GradientRecorder(one.net, values=True, every=50)
         with recorder, np.errstate(all="ignore"):
@@ -172,3 +173,53 @@ def test_layers_without_neurons_or_with_another_dtype(backend):
             step(IMAGES[row])
     assert len(recorder.history.steps) == 6
     assert all(np.isfinite(block).all() for block in recorder.history.values)
+
+
+def ledgers_seen(way, name, images, rows, reads):
+    """What a ledger shows after each part of a training; `rows` are split at `reads`."""
+    one = Recorded(name, "numba" if "numba" in BACKENDS else "numpy")
+    seen = []
+    with Ledger(one.net) as ledger, GradientRecorder(one.net, values=True, max_steps=None) as recorder:
+        for part in np.split(rows, reads):
+            if way is Recorded.over:
+                one.step.over(part, images, TARGETS)
+            else:
+                for row in part:
+                    (one.eager if way is None else one.step)(images[row], TARGETS[row])
+            seen += [ledger.log10_norm, ledger.log10_bias_norm, ledger.silent, ledger._listener.backwards]
+    return [*seen, *as_arrays(recorder.history)]
+
+
+@pytest.mark.parametrize("way", [Recorded.calls, Recorded.over])
+@pytest.mark.parametrize("name", ["plain", "ensemble"])
+@pytest.mark.parametrize("is_damaged", [False, True])
+def test_a_ledger_whose_gradient_machine_code_watches(way, name, is_damaged):
+    """It tells the same as beside eager steps, also of batches without a gradient and with NaN."""
+    images, rows = IMAGES.copy(), ROWS[:150] % 58
+    if is_damaged:
+        rows[[20, 21, 70]], rows[149, 1] = 58, 59
+        images[58], images[59] = 1e200, np.nan  # saturated: no gradient arrives at layer 1
+    with np.errstate(all="ignore"):
+        expected = ledgers_seen(None, name, images, rows, [22, 60, 71, 100])
+        found = ledgers_seen(way, name, images, rows, [22, 60, 71, 100])
+    for a, b in zip(expected, found, strict=True):
+        assert np.allclose(a, b, rtol=1e-9, atol=1e-12, equal_nan=True)
+    assert np.any(expected[2] > 0) == is_damaged
+
+
+@both
+def test_no_call_for_a_ledger_while_its_gradient_is_sound(monkeypatch, backend):
+    calls = []
+    take = Listener.take
+    monkeypatch.setattr(Listener, "take", lambda self, *args: (calls.append(1), take(self, *args))[1])
+    one = Recorded("plain", backend)
+    with Ledger(one.net) as ledger:
+        one.calls(ROWS[:5])
+        before = len(calls)
+        one.calls(ROWS[:50])
+        one.over(ROWS[50:100])
+        assert len(calls) - before == (0 if backend == "numba" else 100)
+        assert ledger.accounts
+        assert ledger._listener.backwards == 105
+        one.calls(ROWS[:2])  # the ledger was read: it takes one, and watches again
+        assert len(calls) - before == (1 if backend == "numba" else 102)

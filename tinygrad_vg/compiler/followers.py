@@ -7,7 +7,7 @@ import numpy as np
 
 from tinygrad_vg.compiler.shown import Shown, owner_of
 from tinygrad_vg.compiler.trace import Backward
-from tinygrad_vg.engine.following import Follower, Room
+from tinygrad_vg.engine.following import Follower, Room, Watch
 from tinygrad_vg.engine.hooks import LISTENERS
 from tinygrad_vg.engine.recording import changes
 
@@ -27,7 +27,9 @@ class Followers:
     def __init__(self, shown: Shown, begin: int, moving: list[Any], machine: Any) -> None:
         self.shown, self.begin, self.moving, self.machine = shown, begin, moving, machine
         self.count = -1  # of changes, when it was found who follows
-        self.rooms: list[tuple[Room, list[int]]] = []  # into which the machine writes, with the numbers of the outputs
+        # Into which the machine writes, or what it watches, with the numbers of the outputs.
+        self.rooms: list[tuple[Room | Watch, list[int]]] = []
+        self.watches: list[Watch] = []
         self.left = 0  # the number of runs for which there is room
         self.found: list[tuple[Follower, list[int]]] = []  # each with the numbers of the outputs that it takes
         self.others = True  # whether somebody has hooks who does not follow
@@ -37,10 +39,20 @@ class Followers:
         if self.left > 0 and self.are_open():
             self.left -= 1
             return not self.found
-        if self.rooms:
-            self.rooms, self.left, self.count = [], 0, -1
-            self.machine.follow(self.rooms)
+        self.leave()
         return False
+
+    def leave(self) -> None:
+        """Let the machine serve nobody: each follower gets its gradients in the next run."""
+        if self.rooms:
+            self.rooms, self.watches, self.left, self.count = [], [], 0, -1
+            self.machine.follow(self.rooms)
+
+    def note_runs(self, count: int, show: Show) -> None:
+        """Tell those who watch how many runs there were, and how the last of them is shown."""
+        for watch in self.watches:
+            watch.runs += count
+            watch.show = show
 
     def are_open(self) -> bool:
         """Whether there are rooms for the same followers as before, and they may be written into."""
@@ -65,6 +77,7 @@ class Followers:
         ]  # fmt: skip
         if self.others or len(told) < len(self.found):
             show(lambda owner: all(owner is not other for other in told))
+            self.count = -1
         elif is_new and hasattr(self.machine, "follow"):
             self.make_room()
 
@@ -80,6 +93,7 @@ class Followers:
         self.found = taking
         if self.rooms:
             self.left = min(room.left for room, _ in self.rooms)
+            self.watches = [room for room, _ in self.rooms if isinstance(room, Watch)]
             self.machine.follow(self.rooms)
 
     def find(self, outputs: list[Any]) -> None:

@@ -23,13 +23,12 @@ class Job:
         functions: the addresses of the functions. The second one changes the inputs.
         table: the address of the table.
         moves: what to copy in each run, rows (kind, source, target, bytes), with the kinds of `places`. GIVEN: the rows
-            of the data at the address source to an argument, before the first function. FOLLOWED: a gradient to where
-            the address at the address target points, which is then moved on, after the first function. RESULT: a
-            result to its place among those of all steps, after the second one.
+            of the data at the address source to an argument, before the first function. WATCHED: whether the numbers
+            at source, as many as the last number says, are sound (`native.is_sound`), after the first function; target
+            is the address of `dots`. If they are not, the job ends. FOLLOWED: a gradient to where the address at the
+            address target points, which is then moved on, after that. RESULT: a result to its place among those of all
+            steps, after the second function.
         batches: the indices of the rows of data, (steps, rows); None if there are no data.
-
-    Attributes:
-        once: a function that runs once.
     """
 
     def __init__(
@@ -40,15 +39,27 @@ class Job:
         given, rows = (0, 0) if batches is None else (batches.ctypes.data, int(np.prod(batches.shape[1:], dtype=int)))
         numbers = first, second, SPARE, table, self.moves.ctypes.data, len(self.moves), given, rows, 0, 1
         self.numbers = (ctypes.c_int64 * 10)(*numbers)
-        self.once = partial(many_steps(), SPARE, SPARE, ctypes.addressof(self.numbers))
+        self.go = partial(many_steps(), SPARE, SPARE, ctypes.addressof(self.numbers))
+
+    def once(self) -> bool:
+        """Run once; whether all that is watched was sound, so that both functions ran."""
+        self.go()
+        if self.numbers[9]:
+            return True
+        self.numbers[9] = 1
+        return False
 
     def stretches(self, count: int) -> Iterator[int]:
-        """Run several times; from time to time yield the number of finished runs."""
+        """Run several times; from time to time yield the number of finished runs. It ends before a run that is not
+        sound."""
         done, length = 0, 1
         while done < count:
             began = perf_counter()
-            self.numbers[8], self.numbers[9] = done, min(count, done + length)
-            self.once()
+            end = min(count, done + length)
+            self.numbers[8], self.numbers[9] = done, end
+            self.go()
             done = self.numbers[9]
             yield done
+            if done < end:
+                return
             length = max(1, int(length * min(8.0, PAUSE / max(1e-6, perf_counter() - began))))

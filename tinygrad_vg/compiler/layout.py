@@ -228,7 +228,8 @@ def replaced(
         here = groups[number]
         later = (v for group in groups[number + 1 :] for i in group.instructions for v in i.reads)
         same = (v for i in here.instructions for v in i.reads if v is not old)
-        is_same_place = here.merged == len(here.shape) if here.kind == "loop" else here.instructions[0].operation is DESCENT
+        is_descent = here.instructions[0].operation is DESCENT
+        is_same_place = here.merged == len(here.shape) if here.kind == "loop" else is_descent
         if is_same_place and not any(found[v].root is old for v in (*later, *same)):
             into[new] = old
     return into

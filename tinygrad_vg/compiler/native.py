@@ -14,9 +14,9 @@ from numba.core import cgutils
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.extending import intrinsic, register_jitable
 
-from tinygrad_vg.compiler.places import FOLLOWED, GIVEN, RESULT
+from tinygrad_vg.compiler.places import FOLLOWED, GIVEN, RESULT, WATCHED32
 
-f32, i32, i64 = np.float32, np.int32, np.int64
+f32, f64, i32, i64 = np.float32, np.float64, np.int32, np.int64
 
 
 class Separate(CompilerBase):  # type: ignore[misc]
@@ -282,9 +282,20 @@ def copy(context: Any, source: Any, target: Any, n: Any) -> Any:
     return types.void(types.int64, types.int64, types.int64), code
 
 
+@register_jitable  # type: ignore[untyped-decorator]
+def is_sound(kind: Any, source: Any, function: Any, n: Any, spare: Any) -> Any:
+    """Whether the sum of squares of n numbers is finite and not 0; it is a dot product by `products.dots`."""
+    if kind == WATCHED32:
+        product(function, source, source, spare, 1, 1, n, n, 1, n, f32(1.0), f32(0.0))
+        return f32(0.0) < carray(pointer(spare), 1, f32)[0] < f32(np.inf)
+    product(function, source, source, spare, 1, 1, n, n, 1, n, f64(1.0), f64(0.0))
+    return 0.0 < carray(pointer(spare), 1, f64)[0] < np.inf
+
+
 def steps(address: Any) -> None:
     """Run the functions of a job for each of its steps, with the arrays that go in and out (`jobs.Job`)."""
-    first, second, spare, table, moves, size, batches, rows, begin, end = carray(pointer(address), 10, i64)
+    job = carray(pointer(address), 10, i64)
+    first, second, spare, table, moves, size, batches, rows, begin, end = job
     table_of_moves = carray(pointer(moves), (size, 4), i64)
     indices = carray(pointer(batches), end * rows, i64)
     for step in range(begin, end):
@@ -294,6 +305,11 @@ def steps(address: Any) -> None:
                 for row in range(rows):
                     copy(source + indices[step * rows + row] * n, target + row * n, n)
         call(first, spare, table)
+        for i in range(size):
+            kind, source, target, n = table_of_moves[i]
+            if kind >= WATCHED32 and not is_sound(kind, source, target, n, spare):
+                job[9] = step
+                return
         for i in range(size):
             kind, source, target, n = table_of_moves[i]
             if kind == FOLLOWED:
@@ -308,7 +324,6 @@ def steps(address: Any) -> None:
                 copy(source, target + step * n, n)
 
 
-f64 = np.float64
 boolean = np.bool_
 globals().update({f"{name}_f32": f for name, f in elementary(f32, exp32, log1p_of_unit32, tanh32).items()})
 globals().update({f"{name}_f64": f for name, f in elementary(f64, exp64, log1p_of_unit64, tanh64).items()})

@@ -7,8 +7,9 @@ from tinygrad_vg.engine import Tensor
 from tinygrad_vg.nn import Parameter
 from tinygrad_vg.optim import Optimizer
 
-# What machine code copies in each of many runs: rows of data to an argument, results, gradients to followers.
-GIVEN, RESULT, FOLLOWED = 0, 1, 2
+# What machine code moves in each of many runs: rows of data to an argument, results, gradients to followers. Or what it
+# checks: gradients in float32 and float64.
+GIVEN, RESULT, FOLLOWED, WATCHED32, WATCHED64 = 0, 1, 2, 3, 4
 
 
 @dataclass(frozen=True, eq=False)

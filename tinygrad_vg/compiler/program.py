@@ -126,14 +126,19 @@ class Program:
         assert self.lowered is not None
         if not self.is_settled:
             self.settle()
+        followers, given = self.followers, found
+        look = partial(self.look, found) if followers is not None and not followers.are_served() else None
+        watching = followers if followers is not None and followers.watches else None
+        self.ran = next(orders) if watching is not None else -1
         writes.now(self.when)
-        look = None
-        if self.shown is not None and self.followers is not None and not self.followers.are_served():
-            look = partial(self.look, self.shown, found)
-        self.ran = -1
         if not self.is_given_all:
-            found = [found[place.number] if type(place) is Argument else place.get() for place in self.fetched]
-        outputs = self.lowered.function(look, *found)
+            given = [found[place.number] if type(place) is Argument else place.get() for place in self.fetched]
+        outputs = self.lowered.function(look, *given)
+        if watching is not None and outputs is None:  # a gradient that is watched is not sound
+            watching.leave()
+            outputs = self.lowered.function(partial(self.look, found), *given)
+        elif watching is not None:
+            watching.note_runs(1, partial(self.show, found, outputs, self.ran))
         returned = [made(np.array(outputs[number]), is_tensor) for number, is_tensor in self.returned]
         for number, place, buffer in self.carried:
             if buffer is not None:
@@ -157,16 +162,17 @@ class Program:
                 place.set(buffer)
         self.is_settled = True
 
-    def look(self, shown: Shown, found: list[Any], outputs: Any) -> None:
+    def look(self, found: list[Any], outputs: Any) -> None:
         """Call the hooks with the arrays of a run, before it changes anything."""
         assert self.followers is not None
         self.ran = next(orders)
-        self.followers.told(outputs, partial(self.show, shown, found, outputs, self.ran))
+        self.followers.told(outputs, partial(self.show, found, outputs, self.ran))
         writes.now(self.when)
 
-    def show(self, shown: Shown, found: list[Any], outputs: Any, order: int, among: Callable[[Any], bool]) -> None:
+    def show(self, found: list[Any], outputs: Any, order: int, among: Callable[[Any], bool]) -> None:
         """Call the hooks of some owners, if there was no later run."""
-        if order != self.ran:
+        shown = self.shown
+        if shown is None or order != self.ran:
             return
         begin = len(self.places)
         end = begin + len(shown.ready)
@@ -197,15 +203,24 @@ class Program:
             self.followers.left -= len(batches)
             if not len(batches):
                 return None
-        self.ran = -1
+        self.ran = next(orders)
         self.settle()
         writes.now(self.when)
         given = [(data[p.number], True) if isinstance(p, Argument) else (p.get(), False) for p in self.fetched]
-        *_, (_, results) = machine.over(batches, given, wanted)
+        done, results = 0, []
+        for end, arrays in machine.over(batches, given, wanted):
+            if self.followers is not None and self.followers.watches and end > done:
+                found = [array.take(batches[end - 1], axis=0) for array in data]
+                self.followers.note_runs(end - done, partial(self.show, found, machine.outputs, self.ran))
+            done, results = end, arrays
+        if done < len(batches) and self.followers is not None:  # the next gradient that is watched is not sound
+            self.followers.leave()
+            if not done:
+                return None
         for tensor in self.dropped:
             tensor.grad = None
         kinds = [is_tensor for _, is_tensor in self.returned]
-        return len(batches), self.filled([made(array, kind) for array, kind in zip(results, kinds, strict=True)])
+        return done, self.filled([made(array[:done], kind) for array, kind in zip(results, kinds, strict=True)])
 
 
 def put_off(plan: Plan, n: int) -> tuple[Plan, list[tuple[Any, Any]]]:

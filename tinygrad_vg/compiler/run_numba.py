@@ -13,9 +13,10 @@ from tinygrad_vg.compiler.generated import FUNCTIONS, Text
 from tinygrad_vg.compiler.jobs import SPARE, Job
 from tinygrad_vg.compiler.layout import Access, Group, accesses, grouped, is_product, is_sum, replaced
 from tinygrad_vg.compiler.passes import DESCENT, folded_updates, made_late
-from tinygrad_vg.compiler.places import FOLLOWED, GIVEN, RESULT, Constant
+from tinygrad_vg.compiler.places import FOLLOWED, GIVEN, RESULT, WATCHED32, WATCHED64, Constant
 from tinygrad_vg.compiler.plan import Plan, Value, is_number
 from tinygrad_vg.compiler.templates import is_written
+from tinygrad_vg.engine.following import Watch
 
 
 class Machine:
@@ -105,8 +106,11 @@ class Machine:
                 table[place] = self.arrays[value].ctypes.data
         return table
 
-    def __call__(self, look: Any, *arrays: Any) -> list[Any]:
-        """Run once with the arrays of the inputs. The outputs are the same arrays in each run."""
+    def __call__(self, look: Any, *arrays: Any) -> list[Any] | None:
+        """Run once with the arrays of the inputs. The outputs are the same arrays in each run.
+
+        None if a gradient that a follower watches is not sound; then nothing has changed.
+        """
         table, kept = self.table, []
         for place, array in zip(self.places, arrays, strict=True):
             if type(array) is not np.ndarray or not array.flags.c_contiguous:  # a NumPy scalar is no array
@@ -120,14 +124,15 @@ class Machine:
         if self.runs_alone:
             self.parts[0](SPARE, SPARE, self.address)
         elif look is None and self.jobs:
-            self.jobs[0].once()
+            if not self.jobs[0].once():
+                return None
         elif look is None:
             self.run(self.parts, arrays)
         else:
-            if self.jobs:
-                self.jobs[1].once()
-            else:
+            if not self.jobs:
                 self.run(self.before, arrays)
+            elif not self.jobs[1].once():
+                return None
             look(self.outputs)
             self.run(self.after, arrays)
         return self.outputs
@@ -158,30 +163,33 @@ class Machine:
         return np.lib.stride_tricks.as_strided(array.reshape(-1)[offset:], value.shape, steps)
 
     def follow(self, rooms: Sequence[tuple[Any, list[int]]]) -> None:
-        """From now on write outputs into rooms of followers: (room, the numbers of the outputs)."""
-        self.rooms, self.jobs = rooms, ()
-        self.followed = [
-            (FOLLOWED, self.outputs[number].ctypes.data, end, self.outputs[number].nbytes)
-            for room, numbers in rooms
-            for number, end in zip(numbers, addresses_in(room.ends), strict=True)
-        ]
+        """From now on write outputs into rooms of followers, and watch some: (room, the numbers of the outputs)."""
+        self.rooms, self.jobs, self.followed = rooms, (), []
+        for room, numbers in rooms:
+            if isinstance(room, Watch):
+                self.followed += watched(self.outputs[numbers[0]], room.parts)
+                continue
+            self.followed += [
+                (FOLLOWED, self.outputs[number].ctypes.data, end, self.outputs[number].nbytes)
+                for number, end in zip(numbers, addresses_in(room.ends), strict=True)
+            ]
         if rooms:
             before = self.functions[: self.pause]
             self.jobs = self.job(self.functions, self.followed), self.job(before, self.followed)
 
     def can_follow(self, room: Any, numbers: list[int]) -> bool:
-        """Whether machine code can write these outputs into a room: they are the same arrays in each run, and alike."""
+        """Whether machine code can write these outputs into a room, or watch them: they are the same arrays in each
+        run, and alike."""
         later = {number for number, _, _ in self.views}
-        return (
-            self.is_native
-            and self.pause > 0
-            and all(
-                number not in later
-                and (output := self.outputs[number]).flags.c_contiguous
-                and (output.shape, output.dtype) == (array.shape[1:], array.dtype)
-                for number, array in zip(numbers, room.arrays, strict=True)
-            )
-        )
+        if not (self.is_native and self.pause > 0) or later.intersection(numbers):
+            return False
+        outputs = [self.outputs[number] for number in numbers]
+        if not all(output.flags.c_contiguous for output in outputs):
+            return False
+        if isinstance(room, Watch):
+            return outputs[0].dtype.name in ("float32", "float64") and outputs[0].size > 0
+        forms = [(array.shape[1:], array.dtype) for array in room.arrays]
+        return forms == [(output.shape, output.dtype) for output in outputs]
 
     @property
     def functions(self) -> list[int]:
@@ -311,6 +319,16 @@ def with_functions(source: str, parts: list[Any]) -> list[Any]:
     """The parts of a source as functions of the table's address; NumPy calls stay as they are."""
     functions = functions_of(source)
     return [part if isinstance(part, Group) else functions[f"run_{number}"] for number, part in enumerate(parts)]
+
+
+def watched(array: Any, parts: int) -> Iterator[tuple[int, int, int, int]]:
+    """The moves that check each part of an array."""
+    from tinygrad_vg.compiler import products
+
+    kind = WATCHED32 if array.dtype == np.float32 else WATCHED64
+    function, n = products.address_of("dots", array.dtype.name), array.size // parts
+    for part in range(parts):
+        yield kind, array.ctypes.data + part * n * array.itemsize, function, n
 
 
 def addresses_in(array: Any) -> list[int]:

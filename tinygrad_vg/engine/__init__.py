@@ -6,7 +6,7 @@ pictures use the others too.
 
 from tinygrad_vg.engine import ops
 from tinygrad_vg.engine.extended import ExtendedArray
-from tinygrad_vg.engine.following import Follower, Room
+from tinygrad_vg.engine.following import Follower, Room, Watch
 from tinygrad_vg.engine.grad import grad, jvp
 from tinygrad_vg.engine.gradcheck import GradcheckError, gradcheck
 from tinygrad_vg.engine.graph import Node
@@ -19,7 +19,7 @@ from tinygrad_vg.engine.written import checked, was_written
 
 __all__ = [
     "ExtendedArray", "Follower", "GradcheckError", "Hook", "HookHandle", "ModuleCall", "Node", "Operation", "Room",
-    "Tensor", "Walk",
+    "Tensor", "Walk", "Watch",
     "ancestors", "between", "calls", "checked", "cotangents", "defvjp", "differentiable", "enable_grad", "grad",
     "gradcheck", "is_grad_enabled", "jvp", "listen", "local_derivative", "name_of", "no_grad", "ops",
     "record_everything", "share", "was_written",

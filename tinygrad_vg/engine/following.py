@@ -1,5 +1,6 @@
 """Followers: instruments that take the gradients of a compiled step as arrays, so that no hook is called."""
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -46,12 +47,45 @@ class Room:
         return used
 
 
+class Watch:
+    """What a follower asks for that reads the last backward only: in each backward a gradient has to be sound.
+
+    A part of a gradient is sound if its sum of squares is finite and not 0. Machine code computes that sum, and calls
+    nothing as long as all parts are sound.
+
+    Args:
+        parts: the number of parts of equal size, along the first axis: the members of an ensemble, or 1.
+
+    Attributes:
+        runs: the number of backwards so far.
+        show: the function that `Follower.take` has for the last of them.
+        is_open: whether the follower still watches.
+        left: for how many backwards more it can watch.
+
+    >>> watch = Watch(parts=1)
+    >>> watch.runs += 3
+    >>> watch.close(), watch.is_open, watch.left > 10**9
+    (3, False, True)
+    """
+
+    left = sys.maxsize
+
+    def __init__(self, parts: int) -> None:
+        self.parts, self.runs, self.is_open = parts, 0, True
+        self.show: Any = None
+
+    def close(self) -> int:
+        """End the watch; return the number of backwards."""
+        self.is_open = False
+        return self.runs
+
+
 @runtime_checkable
 class Follower(Protocol):
     """An instrument whose hooks and listeners need not be called by a compiled step; they are its bound methods.
 
     A run of a compiled step calls `take` once in their place. If the follower has given it a `Room`, machine code
-    writes the gradients there, and calls nothing.
+    writes the gradients there, and calls nothing. If it has given a `Watch`, machine code only checks the gradient.
 
     >>> import tinygrad_vg as tg
     >>> recorder = tg.instruments.GradientRecorder(tg.nn.Linear(3, 2, rng=0))
@@ -60,7 +94,7 @@ class Follower(Protocol):
     >>> recorder.take([np.zeros(2)], show=None), [vertex.shape for vertex in recorder.needs()]
     (True, [(2,)])
     >>> recorder.room().left
-    255
+    511
     """
 
     def needs(self) -> Sequence[Any] | None:
@@ -78,5 +112,7 @@ class Follower(Protocol):
             False if the hooks and listeners have to be called now.
         """
 
-    def room(self) -> Room | None:
-        """Memory for the gradients of the next backwards, or None if each has to be taken; closes the room before."""
+    def room(self) -> Room | Watch | None:
+        """Memory for the gradients of the next backwards, or what to watch in them; None if each has to be taken.
+
+        It closes the room or watch before."""

@@ -38,7 +38,7 @@ class Blocks:
     ...     if blocks.row is not None:
     ...         blocks.put(0, np.array([30.0, 40.0]))
     >>> blocks.history.steps, blocks.history.log10_norm[:, 0].round(3), blocks.size, blocks.columns, blocks.every
-    (array([0, 2]), array([1.699, 1.699]), 256, None, 2)
+    (array([0, 2]), array([1.699, 1.699]), 512, None, 2)
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class Blocks:
         """The memory of the rows that are free; None for layers without neurons.
 
         >>> Blocks((1,), ("0",), [((2,), np.dtype(float))], (), every=1, values=True, max_steps=None).room().left
-        256
+        512
         """
         free = [block[len(self._waiting) :] for block in self._blocks]
         return Room(free) if all(array.size for array in free) else None
@@ -221,7 +221,7 @@ def block_size(forms: Sequence[tuple[tuple[int, ...], Any]]) -> int:
     1
     """
     widest: int = max(math.prod(shape) * dtype.itemsize for shape, dtype in forms)
-    return max(1, min(256, _BLOCK_BYTES // max(1, widest)))
+    return max(1, min(512, _BLOCK_BYTES // max(1, widest)))
 
 
 def check(every: Any, max_steps: Any, on_nonfinite: Any) -> None:

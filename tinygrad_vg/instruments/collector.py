@@ -9,7 +9,7 @@ import numpy as np
 from tinygrad_vg.instruments.accounts import norm_accounts, samples_of
 from tinygrad_vg.instruments.ledger_history import LedgerHistory
 from tinygrad_vg.instruments.ledger_rows import LedgerRows, causes_of
-from tinygrad_vg.instruments.magnitude import array_of, decades_beside, log10_norms
+from tinygrad_vg.instruments.magnitude import array_of, decades_beside, log10_norm
 from tinygrad_vg.instruments.neurons import flags_of
 from tinygrad_vg.instruments.signals import Chain
 from tinygrad_vg.instruments.spectra import alignment_of, top_of
@@ -78,7 +78,7 @@ def _causes(chain: Chain, norms: Any) -> Any:
 def _norm(gradient: Any, members: tuple[int, ...], channels_first: bool) -> Any:
     if gradient is None:
         return np.full(members, np.nan)
-    return log10_norms(by_member(array_of(gradient), members, channels_first)) + decades_beside(gradient)
+    return log10_norm(by_member(array_of(gradient), members, channels_first), axis=-1) + decades_beside(gradient)
 
 
 def _spectra(chain: Chain) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from tinygrad_vg.engine import HookHandle, Tensor, Walk, is_grad_enabled, listen
+from tinygrad_vg.engine import HookHandle, Tensor, Walk, Watch, is_grad_enabled, listen
 from tinygrad_vg.instruments.dying import is_drawn
 from tinygrad_vg.instruments.magnitude import array_of
 from tinygrad_vg.instruments.signals import Chain, layers_of, weight_in
@@ -44,6 +44,7 @@ class Listener:
         self._first: Any = None  # a weak reference to the output of layer 1 in the last backward
         self._is_channels_first = False  # whether this output is (B, channels, ...)
         self._show: Callable[[Any], None] | None = None  # shows a compiled step's last backward, if it was not read yet
+        self._watch: Watch | None = None  # what machine code checks in place of `take`
         self.backwards = 0
         self._nothing = np.zeros(self._members, int)
         self.silent: Any = self._nothing
@@ -73,7 +74,8 @@ class Listener:
         return self._heard
 
     def _settle(self) -> None:
-        """Hear the last backward of a compiled step, which was only counted by `take`."""
+        """Hear the last backward of a compiled step, which was only counted by `take` or by machine code."""
+        self._leave_watch()
         if self._show is not None:
             show, self._show, backwards = self._show, None, self.backwards
             self.backwards = backwards - 1
@@ -92,6 +94,7 @@ class Listener:
 
     def take(self, gradients: Sequence[Any], show: Callable[[Callable[[Any], bool]], None]) -> bool:
         """Count a backward, and keep `show`, which is called if the backward is read before the next one."""
+        self._leave_watch()
         self._show = None
         (gradient,) = gradients
         if self._members:
@@ -103,8 +106,20 @@ class Listener:
         self._show = show
         return True
 
-    def room(self) -> None:
-        """None: whether a gradient has arrived at layer 1 is checked in each backward."""
+    def room(self) -> Watch | None:
+        """A watch over the gradient of layer 1; None if some backwards are kept in a history."""
+        self._leave_watch()
+        first = self._first and self._first()
+        if self.on_heard is None and first is not None and (not self._members or first.shape[0] == self._members[0]):
+            self._watch = Watch(math.prod(self._members))
+        return self._watch
+
+    def _leave_watch(self) -> None:
+        """Count the backwards that machine code has watched, all with a gradient at layer 1."""
+        watch, self._watch = self._watch, None
+        if watch is not None and (runs := watch.close()):
+            self.backwards += runs
+            self.silent, self._show = self._nothing, watch.show
 
     def _on_layer(self, module: Module, inputs: tuple[Any, ...], z: Tensor) -> None:
         if is_grad_enabled():

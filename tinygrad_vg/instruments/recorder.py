@@ -184,7 +184,7 @@ class GradientRecorder(Recording):
         >>> import tinygrad_vg as tg
         >>> recorder = GradientRecorder(tg.nn.Linear(3, 2, rng=0))
         >>> [array.shape for array in recorder.room().arrays]
-        [(256, 2)]
+        [(512, 2)]
         """
         self._leave_room()
         self._blocks.make_room()

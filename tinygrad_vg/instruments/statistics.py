@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_vg.engine import HookHandle, Tensor, Walk
-from tinygrad_vg.instruments.magnitude import array_of, decades_beside, log10_norms
+from tinygrad_vg.instruments.magnitude import array_of, decades_beside, log10_norm
 from tinygrad_vg.nn import Activation, Module, Parameter, Recurrence, by_member, feature_axis
 
 NAMES = ("log10_weight_norm", "log10_rms", "saturation", "log10_update")
@@ -109,7 +109,7 @@ class Statistics(Columns):
         if isinstance(weight, Parameter):
             self._before[i] = weight.data.copy()  # a copy: optimizers rebind the array, but users may write into it
             if (gradient := walk.gradients.get(weight)) is not None:
-                norms = log10_norms(array_of(gradient).reshape(*self._members, -1))
+                norms = log10_norm(array_of(gradient).reshape(*self._members, -1), axis=-1)
                 self.arrays["log10_weight_norm"][row, i] = norms + decades_beside(gradient)
         uses = [use for use in self._uses[i] if use.z() in walk.gradients]
         deltas = [walk.gradients[use.z()] for use in uses]
@@ -120,7 +120,7 @@ class Statistics(Columns):
         is_first = self._layers[i].channels_first
         features = array.shape[feature_axis(array.ndim, self._members, is_first)]
         samples = array.size / (features * math.prod(self._members))
-        norms = log10_norms(by_member(array, self._members, is_first)) + decades_beside(delta)
+        norms = log10_norm(by_member(array, self._members, is_first), axis=-1) + decades_beside(delta)
         self.arrays["log10_rms"][row, i] = norms + 0.5 * math.log10(samples)
         known = [use.is_saturated for use in uses if use.is_saturated is not None]
         if known:
@@ -133,6 +133,6 @@ class Statistics(Columns):
             for i, old in self._before.items():
                 change = self._weights[i].data - old  # type: ignore[union-attr]
                 shape = (*self._members, -1)
-                moved = log10_norms(change.reshape(shape)) - log10_norms(old.reshape(shape))
+                moved = log10_norm(change.reshape(shape), axis=-1) - log10_norm(old.reshape(shape), axis=-1)
                 self.arrays["log10_update"][row, i] = moved
         self._before.clear()
