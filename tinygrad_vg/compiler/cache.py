@@ -18,6 +18,8 @@ import numpy as np
 
 from tinygrad_vg.storage import load, save
 
+IMPORTED = ("elementary", "registers", "native")  # the modules that generated sources import
+
 
 def folder() -> Path:
     """The folder of the cache; an empty `$TINYGRAD_VG_CACHE` switches it off."""
@@ -37,7 +39,7 @@ def path_of(source: str) -> Path | None:
 
     if os.environ.get("TINYGRAD_VG_CACHE") == "":
         return None
-    native = (Path(__file__).parent / "native.py").read_bytes()
+    native = b"".join((Path(__file__).parent / f"{name}.py").read_bytes() for name in IMPORTED)
     machine = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten(), sys.version, sys.platform
     parts = [source.encode(), native, version("numba").encode(), version("llvmlite").encode(), repr(machine).encode()]
     return folder() / f"{hashlib.blake2b(b'|'.join(parts), digest_size=16).hexdigest()}.npz"

@@ -14,7 +14,7 @@ from tinygrad_vg.compiler.passes import DESCENT
 from tinygrad_vg.compiler.plan import Instruction, Value
 from tinygrad_vg.compiler.templates import expression
 
-KINDS = {"float32": "f32", "float64": "f64", "bool": "boolean", "int64": "i64", "int32": "i32"}
+KINDS = {"float32": "f32", "float64": "f64"}  # in calls of products
 
 
 class Text:
@@ -94,17 +94,18 @@ class Text:
                 body.append(f"{array(i.out)}[{self.index(i.out, group)}] = {scalars[i.out]}")
         heads = self.heads(group)
         lines = [*before, *heads, *("    " * len(heads) + line for line in body), *after]
-        text = f"({', '.join(names.values())}):\n" + "".join(f"    {line}\n" for line in lines)
+        given = [f"{name}: {kind_of(root)}" for root, name in names.items()]
+        text = f"({', '.join(given)}):\n" + "".join(f"    {line}\n" for line in lines)
         name = self.loops.setdefault(text, f"loop_{len(self.loops) + 1}")
-        listed = ", ".join(self.array(root) for root in names)
+        listed = ", ".join(f"table[{self.place(root)}]" for root in names)
         return [f"{name}({listed})  # {', '.join(dict.fromkeys(i.line for i in group.instructions))}"]
 
     def heads(self, group: Group) -> list[str]:
         """The lines that begin the loops over a group's shape."""
         first = len(group.shape) - group.merged
-        heads = [f"for i{axis} in range({n}):" for axis, n in enumerate(group.shape[:first])]
+        heads = [f"for i{axis} in indices({n}):" for axis, n in enumerate(group.shape[:first])]
         if group.merged or not heads:
-            heads.append(f"for i in range({int(np.prod(group.shape[first:], dtype=np.int64))}):")
+            heads.append(f"for i in indices({int(np.prod(group.shape[first:], dtype=np.int64))}):")
         return ["    " * depth + head for depth, head in enumerate(heads)]
 
     def index(self, value: Value, group: Group) -> str:
@@ -126,19 +127,13 @@ class Text:
         axes = i.kwargs.get("axis")
         axes = tuple(range(a.ndim)) if axes is None else axes if isinstance(axes, tuple) else (axes,)
         summed = {axis % a.ndim for axis in axes}
-        kind = KINDS[i.out.dtype.name]
         if len(summed) == a.ndim:  # one number, which is added up in float64
-            return ["total = 0.0"], [f"total += {term}"], [f"{name}[0] = {kind}(total)"]
+            return ["total = variable(float64(0.0))"], [f"total[0] += {term}"], [f"{name}[0] = total[0]"]
         strides = iter(contiguous(tuple(n for axis, n in enumerate(a.shape) if axis not in summed)))
         place = " + ".join(times(f"i{axis}", next(strides)) for axis in range(a.ndim) if axis not in summed)
         size = int(np.prod(i.out.shape, dtype=np.int64))
-        zero = [f"for j in range({size}):", f"    {name}[j] = {kind}(0.0)"]
+        zero = [f"for j in indices({size}):", f"    {name}[j] = 0.0"]
         return zero, [f"{name}[{place}] += {term}"], []
-
-    def array(self, root: Value) -> str:
-        """An array in `run`."""
-        size = int(np.prod(root.shape, dtype=np.int64))
-        return f"carray(pointer(table[{self.place(root)}]), {max(1, size)}, {KINDS[root.dtype.name]})"
 
     # Products.
 
@@ -193,7 +188,7 @@ class Text:
 
     def text(self) -> str:
         """The whole source."""
-        lines = ["from tinygrad_vg.compiler.native import *"]
+        lines = [f"from tinygrad_vg.compiler.{module} import *" for module in ("elementary", "registers", "native")]
         for text, name in self.loops.items():
             lines += ["", "@loop", f"def {name}{text}"]
         for number, part in enumerate(self.parts):
@@ -204,6 +199,11 @@ class Text:
 
 
 FUNCTIONS: dict[tuple[str, str], Value] = {}  # those that compute products, by name and dtype
+
+
+def kind_of(root: Value) -> str:
+    """The kind of an array's numbers in a loop."""
+    return "boolean" if root.dtype == bool else str(root.dtype.name)
 
 
 def times(index: str, stride: int) -> str:

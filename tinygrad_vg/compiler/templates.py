@@ -9,28 +9,24 @@ from tinygrad_vg.compiler.plan import Instruction, Value
 from tinygrad_vg.engine import ops
 
 BOOL = np.dtype(bool)
-FLOATS = {"float32": "f32", "float64": "f64"}
-# By function: an expression of the arguments {0}, {1} ... A name in capitals is that function of native.FUNCTIONS.
+FLOATS = ("float32", "float64")
+# By function: an expression of the arguments {0}, {1} ..., of functions in `elementary.py`.
 ARITHMETIC = {
     np.add: "{0} + {1}", np.subtract: "{0} - {1}", np.multiply: "{0} * {1}", np.divide: "{0} / {1}",
     np.negative: "-{0}", np.positive: "{0}", np.square: "{0} * {0}", np.absolute: "abs({0})",
-    np.sqrt: "np.sqrt({0})", np.log: "np.log({0})", np.log1p: "np.log1p({0})", np.expm1: "np.expm1({0})",
-    np.sin: "np.sin({0})", np.cos: "np.cos({0})", np.hypot: "np.hypot({0}, {1})",
+    np.sqrt: "sqrt({0})", np.log: "log({0})", np.log1p: "log1p({0})", np.expm1: "expm1({0})",
+    np.sin: "sin({0})", np.cos: "cos({0})", np.hypot: "hypot({0}, {1})",
     np.exp: "exp({0})", np.tanh: "tanh({0})",
     np.maximum: "maximum({0}, {1})", np.minimum: "minimum({0}, {1})",
     ops.sigmoid: "sigmoid({0})", ops.sigmoid_slope: "sigmoid_slope({0})", ops.relu: "relu({0})",
     ops.softplus: "softplus({0})", ops.sigmoid_error: "sigmoid_error({0}, {1})",
     ops.binary_cross_entropy_with_logits: "binary_cross_entropy_with_logits({0}, {1})",
 }  # fmt: skip
-FUNCTIONS = {
-    "exp", "tanh", "maximum", "minimum", "sigmoid", "sigmoid_slope", "relu", "softplus", "sigmoid_error",
-    "binary_cross_entropy_with_logits",
-}  # fmt: skip
 COMPARISONS = {
     np.equal: "{0} == {1}", np.not_equal: "{0} != {1}", np.less: "{0} < {1}", np.less_equal: "{0} <= {1}",
     np.greater: "{0} > {1}", np.greater_equal: "{0} >= {1}",
 }  # fmt: skip
-LOGIC = {np.logical_and: "{0} and {1}", np.logical_or: "{0} or {1}", np.logical_not: "not {0}"}
+LOGIC = {np.logical_and: "{0} & {1}", np.logical_or: "{0} | {1}", np.logical_not: "~{0}"}
 
 
 def is_written(i: Instruction) -> bool:
@@ -73,23 +69,20 @@ def expression(i: Instruction, read: Callable[[Value], str]) -> str:
     if function is np.where:
         condition, *branches = i.args
         first, second = (operand(a, i.out.dtype, read) for a in branches)
-        return f"{first} if {operand(condition, BOOL, read)} else {second}"
+        return f"where({operand(condition, BOOL, read)}, {first}, {second})"
     common = np.result_type(*kinds) if function in COMPARISONS else i.out.dtype
     given = [operand(a, common, read) for a in i.args]
     if function in COMPARISONS:
         return COMPARISONS[function].format(*given)
-    template = ARITHMETIC[function]
-    name = template.partition("(")[0]
-    return (template.replace(name, f"{name}_{FLOATS[common.name]}") if name in FUNCTIONS else template).format(*given)
+    return ARITHMETIC[function].format(*given)
 
 
 def operand(argument: Any, dtype: Any, read: Callable[[Value], str]) -> str:
     """An argument in an expression, in the dtype in which it is computed."""
-    kind = FLOATS.get(dtype.name)
+    kind = dtype.name if dtype.name in FLOATS else None
     if isinstance(argument, Value):
         name = read(argument)
         return name if argument.dtype == dtype or kind is None else f"{kind}({name})"
     number = argument.item() if isinstance(argument, np.ndarray | np.generic) else argument
-    text = repr(number) if np.isfinite(number) else f"np.{'nan' if number != number else 'inf'}"
-    text = f"-{text}" if number == -np.inf else text
+    text = repr(number) if np.isfinite(number) else f"float('{number}')"
     return f"{kind}({text})" if kind is not None else text

@@ -1,0 +1,248 @@
+"""Registers: numbers of machine code. Python's operators on them write LLVM's instructions.
+
+A generated loop is a plain Python function (`Compiled.source` shows it). It is called once, with an `Array` for each
+array, and what it computes on the way is written down as a function of machine code. Numba compiles the rest; it would
+need a fifth of a second to analyse each loop.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+_BUILDERS: list[Any] = []  # the last one writes the present function
+INT = ir.IntType(64)
+
+
+class Kind:
+    """A kind of numbers; called with a number it converts it.
+
+    Args:
+        type: LLVM's type in a register.
+        rank: of two kinds in one operation the one with the higher rank is that of the result.
+    """
+
+    def __init__(self, type: Any, rank: int) -> None:
+        self.type, self.rank = type, rank
+        self.is_float = isinstance(type, ir.FloatType | ir.DoubleType)
+        self.memory = ir.IntType(8) if type == ir.IntType(1) else type
+
+    def __call__(self, number: Any) -> "Register":
+        if not isinstance(number, Register):
+            return Register(ir.Constant(self.type, float(number) if self.is_float else int(number)), self)
+        if number.kind is self:
+            return number
+        return Register(self._converted(number.kind, number.value), self)
+
+    def _converted(self, kind: "Kind", value: Any) -> Any:
+        b = _BUILDERS[-1]
+        if kind.is_float and self.is_float:
+            return (b.fpext if self.rank > kind.rank else b.fptrunc)(value, self.type)
+        if kind.is_float:
+            return b.fptosi(value, self.type)
+        if self.is_float:
+            return (b.uitofp if kind is boolean else b.sitofp)(value, self.type)
+        if self.rank < kind.rank:
+            return b.trunc(value, self.type)
+        return (b.zext if kind is boolean else b.sext)(value, self.type)
+
+
+boolean, int32, int64, float32, float64 = (
+    Kind(type, rank) for rank, type in enumerate([ir.IntType(1), ir.IntType(32), INT, ir.FloatType(), ir.DoubleType()])
+)
+
+
+class Register:
+    """A number that is computed when the machine code runs."""
+
+    __slots__ = ("kind", "value")
+
+    def __init__(self, value: Any, kind: Kind) -> None:
+        self.value, self.kind = value, kind
+
+    def _with(self, other: Any, floats: str, integers: str, is_reversed: bool = False) -> "Register":
+        """The result of an instruction of two numbers, by its names for floats and for whole numbers."""
+        kind = other.kind if isinstance(other, Register) and other.kind.rank > self.kind.rank else self.kind
+        pair = [kind(self).value, kind(other).value]
+        first, second = reversed(pair) if is_reversed else pair
+        if kind.is_float:
+            return Register(getattr(_BUILDERS[-1], floats)(first, second), kind)
+        flags = ("nsw",) if integers in ("add", "sub", "mul") else ()
+        return Register(getattr(_BUILDERS[-1], integers)(first, second, flags=flags), kind)
+
+    def _compared(self, sign: str, other: Any) -> "Register":
+        kind = other.kind if isinstance(other, Register) and other.kind.rank > self.kind.rank else self.kind
+        pair, b = (kind(self).value, kind(other).value), _BUILDERS[-1]
+        if not kind.is_float:
+            compare = b.icmp_unsigned if kind is boolean else b.icmp_signed
+        else:
+            compare = b.fcmp_unordered if sign == "!=" else b.fcmp_ordered
+        return Register(compare(sign, *pair), boolean)
+
+    def __add__(self, other: Any) -> "Register":
+        return self._with(other, "fadd", "add")
+
+    def __sub__(self, other: Any) -> "Register":
+        return self._with(other, "fsub", "sub")
+
+    def __rsub__(self, other: Any) -> "Register":
+        return self._with(other, "fsub", "sub", is_reversed=True)
+
+    def __mul__(self, other: Any) -> "Register":
+        return self._with(other, "fmul", "mul")
+
+    def __truediv__(self, other: Any) -> "Register":
+        return self._with(other, "fdiv", "sdiv")
+
+    def __rtruediv__(self, other: Any) -> "Register":
+        return self._with(other, "fdiv", "sdiv", is_reversed=True)
+
+    __radd__, __rmul__ = __add__, __mul__
+
+    def __and__(self, other: Any) -> "Register":
+        return self._with(other, "", "and_")
+
+    def __or__(self, other: Any) -> "Register":
+        return self._with(other, "", "or_")
+
+    def __lshift__(self, other: int) -> "Register":
+        return self._with(other, "", "shl")
+
+    def __rshift__(self, other: int) -> "Register":
+        return self._with(other, "", "ashr")
+
+    def __invert__(self) -> "Register":
+        return Register(_BUILDERS[-1].not_(self.value), self.kind)
+
+    def __neg__(self) -> "Register":
+        return Register(_BUILDERS[-1].fneg(self.value), self.kind)
+
+    def __abs__(self) -> "Register":
+        return called("llvm.fabs", self)
+
+    def __lt__(self, other: Any) -> "Register":
+        return self._compared("<", other)
+
+    def __le__(self, other: Any) -> "Register":
+        return self._compared("<=", other)
+
+    def __gt__(self, other: Any) -> "Register":
+        return self._compared(">", other)
+
+    def __ge__(self, other: Any) -> "Register":
+        return self._compared(">=", other)
+
+    def __eq__(self, other: Any) -> "Register":  # type: ignore[override]
+        return self._compared("==", other)
+
+    def __ne__(self, other: Any) -> "Register":  # type: ignore[override]
+        return self._compared("!=", other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Array:
+    """An array of machine code, whose numbers lie in a row."""
+
+    def __init__(self, pointer: Any, kind: Kind) -> None:
+        self.pointer, self.kind = pointer, kind
+
+    def _at(self, index: Any) -> Any:
+        return _BUILDERS[-1].gep(self.pointer, [int64(index).value], inbounds=True)
+
+    def __getitem__(self, index: Any) -> Register:
+        b = _BUILDERS[-1]
+        value = b.load(self._at(index))
+        return Register(b.trunc(value, self.kind.type) if self.kind is boolean else value, self.kind)
+
+    def __setitem__(self, index: Any, number: Any) -> None:
+        b, value = _BUILDERS[-1], self.kind(number).value
+        b.store(b.zext(value, self.kind.memory) if self.kind is boolean else value, self._at(index))
+
+
+def variable(number: Register) -> Array:
+    """An array of one number, for what changes in a loop."""
+    b = _BUILDERS[-1]
+    place = Array(cgutils.alloca_once(b, number.kind.type), number.kind)
+    place[0] = number
+    return place
+
+
+def indices(count: int) -> Iterator[Register]:
+    """`range(count)`, as a loop of machine code: what is done with the one number that it yields is its body."""
+    b = _BUILDERS[-1]
+    before, head, inside, after = b.block, *(b.append_basic_block() for _ in range(3))
+    b.branch(head)
+    b.position_at_end(head)
+    index = b.phi(INT)
+    index.add_incoming(INT(0), before)
+    b.cbranch(b.icmp_signed("<", index, INT(count)), inside, after)
+    b.position_at_end(inside)
+    yield Register(index, int64)
+    index.add_incoming(b.add(index, INT(1), flags=("nsw",)), b.block)
+    b.branch(head)
+    b.position_at_end(after)
+
+
+def where(condition: Register, first: Any, second: Any) -> Register:
+    """`first if condition else second`."""
+    kind = max((x.kind for x in (first, second) if isinstance(x, Register)), key=lambda kind: kind.rank)
+    return Register(_BUILDERS[-1].select(condition.value, kind(first).value, kind(second).value), kind)
+
+
+def called(name: str, *numbers: Register) -> Register:
+    """A function of the C library, by its name for doubles, or one of LLVM's own."""
+    b, kind = _BUILDERS[-1], numbers[0].kind
+    values = [kind(number).value for number in numbers]
+    if name.startswith("llvm."):
+        return Register(b.call(b.module.declare_intrinsic(name, [kind.type]), values), kind)
+    form = ir.FunctionType(kind.type, [kind.type] * len(values))
+    function = cgutils.get_or_insert_function(b.module, form, name + "f" * (kind is float32))
+    return Register(b.call(function, values), kind)
+
+
+def bits(number: Register) -> Register:
+    """A whole number's bits as a float of the same size."""
+    kind = float32 if number.kind is int32 else float64
+    return Register(_BUILDERS[-1].bitcast(number.value, kind.type), kind)
+
+
+def loop(function: Callable[..., None]) -> Any:
+    """A function of arrays, whose kinds are its annotations, as one that compiled code calls with their addresses.
+
+    The arrays do not overlap, so that LLVM need not check it.
+    """
+    kinds = list(function.__annotations__.values())
+
+    def written(module: Any) -> Any:
+        name = f"{function.__module__}.{function.__name__}"
+        if name in module.globals:
+            return module.globals[name]
+        made = ir.Function(module, ir.FunctionType(ir.VoidType(), [kind.memory.as_pointer() for kind in kinds]), name)
+        made.linkage = "internal"
+        made.attributes.add("noinline")
+        for argument in made.args:
+            argument.add_attribute("noalias")
+        _BUILDERS.append(ir.IRBuilder(made.append_basic_block()))
+        try:
+            function(*map(Array, made.args, kinds))
+            _BUILDERS[-1].ret_void()
+        finally:
+            _BUILDERS.pop()
+        return made
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def run(context: Any, *addresses: Any) -> Any:
+        def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            values = cgutils.unpack_tuple(builder, args[0])
+            pointers = [kind.memory.as_pointer() for kind in kinds]
+            given = [builder.inttoptr(value, pointer) for value, pointer in zip(values, pointers, strict=True)]
+            builder.call(written(builder.module), given)
+            return context.get_dummy_value()
+
+        return types.void(types.BaseTuple.from_types(addresses)), code
+
+    return run
