@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_vg.compiler.functions import many_steps
+from tinygrad_vg.compiler.places import FOLLOWED, WATCHED32, WATCHED64
+from tinygrad_vg.engine.following import Room, Watch
 
 PAUSE = 0.05  # seconds in machine code, after which Python checks whether Ctrl-C was pressed
 
@@ -63,3 +65,22 @@ class Job:
             if done < end:
                 return
             length = max(1, int(length * min(8.0, PAUSE / max(1e-6, perf_counter() - began))))
+
+
+def moves_for(room: Room | Watch, arrays: list[Any]) -> list[tuple[int, int, int, int]]:
+    """The moves of a job that write these arrays into a room, or watch the only one of them.
+
+    >>> room = Room([np.zeros((5, 2))])
+    >>> ((kind, _, target, n),) = moves_for(room, [np.zeros(2)])
+    >>> kind == FOLLOWED, target == room.ends.ctypes.data, n
+    (True, True, 16)
+    """
+    if isinstance(room, Room):
+        ends = [room.ends.ctypes.data + i * room.ends.itemsize for i in range(len(room.ends))]
+        return [(FOLLOWED, a.ctypes.data, end, a.nbytes) for a, end in zip(arrays, ends, strict=True)]
+    from tinygrad_vg.compiler import products
+
+    (array,) = arrays
+    kind = WATCHED32 if array.dtype == np.float32 else WATCHED64
+    function, n = products.address_of("dots", array.dtype.name), array.size // room.parts
+    return [(kind, array.ctypes.data + i * n * array.itemsize, function, n) for i in range(room.parts)]

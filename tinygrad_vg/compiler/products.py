@@ -58,12 +58,14 @@ def sums(w: Writer) -> None:
     given = w.function("sums", WHOLE)
     m, n = given[3:5]
 
-    def tiles(j: Any, width: int) -> None:
-        kind = w.vector if width >= w.lanes else w.half if width > 1 else w.number
-        count = max(1, width // w.lanes)
-        w.tiled(INT(0), m, (6, 4, 2, 1), lambda i, rows: summed(w, given, i, rows, j, kind, count))
+    def tiles(i: Any, rows: int) -> None:
+        def tile(j: Any, width: int) -> None:
+            kind = w.vector if width >= w.lanes else w.half if width > 1 else w.number
+            summed(w, given, i, rows, j, kind, max(1, width // w.lanes))
 
-    w.tiled(INT(0), n, (2 * w.lanes, w.lanes, w.lanes // 2, 1), tiles)
+        w.tiled(INT(0), n, (2 * w.lanes, w.lanes, w.lanes // 2, 1), tile)
+
+    w.tiled(INT(0), m, (6, 4, 2, 1), tiles)
     w.builder.ret_void()
 
 

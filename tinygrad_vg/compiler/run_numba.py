@@ -10,10 +10,10 @@ import numpy as np
 from tinygrad_vg.compiler.buffers import Arena, Life, address_of, allocated, laid_out
 from tinygrad_vg.compiler.functions import functions_of
 from tinygrad_vg.compiler.generated import FUNCTIONS, Text
-from tinygrad_vg.compiler.jobs import SPARE, Job
+from tinygrad_vg.compiler.jobs import SPARE, Job, moves_for
 from tinygrad_vg.compiler.layout import Access, Group, accesses, grouped, is_product, is_sum, replaced
 from tinygrad_vg.compiler.passes import DESCENT, folded_updates, made_late
-from tinygrad_vg.compiler.places import FOLLOWED, GIVEN, RESULT, WATCHED32, WATCHED64, Constant
+from tinygrad_vg.compiler.places import GIVEN, RESULT, Constant
 from tinygrad_vg.compiler.plan import Plan, Value, is_number
 from tinygrad_vg.compiler.templates import is_written
 from tinygrad_vg.engine.following import Watch
@@ -166,13 +166,7 @@ class Machine:
         """From now on write outputs into rooms of followers, and watch some: (room, the numbers of the outputs)."""
         self.rooms, self.jobs, self.followed = rooms, (), []
         for room, numbers in rooms:
-            if isinstance(room, Watch):
-                self.followed += watched(self.outputs[numbers[0]], room.parts)
-                continue
-            self.followed += [
-                (FOLLOWED, self.outputs[number].ctypes.data, end, self.outputs[number].nbytes)
-                for number, end in zip(numbers, addresses_in(room.ends), strict=True)
-            ]
+            self.followed += moves_for(room, [self.outputs[number] for number in numbers])
         if rooms:
             before = self.functions[: self.pause]
             self.jobs = self.job(self.functions, self.followed), self.job(before, self.followed)
@@ -319,18 +313,3 @@ def with_functions(source: str, parts: list[Any]) -> list[Any]:
     """The parts of a source as functions of the table's address; NumPy calls stay as they are."""
     functions = functions_of(source)
     return [part if isinstance(part, Group) else functions[f"run_{number}"] for number, part in enumerate(parts)]
-
-
-def watched(array: Any, parts: int) -> Iterator[tuple[int, int, int, int]]:
-    """The moves that check each part of an array."""
-    from tinygrad_vg.compiler import products
-
-    kind = WATCHED32 if array.dtype == np.float32 else WATCHED64
-    function, n = products.address_of("dots", array.dtype.name), array.size // parts
-    for part in range(parts):
-        yield kind, array.ctypes.data + part * n * array.itemsize, function, n
-
-
-def addresses_in(array: Any) -> list[int]:
-    """The address of each element of a one-dimensional array."""
-    return [array.ctypes.data + i * array.itemsize for i in range(len(array))]
