@@ -106,6 +106,11 @@ def in_processes(function, cases, *args):
     return {case: results[case] for case in tasks}  # in their order, and not in that of their ends
 
 
+def groups(seeds, size):
+    """The seeds in groups, each for a process: `groups(5, 2)` is [range(0, 2), range(2, 4), range(4, 5)]."""
+    return [range(seeds)[first : first + size] for first in range(0, seeds, size)]
+
+
 def wilson(hits, n, z=1.96):
     """The 95 % Wilson interval of a share of which `hits` of n trials are counted."""
     middle, half = hits + z * z / 2, z * np.sqrt(hits * (n - hits) / n + z * z / 4)

@@ -8,12 +8,12 @@ slower than the second "through it all".
 import chapter
 import numpy as np
 
-DEPTHS, SEEDS, EPOCHS, BAR = (2, 3, 4), 40, 500, 0.85
+DEPTHS, SEEDS, EPOCHS, BAR, GROUP = (2, 3, 4), 40, 500, 0.85, 20
 
 
-def speeds(depth, seeds, epochs, report=lambda share: False):
-    """log10‖δ^l‖ of the hidden layers, (epoch, layer, seed)."""
-    return chapter.descent(depth, range(seeds), epochs, report=report)[0]
+def speeds(case, epochs, report=lambda share: False):
+    """log10‖δ^l‖ of the hidden layers, (epoch, layer, seed); case = (depth, seeds)."""
+    return chapter.descent(*case, epochs, report=report)[0]
 
 
 def band(decades):
@@ -36,7 +36,9 @@ def always_slower(decades):
 def main():
     args = chapter.options(__doc__, quick="8 seeds and 60 epochs in place of 40 and 500")
     seeds, epochs = (8, 60) if args.quick else (SEEDS, EPOCHS)
-    results = chapter.in_processes(speeds, sorted(DEPTHS, reverse=True), seeds, epochs)
+    groups = chapter.groups(seeds, GROUP)
+    parts = chapter.in_processes(speeds, [(depth, group) for depth in DEPTHS[::-1] for group in groups], epochs)
+    results = {depth: np.concatenate([parts[depth, group] for group in groups], axis=2) for depth in DEPTHS}
     drawn, axes = chapter.figure(3, width=10.5, height=5, sharey=True)
     for ax, depth in zip(axes, DEPTHS, strict=True):
         decades, author = results[depth], chapter.author(depth)[:epochs]

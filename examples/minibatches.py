@@ -10,13 +10,13 @@ import numpy as np
 
 from tinygrad_vg.instruments import GradientRecorder
 
-DEPTH, SEEDS, STEPS, WINDOW = 2, 20, 500, 50
+DEPTH, SEEDS, STEPS, WINDOW, GROUP = 2, 20, 500, 50, 10
 
 
-def gradients(batch, seeds=SEEDS, steps=STEPS, report=lambda share: False):
-    """∂C/∂b of the hidden layers, each (step, seed, neuron), with mini-batches of this size."""
-    images, _, targets = chapter.digits(1000)
-    net = chapter.ensemble(DEPTH, range(seeds))
+def gradients(case, steps=STEPS, report=lambda share: False):
+    """∂C/∂b of the hidden layers, each (step, seed, neuron); case = (size of the mini-batches, seeds)."""
+    (batch, seeds), (images, _, targets) = case, chapter.digits(1000)
+    net = chapter.ensemble(DEPTH, seeds)
     step, rng = chapter.step_of(net, chapter.optimizer(net, len(images))), np.random.default_rng(0)
     with GradientRecorder(net, values=True) as recorder:
         for i in range(steps):
@@ -39,7 +39,12 @@ def speeds(of_layer, window=WINDOW):
 
 def main():
     args = chapter.options(__doc__, quick="4 seeds in place of 20")
-    results = chapter.in_processes(gradients, (1000, 10), 4 if args.quick else SEEDS)
+    groups = chapter.groups(4 if args.quick else SEEDS, GROUP)
+    parts = chapter.in_processes(gradients, [(batch, group) for batch in (1000, 10) for group in groups])
+    results = {
+        batch: [np.concatenate(layer, axis=1) for layer in zip(*(parts[batch, group] for group in groups), strict=True)]
+        for batch in (1000, 10)
+    }
     drawn, axes = chapter.figure(2, width=9, height=5, sharey=True)
     print(f"decades, mean of seeds; windows of {WINDOW} steps: first, second, last")
     for layer, ax in enumerate(axes):

@@ -12,29 +12,41 @@ import numpy as np
 import tinygrad_vg as tg
 from tinygrad_vg.instruments import GradientRecorder
 
-DEPTH, DECAYS, SEEDS, EPOCHS = 4, (0.0, 5.0, 20.0), 10, 500
+DEPTH, DECAYS, SEEDS, EPOCHS, GROUP = 4, (0.0, 5.0, 20.0), 10, 500, 5
 
 
-def gaps(decay, seeds=SEEDS, epochs=EPOCHS, report=lambda share: False):
-    """log10 of last : first: of the mean gradient (epoch, seed), of single samples at the end (seed,); and the cost."""
-    decades, net = chapter.descent(DEPTH, range(seeds), epochs, decay, report)
+def gaps(case, epochs=EPOCHS, report=lambda share: False):
+    """log10 of last : first: of the mean gradient (epoch, seed), of single samples at the end (seed,); and the costs.
+
+    case = (decay, seeds).
+    """
+    decay, seeds = case
+    decades, net = chapter.descent(DEPTH, seeds, epochs, decay, report)
     images, _, targets = chapter.digits(1000)
     with GradientRecorder(net, statistics=True) as recorder:
         cost = tg.nn.BCEWithLogitsLoss("batchmean")(net(images), targets)
         cost.backward()
     rms = recorder.history.log10_rms[0, :-1]
-    return decades[:, -1] - decades[:, 0], rms[-1] - rms[0], cost.item() / seeds
+    return decades[:, -1] - decades[:, 0], rms[-1] - rms[0], np.full(len(seeds), cost.item() / len(seeds))
 
 
 def main():
     args = chapter.options(__doc__, quick="3 seeds and 100 epochs in place of 10 and 500")
-    results = chapter.in_processes(gaps, DECAYS, *((3, 100) if args.quick else (SEEDS, EPOCHS)))
+    seeds, epochs = (3, 100) if args.quick else (SEEDS, EPOCHS)
+    groups = chapter.groups(seeds, GROUP)
+    parts = chapter.in_processes(gaps, [(decay, group) for decay in DECAYS for group in groups], epochs)
+    results = {
+        decay: [
+            np.concatenate(found, axis=-1) for found in zip(*(parts[decay, group] for group in groups), strict=True)
+        ]
+        for decay in DECAYS
+    }
     print(f"last : first of {DEPTH} hidden layers, geometric mean of {results[5.0][0].shape[1]} seeds")
     print("    λ   at the start   at the end   single samples, at the end   cost at the end")
     for decay in DECAYS:
         of_mean, of_samples, cost = results[decay]
         print(f"{decay:5g}   {10 ** of_mean[0].mean():12.0f}   {10 ** of_mean[-1].mean():10.2f}   "
-              f"{10 ** of_samples.mean():26.0f}   {cost:15.3f}")  # fmt: skip
+              f"{10 ** of_samples.mean():26.0f}   {cost.mean():15.3f}")  # fmt: skip
     author = chapter.author(DEPTH)
     author = (author[:, -1] - author[:, 0])[: len(results[5.0][0])]
     print(f"the author's network, λ = 5: {10 ** author[0]:.0f} at the start, {10 ** author[-1]:.0f} at the end")

@@ -161,6 +161,12 @@ def test_backends():
         tg.compile(lambda x: x, backend="cuda")
 
 
+def test_what_cannot_be_called():
+    for make in (tg.compile, tg.compile(backend="numpy")):
+        with pytest.raises(TypeError, match="takes a function, not int"):
+            make(3)
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_dropout_draws_anew_in_each_run(backend):
     results = []

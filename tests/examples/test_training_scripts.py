@@ -39,7 +39,7 @@ def test_the_author_s_curves_are_the_book_s(script):
 def test_learning_speed(script):
     """In 30 epochs both layers slow down by more than a decade, as the author's do."""
     example, author = script("learning_speed"), script("chapter").author(2)
-    decades = example.speeds(2, 3, 30)
+    decades = example.speeds((2, range(3)), 30)
     assert (decades[0] - decades[-1] > 1).mean() > 0.9
     assert (author[0] - author[29] > 1).all()
     assert np.abs(decades.mean(axis=2) - author[:30]).max() < 0.5
@@ -52,7 +52,7 @@ def test_learning_speed(script):
 def test_regularization(script):
     """At the start last : first is the same for every λ; after 40 epochs it is the larger, the larger λ is."""
     example = script("regularization")
-    results = [example.gaps(decay, seeds=1, epochs=40) for decay in example.DECAYS]
+    results = [example.gaps((decay, range(1)), epochs=40) for decay in example.DECAYS]
     starts, ends = [of_mean[0] for of_mean, _, _ in results], [of_mean[-1].mean() for of_mean, _, _ in results]
     assert np.array_equal(starts[0], starts[1])
     assert np.array_equal(starts[0], starts[2])
@@ -85,7 +85,7 @@ def test_the_exact_test_agrees_with_scipy(script):
 def test_minibatches(script):
     """A mini-batch of all images is a full batch, and averages of 50 equal gradients are what they are averages of."""
     example = script("minibatches")
-    values = example.gradients(1000, seeds=2, steps=5)
+    values = example.gradients((1000, range(2)), steps=5)
     decades = script("chapter").descent(2, range(2), 5)[0]
     for layer, of_layer in enumerate(values):
         assert np.log10(np.linalg.norm(of_layer, axis=-1)) == pytest.approx(decades[:, layer], abs=1e-4)
@@ -121,7 +121,7 @@ def test_the_script_with_quick(name, tmp_path):
 @pytest.mark.long
 def test_the_author_s_curve_is_within_the_band_of_40_seeds(script):
     example, author = script("learning_speed"), script("chapter").author(2)
-    assert (example.within(example.speeds(2, 40, 100), author) >= example.BAR).all()
+    assert (example.within(example.speeds((2, range(40)), 100), author) >= example.BAR).all()
 
 
 @pytest.mark.long

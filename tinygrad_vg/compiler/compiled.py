@@ -264,6 +264,7 @@ def compile(function: Callable[..., Any] | None = None, *, backend: str = "auto"
         The function with attributes `plan`, `source`, `programs` and a method `over`; see `Compiled`.
 
     Raises:
+        TypeError: if `function` cannot be called.
         ValueError: for another backend.
         ModuleNotFoundError: if Numba or SciPy is missing; the message names the extra.
         TraceError: in a call, if the function does something that a plan cannot repeat: it turns a tensor into a Python
@@ -289,5 +290,7 @@ def compile(function: Callable[..., Any] | None = None, *, backend: str = "auto"
     (True, 1)
     """
     if function is None:
-        return lambda function: Compiled(function, backend)
+        return lambda function: compile(function, backend=backend)
+    if not callable(function):
+        raise TypeError(f"tg.compile takes a function, not {type(function).__name__}: write tg.compile(step)")
     return Compiled(function, backend)

@@ -16,6 +16,7 @@ from functools import cache
 from typing import Any
 
 from tinygrad_vg.compiler.cache import machine_code, prepare
+from tinygrad_vg.compiler.layout import FEW
 from tinygrad_vg.compiler.writer import INT, Body, Writer
 
 NAMES = ("dots", "sums")
@@ -56,16 +57,21 @@ def dots(w: Writer) -> None:
 def sums(w: Writer) -> None:
     """C = α A B + β C, for a matrix B whose n numbers lie in a row; β = 0 takes nothing of C, not even NaN."""
     given = w.function("sums", WHOLE)
-    m, n = given[3:5]
+    m, n, k = given[3:6]
+    # Few rows of B stay in the cache, and C is gone through row by row. Of many rows a strip of columns stays there.
+    width = w.builder.select(w.builder.icmp_signed("<=", k, INT(FEW)), n, INT(2 * w.lanes))
 
-    def tiles(i: Any, rows: int) -> None:
-        def tile(j: Any, width: int) -> None:
-            kind = w.vector if width >= w.lanes else w.half if width > 1 else w.number
-            summed(w, given, i, rows, j, kind, max(1, width // w.lanes))
+    def strip(begin: Any, end: Any) -> None:
+        def tiles(i: Any, rows: int) -> None:
+            def tile(j: Any, width: int) -> None:
+                kind = w.vector if width >= w.lanes else w.half if width > 1 else w.number
+                summed(w, given, i, rows, j, kind, max(1, width // w.lanes))
 
-        w.tiled(INT(0), n, (2 * w.lanes, w.lanes, w.lanes // 2, 1), tile)
+            w.tiled(begin, end, (2 * w.lanes, w.lanes, w.lanes // 2, 1), tile)
 
-    w.tiled(INT(0), m, (6, 4, 2, 1), tiles)
+        w.tiled(INT(0), m, (6, 4, 2, 1), tiles)
+
+    w.blocks(n, width, strip)
     w.builder.ret_void()
 
 

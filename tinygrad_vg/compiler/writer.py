@@ -55,6 +55,18 @@ class Writer:
             self.loop(begin, stop, step, in_steps(body, step))
             begin = stop
 
+    def blocks(self, end: Any, size: Any, body: Callable[[Any, Any], None]) -> None:
+        """Go from 0 to `end` in blocks of a size that is known when the code runs: `body(begin, end)`."""
+        b = self.builder
+
+        def block(number: Any, _: list[Any]) -> list[Any]:
+            begin = b.mul(number, size)
+            stop = b.add(begin, size)
+            body(begin, b.select(b.icmp_signed("<", stop, end), stop, end))
+            return []
+
+        self.loop(INT(0), b.sdiv(b.sub(b.add(end, size), INT(1)), size), 1, block)
+
     def place(self, base: Any, row: Any, more: int, distance: Any) -> Any:
         """The address of the row `row + more` of a matrix."""
         b = self.builder
