@@ -100,13 +100,13 @@ class Register:
     def __rtruediv__(self, other: Any) -> "Register":
         return self._with(other, "fdiv", "sdiv", is_reversed=True)
 
-    __radd__, __rmul__ = __add__, __mul__
-
     def __and__(self, other: Any) -> "Register":
         return self._with(other, "", "and_")
 
     def __or__(self, other: Any) -> "Register":
         return self._with(other, "", "or_")
+
+    __radd__, __rmul__, __rand__, __ror__ = __add__, __mul__, __and__, __or__
 
     def __lshift__(self, other: int) -> "Register":
         return self._with(other, "", "shl")
@@ -187,10 +187,10 @@ def indices(count: int) -> Iterator[Register]:
     b.position_at_end(after)
 
 
-def where(condition: Register, first: Any, second: Any) -> Register:
+def where(condition: Any, first: Any, second: Any) -> Register:
     """`first if condition else second`."""
     kind = max((x.kind for x in (first, second) if isinstance(x, Register)), key=lambda kind: kind.rank)
-    return Register(_BUILDERS[-1].select(condition.value, kind(first).value, kind(second).value), kind)
+    return Register(_BUILDERS[-1].select(boolean(condition).value, kind(first).value, kind(second).value), kind)
 
 
 def called(name: str, *numbers: Register) -> Register:
