@@ -10,7 +10,7 @@ import numpy as np
 
 from tinygrad_vg.instruments import GradientRecorder
 
-DEPTH, SEEDS, STEPS, WINDOW, GROUP = 2, 20, 500, 50, 10
+DEPTH, SEEDS, STEPS, WINDOW, GROUP, BATCHES = 2, 20, 500, 50, 10, (1000, 10)
 
 
 def gradients(case, steps=STEPS, report=lambda share: False):
@@ -40,10 +40,10 @@ def speeds(of_layer, window=WINDOW):
 def main():
     args = chapter.options(__doc__, quick="4 seeds in place of 20")
     groups = chapter.groups(4 if args.quick else SEEDS, GROUP)
-    parts = chapter.in_processes(gradients, [(batch, group) for batch in (1000, 10) for group in groups])
+    parts = chapter.in_processes(gradients, [(batch, group) for batch in BATCHES for group in groups])
     results = {
         batch: [np.concatenate(layer, axis=1) for layer in zip(*(parts[batch, group] for group in groups), strict=True)]
-        for batch in (1000, 10)
+        for batch in BATCHES
     }
     drawn, axes = chapter.figure(2, width=9, height=5, sharey=True)
     print(f"decades, mean of seeds; windows of {WINDOW} steps: first, second, last")

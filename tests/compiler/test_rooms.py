@@ -128,11 +128,16 @@ def test_the_first_nan_and_the_ten_before(at, way, backend):
     assert set(range(max(0, at - 10), at + 1)) <= set(histories[1].steps.tolist())
 
 
+def calls_of_take(monkeypatch, kind):
+    """A list that gets an element for each call of `take` of a follower of this kind."""
+    calls, take = [], kind.take
+    monkeypatch.setattr(kind, "take", lambda self, *args: (calls.append(1), take(self, *args))[1])
+    return calls
+
+
 @both
 def test_nothing_is_called_while_there_is_room(monkeypatch, backend):
-    calls = []
-    take = GradientRecorder.take
-    monkeypatch.setattr(GradientRecorder, "take", lambda self, *args: (calls.append(1), take(self, *args))[1])
+    calls = calls_of_take(monkeypatch, GradientRecorder)
     one = Recorded("plain", backend)
     with GradientRecorder(one.net) as recorder:
         one.calls(ROWS[:3])
@@ -209,9 +214,7 @@ def test_a_ledger_whose_gradient_machine_code_watches(way, name, is_damaged):
 
 @both
 def test_no_call_for_a_ledger_while_its_gradient_is_sound(monkeypatch, backend):
-    calls = []
-    take = Listener.take
-    monkeypatch.setattr(Listener, "take", lambda self, *args: (calls.append(1), take(self, *args))[1])
+    calls = calls_of_take(monkeypatch, Listener)
     one = Recorded("plain", backend)
     with Ledger(one.net) as ledger:
         one.calls(ROWS[:5])

@@ -1,8 +1,8 @@
-"""Generated text: the source of a plan as functions of loops and BLAS calls, which Numba compiles.
+"""Generated text: the source of a plan as functions of loops and of products, which become machine code.
 
-Each loop is a function, `loop_1(...)`; loops with the same text share one function. `run_0(address)` calls the loops
-and gemm in their order; the address is that of a table with the addresses of all arrays. An operation without generated
-code runs as a NumPy call, and `run_0`, `run_2` ... are the parts between such calls.
+Each loop is a function, `loop_1(...)` (`registers.py`); loops with the same text share one function. `run_0(address)`
+calls the loops and the products in their order; the address is that of a table with the addresses of all arrays. An
+operation without generated code runs as a NumPy call, and `run_0`, `run_2` ... are the parts between such calls.
 """
 
 from typing import Any

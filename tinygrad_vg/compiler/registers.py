@@ -63,9 +63,9 @@ class Register:
     def __init__(self, value: Any, kind: Kind) -> None:
         self.value, self.kind = value, kind
 
-    def _with(self, other: Any, floats: str, integers: str, is_reversed: bool = False) -> "Register":
+    def _with(self, other: Any, floats: str, integers: str = "", is_reversed: bool = False) -> "Register":
         """The result of an instruction of two numbers, by its names for floats and for whole numbers."""
-        kind = other.kind if isinstance(other, Register) and other.kind.rank > self.kind.rank else self.kind
+        kind = common(self, other)
         pair = [kind(self).value, kind(other).value]
         first, second = reversed(pair) if is_reversed else pair
         if kind.is_float:
@@ -74,7 +74,7 @@ class Register:
         return Register(getattr(_BUILDERS[-1], integers)(first, second, flags=flags), kind)
 
     def _compared(self, sign: str, other: Any) -> "Register":
-        kind = other.kind if isinstance(other, Register) and other.kind.rank > self.kind.rank else self.kind
+        kind = common(self, other)
         pair, b = (kind(self).value, kind(other).value), _BUILDERS[-1]
         if not kind.is_float:
             compare = b.icmp_unsigned if kind is boolean else b.icmp_signed
@@ -95,10 +95,10 @@ class Register:
         return self._with(other, "fmul", "mul")
 
     def __truediv__(self, other: Any) -> "Register":
-        return self._with(other, "fdiv", "sdiv")
+        return self._with(other, "fdiv")
 
     def __rtruediv__(self, other: Any) -> "Register":
-        return self._with(other, "fdiv", "sdiv", is_reversed=True)
+        return self._with(other, "fdiv", is_reversed=True)
 
     def __and__(self, other: Any) -> "Register":
         return self._with(other, "", "and_")
@@ -142,6 +142,11 @@ class Register:
         return self._compared("!=", other)
 
     __hash__ = None  # type: ignore[assignment]
+
+
+def common(*numbers: Any) -> Kind:
+    """The kind of the result of numbers: that with the highest rank among those of registers."""
+    return max((x.kind for x in numbers if isinstance(x, Register)), key=lambda kind: kind.rank)
 
 
 class Array:
@@ -189,7 +194,7 @@ def indices(count: int) -> Iterator[Register]:
 
 def where(condition: Any, first: Any, second: Any) -> Register:
     """`first if condition else second`."""
-    kind = max((x.kind for x in (first, second) if isinstance(x, Register)), key=lambda kind: kind.rank)
+    kind = common(first, second)
     return Register(_BUILDERS[-1].select(boolean(condition).value, kind(first).value, kind(second).value), kind)
 
 
