@@ -1,4 +1,4 @@
-"""Functions of machine code: the source that Numba compiles, or what the cache has kept of it."""
+"""Functions of machine code: what LLVM, or Numba, makes of a source, or what the cache has kept of it."""
 
 import ctypes
 import re
@@ -6,35 +6,41 @@ from functools import cache
 from typing import Any
 
 from tinygrad_vg.compiler.cache import machine_code
+from tinygrad_vg.compiler.llvm import object_code
 
 
 def functions_of(source: str) -> dict[str, Any]:
     """The functions `run_0`, `run_1` ... of a source, as functions of the table's address."""
     names = re.findall(r"^def (run_\d+)\(", source, flags=re.MULTILINE)
-    kind = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
-    addresses = machine_code(source, names, lambda: object_code(source, names))
+    kind = ctypes.CFUNCTYPE(None, ctypes.c_int64)
+    addresses = machine_code(source, names, lambda: traced(source, names))
     return {name: kind(address) for name, address in addresses.items()}
 
 
-def object_code(source: str, names: list[str]) -> list[tuple[str, bytes]]:
-    """(symbol, object code) of functions of a whole number, compiled by Numba."""
-    from numba import types
+def traced(source: str, names: list[str]) -> tuple[bytes, list[str]]:
+    """The functions of a source, each called once with registers: their object code, and their names in it."""
+    from llvmlite import ir
 
-    from tinygrad_vg.compiler import native
+    from tinygrad_vg.compiler.registers import written
 
-    made: dict[str, Any] = dict(vars(native))
+    made: dict[str, Any] = {}
     exec(compile(source, "<plan>", "exec"), made)
-    found = []
+    module = ir.Module("plan")
     for name in names:
-        function = native.alone(types.void(types.int64))(made[name])
-        (result,) = function.overloads.values()
-        found.append((result.fndesc.llvm_func_name, result.library._get_compiled_object()))
-    return found
+        written(module, made[name])
+    return object_code(str(module), optimized=True), names
 
 
 @cache
 def many_steps() -> Any:
-    """`native.steps` as a function."""
-    source = "# native.steps"
-    address = machine_code(source, ["steps"], lambda: object_code(source, ["steps"]))["steps"]
+    """`native.steps` as a function; Numba compiles it."""
+    address = machine_code("# native.steps", ["steps"], compiled_steps)["steps"]
     return ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)(address)
+
+
+def compiled_steps() -> tuple[bytes, list[str]]:
+    """The object code of `native.steps`, and its name in it."""
+    from tinygrad_vg.compiler import native
+
+    (result,) = native.steps.overloads.values()
+    return result.library._get_compiled_object(), [result.fndesc.llvm_func_name]

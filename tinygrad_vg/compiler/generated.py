@@ -1,8 +1,8 @@
 """Generated text: the source of a plan as functions of loops and of products, which become machine code.
 
-Each loop is a function, `loop_1(...)` (`registers.py`); loops with the same text share one function. `run_0(address)`
-calls the loops and the products in their order; the address is that of a table with the addresses of all arrays. An
-operation without generated code runs as a NumPy call, and `run_0`, `run_2` ... are the parts between such calls.
+Each loop is a function, `loop_1(...)` (`registers.py`); loops with the same text share one function. `run_0(table)`
+calls the loops and the products in their order; the table has the addresses of all arrays. An operation without
+generated code runs as a NumPy call, and `run_0`, `run_2` ... are the parts between such calls.
 """
 
 from typing import Any
@@ -13,8 +13,6 @@ from tinygrad_vg.compiler.layout import Access, Group, Lying, chosen, contiguous
 from tinygrad_vg.compiler.passes import DESCENT
 from tinygrad_vg.compiler.plan import Instruction, Value
 from tinygrad_vg.compiler.templates import expression
-
-KINDS = {"float32": "f32", "float64": "f64"}  # in calls of products
 
 
 class Text:
@@ -143,7 +141,7 @@ class Text:
         BLAS, whose function is gemm, stores matrices column by column: C = A B stored by rows is Cᵀ = Bᵀ Aᵀ for BLAS.
         """
         (i,) = group.instructions
-        kind = KINDS[i.out.dtype.name]
+        kind = i.out.dtype.name
         a, b = i.args[-2:]
         alpha, beta = f"{kind}(1.0)", f"{kind}(0.0)"
         if i.operation is DESCENT:
@@ -152,7 +150,7 @@ class Text:
         out = Value((*lead, a.shape[-2], b.shape[-1]), i.out.dtype)
         self.found[out] = Access(self.found[i.out].root, self.found[i.out].offset, contiguous(out.shape))
         (m, n), k = out.shape[-2:], a.shape[-1]
-        heads = ["    " * axis + f"for i{axis} in range({count}):" for axis, count in enumerate(lead)]
+        heads = ["    " * axis + f"for i{axis} in indices({count}):" for axis, count in enumerate(lead)]
         parts = []
         for value in (b, a, out):
             access = self.found[value]
@@ -179,7 +177,7 @@ class Text:
         """A factor of a descent: a constant, or an array of one number."""
         if isinstance(factor, Value):
             access = self.found[factor]
-            return f"carray(pointer(table[{self.place(access.root)}]), {access.offset + 1}, {kind})[{access.offset}]"
+            return f"array(table[{self.place(access.root)}], {kind})[{access.offset}]"
         return f"{kind}({float(factor)!r})"
 
     def function(self, name: str, dtype: Any) -> int:
@@ -188,13 +186,12 @@ class Text:
 
     def text(self) -> str:
         """The whole source."""
-        lines = [f"from tinygrad_vg.compiler.{module} import *" for module in ("elementary", "registers", "native")]
+        lines = [f"from tinygrad_vg.compiler.{module} import *" for module in ("elementary", "registers", "calls")]
         for text, name in self.loops.items():
             lines += ["", "@loop", f"def {name}{text}"]
         for number, part in enumerate(self.parts):
             if not isinstance(part, Group):
-                head = f"table = carray(pointer(address), {len(self.places)}, i64)"
-                lines += ["", "", f"def run_{number}(address):", *(f"    {line}" for line in (head, *part))]
+                lines += ["", "", f"def run_{number}(table: int64):", *(f"    {line}" for line in part)]
         return "\n".join(lines) + "\n"
 
 

@@ -15,8 +15,9 @@ two functions, in LLVM's language, for matrices of any size. Both compute C = A 
 from functools import cache
 from typing import Any
 
-from tinygrad_vg.compiler.cache import machine_code, prepare
+from tinygrad_vg.compiler.cache import machine_code
 from tinygrad_vg.compiler.layout import FEW
+from tinygrad_vg.compiler.llvm import object_code
 from tinygrad_vg.compiler.writer import INT, Body, Writer
 
 NAMES = ("dots", "sums")
@@ -108,18 +109,4 @@ def address_of(name: str, kind: str) -> int:
     dots(w)
     sums(w)
     text = str(w.module)
-    return machine_code(text, [*NAMES], lambda: object_code(text))[name]
-
-
-def object_code(text: str) -> list[tuple[str, bytes]]:
-    """(symbol, object code) of the functions in a text of LLVM."""
-    import llvmlite.binding as llvm
-
-    prepare()
-    target = llvm.Target.from_default_triple()
-    processor, features = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
-    machine = target.create_target_machine(cpu=processor, features=features, opt=3, jit=True)
-    module = llvm.parse_assembly(text)
-    module.verify()
-    code = machine.emit_object(module)
-    return [(name, code) for name in NAMES]
+    return machine_code(text, [*NAMES], lambda: (object_code(text, optimized=False), [*NAMES]))[name]

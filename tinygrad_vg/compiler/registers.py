@@ -1,17 +1,14 @@
 """Registers: numbers of machine code. Python's operators on them write LLVM's instructions.
 
-A generated loop is a plain Python function (`Compiled.source` shows it). It is called once, with an `Array` for each
-array, and what it computes on the way is written down as a function of machine code. Numba compiles the rest; it would
-need a fifth of a second to analyse each loop.
+A generated function is a plain Python function (`Compiled.source` shows it). It is called once, with registers and
+`Array`s, and what it computes on the way is written down as a function of machine code (`written`). Numba would need
+some seconds to analyse the functions of a plan.
 """
 
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
 
 _BUILDERS: list[Any] = []  # the last one writes the present function
 INT = ir.IntType(64)
@@ -50,9 +47,8 @@ class Kind:
         return (b.zext if kind is boolean else b.sext)(value, self.type)
 
 
-boolean, int32, int64, float32, float64 = (
-    Kind(type, rank) for rank, type in enumerate([ir.IntType(1), ir.IntType(32), INT, ir.FloatType(), ir.DoubleType()])
-)
+boolean, int8, int32, int64 = (Kind(ir.IntType(bits), rank) for rank, bits in enumerate((1, 8, 32, 64)))
+float32, float64 = Kind(ir.FloatType(), 4), Kind(ir.DoubleType(), 5)
 
 
 class Register:
@@ -168,10 +164,16 @@ class Array:
         b.store(b.zext(value, self.kind.memory) if self.kind is boolean else value, self._at(index))
 
 
+def array(address: Any, kind: Kind) -> Array:
+    """The array at an address."""
+    return Array(_BUILDERS[-1].inttoptr(int64(address).value, kind.memory.as_pointer()), kind)
+
+
 def variable(number: Register) -> Array:
     """An array of one number, for what changes in a loop."""
     b = _BUILDERS[-1]
-    place = Array(cgutils.alloca_once(b, number.kind.type), number.kind)
+    with b.goto_entry_block():
+        place = Array(b.alloca(number.kind.type), number.kind)
     place[0] = number
     return place
 
@@ -204,8 +206,9 @@ def called(name: str, *numbers: Register) -> Register:
     values = [kind(number).value for number in numbers]
     if name.startswith("llvm."):
         return Register(b.call(b.module.declare_intrinsic(name, [kind.type]), values), kind)
-    form = ir.FunctionType(kind.type, [kind.type] * len(values))
-    function = cgutils.get_or_insert_function(b.module, form, name + "f" * (kind is float32))
+    name += "f" * (kind is float32)
+    if (function := b.module.globals.get(name)) is None:
+        function = ir.Function(b.module, ir.FunctionType(kind.type, [kind.type] * len(values)), name)
     return Register(b.call(function, values), kind)
 
 
@@ -215,39 +218,43 @@ def bits(number: Register) -> Register:
     return Register(_BUILDERS[-1].bitcast(number.value, kind.type), kind)
 
 
-def loop(function: Callable[..., None]) -> Any:
-    """A function of arrays, whose kinds are its annotations, as one that compiled code calls with their addresses.
+def call_at(address: Any, *arguments: Register | Array) -> None:
+    """Call the function without a result at an address; of an array it gets the address."""
+    b = _BUILDERS[-1]
+    values = [x.value if isinstance(x, Register) else x.pointer for x in arguments]
+    kind = ir.FunctionType(ir.VoidType(), [value.type for value in values])
+    b.call(b.inttoptr(int64(address).value, kind.as_pointer()), values)
+
+
+def written(module: Any, function: Callable[..., None]) -> Any:
+    """A Python function of arrays, whose kinds are its annotations, as a function of a module of LLVM's."""
+    kinds = list(function.__annotations__.values())
+    form = ir.FunctionType(ir.VoidType(), [kind.memory.as_pointer() for kind in kinds])
+    made = ir.Function(module, form, function.__name__)
+    _BUILDERS.append(ir.IRBuilder(made.append_basic_block()))
+    try:
+        function(*map(Array, made.args, kinds))
+        _BUILDERS[-1].ret_void()
+    finally:
+        _BUILDERS.pop()
+    return made
+
+
+def loop(function: Callable[..., None]) -> Callable[..., None]:
+    """A function of arrays as one that is called with their addresses.
 
     The arrays do not overlap, so that LLVM need not check it.
     """
     kinds = list(function.__annotations__.values())
 
-    def written(module: Any) -> Any:
-        name = f"{function.__module__}.{function.__name__}"
-        if name in module.globals:
-            return module.globals[name]
-        made = ir.Function(module, ir.FunctionType(ir.VoidType(), [kind.memory.as_pointer() for kind in kinds]), name)
-        made.linkage = "internal"
-        made.attributes.add("noinline")
-        for argument in made.args:
-            argument.add_attribute("noalias")
-        _BUILDERS.append(ir.IRBuilder(made.append_basic_block()))
-        try:
-            function(*map(Array, made.args, kinds))
-            _BUILDERS[-1].ret_void()
-        finally:
-            _BUILDERS.pop()
-        return made
-
-    @intrinsic  # type: ignore[untyped-decorator]
-    def run(context: Any, *addresses: Any) -> Any:
-        def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            values = cgutils.unpack_tuple(builder, args[0])
-            pointers = [kind.memory.as_pointer() for kind in kinds]
-            given = [builder.inttoptr(value, pointer) for value, pointer in zip(values, pointers, strict=True)]
-            builder.call(written(builder.module), given)
-            return context.get_dummy_value()
-
-        return types.void(types.BaseTuple.from_types(addresses)), code
+    def run(*addresses: Register) -> None:
+        b = _BUILDERS[-1]
+        if (made := b.module.globals.get(function.__name__)) is None:
+            made = written(b.module, function)
+            made.linkage = "internal"
+            made.attributes.add("noinline")
+            for argument in made.args:
+                argument.add_attribute("noalias")
+        b.call(made, [array(address, kind).pointer for address, kind in zip(addresses, kinds, strict=True)])
 
     return run

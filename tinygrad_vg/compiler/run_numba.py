@@ -10,7 +10,7 @@ import numpy as np
 from tinygrad_vg.compiler.buffers import Arena, Life, address_of, allocated, laid_out
 from tinygrad_vg.compiler.functions import functions_of
 from tinygrad_vg.compiler.generated import FUNCTIONS, Text
-from tinygrad_vg.compiler.jobs import SPARE, Job, moves_for
+from tinygrad_vg.compiler.jobs import Job, moves_for
 from tinygrad_vg.compiler.layout import Access, Group, accesses, grouped, is_product, is_sum, replaced
 from tinygrad_vg.compiler.passes import DESCENT, folded_updates, made_late
 from tinygrad_vg.compiler.places import GIVEN, RESULT, Constant
@@ -122,7 +122,7 @@ class Machine:
         for number, value, place in self.views:
             self.outputs[number] = self.given(value, arrays) if place < 0 else arrays[place]
         if self.runs_alone:
-            self.parts[0](SPARE, SPARE, self.address)
+            self.parts[0](self.address)
         elif look is None and self.jobs:
             if not self.jobs[0].once():
                 return None
@@ -143,7 +143,7 @@ class Machine:
             if isinstance(part, Group):
                 self.called(part, dict(zip(self.inputs, arrays, strict=True)))
             else:
-                part(SPARE, SPARE, self.address)
+                part(self.address)
 
     def given(self, value: Value, arrays: Any) -> Any:
         """The array of an output that is a view of one of the inputs."""

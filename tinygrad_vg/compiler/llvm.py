@@ -1,0 +1,67 @@
+"""LLVM: from its language to object code, and from object code to addresses of functions in memory."""
+
+from functools import cache
+from typing import Any
+
+_ENGINES: list[Any] = []  # they own the memory of the code
+
+
+def object_code(text: str, optimized: bool) -> bytes:
+    """The object code of a module in LLVM's language.
+
+    Args:
+        text: the module.
+        optimized: whether LLVM improves the functions first, and computes with vectors in loops of single numbers.
+    """
+    import llvmlite.binding as llvm
+
+    prepare()
+    processor, features = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+    target = llvm.Target.from_default_triple()
+    machine = target.create_target_machine(cpu=processor, features=features, opt=3, jit=True)
+    module = llvm.parse_assembly(text)
+    module.verify()
+    if optimized:
+        module.data_layout = str(machine.target_data)
+        options = llvm.create_pipeline_tuning_options(speed_level=3)
+        options.loop_vectorization = True
+        builder = llvm.create_pass_builder(machine, options)
+        builder.getModulePassManager().run(module, builder)
+    return bytes(machine.emit_object(module))
+
+
+def addresses_in(code: bytes, symbols: list[str]) -> list[int]:
+    """The addresses of functions in object code, which stays in memory.
+
+    Raises:
+        ValueError: if the code lacks one of the functions.
+    """
+    import llvmlite.binding as llvm
+
+    prepare()
+    machine = llvm.Target.from_default_triple().create_target_machine()
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+    engine.add_object_file(llvm.object_file.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    _ENGINES.append(engine)
+    addresses = [int(engine.get_function_address(symbol)) for symbol in symbols]
+    if 0 in addresses:
+        raise ValueError(f"the code has no function {symbols[addresses.index(0)]}")
+    return addresses
+
+
+@cache
+def prepare() -> None:
+    """Make LLVM ready.
+
+    Numba's code names a function for memory that it allocates; generated code allocates none. Numba brings the function
+    when it compiles something itself. Without it LLVM would find none of the other functions either, such as memset.
+    """
+    import ctypes
+
+    import llvmlite.binding as llvm
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    if llvm.address_of_symbol("NRT_MemInfo_call_dtor") is None:
+        llvm.add_symbol("NRT_MemInfo_call_dtor", ctypes.cast(ctypes.pythonapi.Py_IncRef, ctypes.c_void_p).value)
