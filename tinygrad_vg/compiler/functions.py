@@ -28,7 +28,7 @@ def traced(source: str, names: list[str]) -> tuple[bytes, list[str]]:
     module = ir.Module("plan")
     for name in names:
         written(module, made[name])
-    return object_code(str(module), optimized=True), names
+    return object_code(str(module)), names
 
 
 @cache

@@ -80,7 +80,7 @@ def chosen(m: int, n: int, k: int, lying: Lying, size: int, is_update: bool) -> 
     if lying.b[1] == 1 and n >= 8:
         return "sums" if min(m, k) <= FEW else None
     is_in_rows = lying.b[0] == lying.a[1] == 1 and 8 <= k <= LONGEST
-    is_small = min(m, n) <= FEW and n * k * size <= 4 * NEAR
+    is_small = min(m, n) <= FEW and n * k * size <= 4 * NEAR and (k > FEW or m <= 4 * FEW)
     return "dots" if is_in_rows and is_small and not is_update else None
 
 

@@ -6,13 +6,8 @@ from typing import Any
 _ENGINES: list[Any] = []  # they own the memory of the code
 
 
-def object_code(text: str, optimized: bool) -> bytes:
-    """The object code of a module in LLVM's language.
-
-    Args:
-        text: the module.
-        optimized: whether LLVM improves the functions first, and computes with vectors in loops of single numbers.
-    """
+def object_code(text: str) -> bytes:
+    """The object code of a module in LLVM's language, whose loops of single numbers LLVM turns into loops of vectors."""
     import llvmlite.binding as llvm
 
     prepare()
@@ -21,12 +16,11 @@ def object_code(text: str, optimized: bool) -> bytes:
     machine = target.create_target_machine(cpu=processor, features=features, opt=3, jit=True)
     module = llvm.parse_assembly(text)
     module.verify()
-    if optimized:
-        module.data_layout = str(machine.target_data)
-        options = llvm.create_pipeline_tuning_options(speed_level=3)
-        options.loop_vectorization = True
-        builder = llvm.create_pass_builder(machine, options)
-        builder.getModulePassManager().run(module, builder)
+    module.data_layout = str(machine.target_data)
+    options = llvm.create_pipeline_tuning_options(speed_level=3)
+    options.loop_vectorization = True
+    builder = llvm.create_pass_builder(machine, options)
+    builder.getModulePassManager().run(module, builder)
     return bytes(machine.emit_object(module))
 
 

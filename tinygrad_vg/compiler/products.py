@@ -6,7 +6,7 @@ two functions, in LLVM's language, for matrices of any size. Both compute C = A 
     dots    C_ij is the dot product of two rows, for up to 5 × 2 of them at once: each number that is read is used
             often;
     sums    the rows of C are sums of the rows of B, for up to 6 rows and 8 or 16 columns of C at once: C is read and
-            written once.
+            written once for 64 rows of B.
 
 `sums` also computes C = α A B + β C, the update of a weight. As in BLAS, a product adds in an order of its own.
 `layout.chosen` says which products they compute.
@@ -21,6 +21,7 @@ from tinygrad_vg.compiler.llvm import object_code
 from tinygrad_vg.compiler.writer import INT, Body, Writer
 
 NAMES = ("dots", "sums")
+DEEP = 64  # rows of B that `sums` adds up at a time; more of them leave the cache before they are used again
 WHOLE = 9  # whole numbers that a function takes: the addresses of A, B and C; m, n, k; `Lying.distances`
 
 
@@ -57,28 +58,34 @@ def dots(w: Writer) -> None:
 
 def sums(w: Writer) -> None:
     """C = α A B + β C, for a matrix B whose n numbers lie in a row; β = 0 takes nothing of C, not even NaN."""
-    given = w.function("sums", WHOLE)
-    m, n, k = given[3:6]
+    a, b, c, m, n, k, down, right, step, alpha, beta = w.function("sums", WHOLE)
     # Few rows of B stay in the cache, and C is gone through row by row. Of many rows a strip of columns stays there.
-    width = w.builder.select(w.builder.icmp_signed("<=", k, INT(FEW)), n, INT(2 * w.lanes))
+    width = w.builder.select(w.builder.icmp_signed("<=", k, INT(FEW)), n, INT(8 * w.lanes))
 
-    def strip(begin: Any, end: Any) -> None:
-        def tiles(i: Any, rows: int) -> None:
-            def tile(j: Any, width: int) -> None:
-                kind = w.vector if width >= w.lanes else w.half if width > 1 else w.number
-                summed(w, given, i, rows, j, kind, max(1, width // w.lanes))
+    def part(first: Any, last: Any) -> None:
+        kept = w.builder.select(w.builder.icmp_signed("==", first, INT(0)), beta, w.number(1.0))
+        places = w.place(a, first, 0, right), w.place(b, first, 0, step), c
+        given = [*places, n, w.builder.sub(last, first), down, right, step, alpha, kept]
 
-            w.tiled(begin, end, (2 * w.lanes, w.lanes, w.lanes // 2, 1), tile)
+        def strip(begin: Any, end: Any) -> None:
+            def tiles(i: Any, rows: int) -> None:
+                def tile(j: Any, width: int) -> None:
+                    kind = w.vector if width >= w.lanes else w.half if width > 1 else w.number
+                    summed(w, given, i, rows, j, kind, max(1, width // w.lanes))
 
-        w.tiled(INT(0), m, (6, 4, 2, 1), tiles)
+                w.tiled(begin, end, (2 * w.lanes, w.lanes, w.lanes // 2, 1), tile)
 
-    w.blocks(n, width, strip)
+            w.tiled(INT(0), m, (6, 4, 2, 1), tiles)
+
+        w.blocks(n, width, strip)
+
+    w.blocks(k, INT(DEEP), part)
     w.builder.ret_void()
 
 
 def summed(w: Writer, given: list[Any], i: Any, rows: int, j: Any, kind: Any, count: int) -> None:
     """Some rows of C from i on, and of each as many numbers of a kind as `count` says, from j on."""
-    a, b, c, _, n, k, down, right, step, alpha, beta = given
+    a, b, c, n, k, down, right, step, alpha, beta = given
     left = [w.place(a, i, p, down) for p in range(rows)]
     c_rows = [w.place(c, i, p, n) for p in range(rows)]
     columns = [w.builder.add(j, INT(w.lanes * q)) for q in range(count)]
@@ -109,4 +116,4 @@ def address_of(name: str, kind: str) -> int:
     dots(w)
     sums(w)
     text = str(w.module)
-    return machine_code(text, [*NAMES], lambda: (object_code(text, optimized=False), [*NAMES]))[name]
+    return machine_code(text, [*NAMES], lambda: (object_code(text), [*NAMES]))[name]
