@@ -7,7 +7,7 @@ _ENGINES: list[Any] = []  # they own the memory of the code
 
 
 def object_code(text: str) -> bytes:
-    """The object code of a module in LLVM's language, whose loops of single numbers LLVM turns into loops of vectors."""
+    """The object code of a module in LLVM's language. LLVM computes its loops of single numbers with vectors."""
     import llvmlite.binding as llvm
 
     prepare()

@@ -12,6 +12,7 @@ two functions, in LLVM's language, for matrices of any size. Both compute C = A 
 `layout.chosen` says which products they compute.
 """
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -28,23 +29,30 @@ WHOLE = 9  # whole numbers that a function takes: the addresses of A, B and C; m
 def dots(w: Writer) -> None:
     """C = A B, for matrices whose k numbers lie in a row."""
     a, b, c, m, n, k, down, _, right, _, _ = w.function("dots", WHOLE)
-    in_vectors, in_halves = (w.builder.sub(k, w.builder.srem(k, INT(lanes))) for lanes in (w.lanes, w.lanes // 2))
+    in_vectors = w.builder.sub(k, w.builder.srem(k, INT(w.lanes)))
+    last = w.builder.sub(k, INT(w.lanes))  # where a last vector begins, which may have numbers of the one before it
+    in_all = w.builder.select(w.builder.icmp_signed(">=", last, INT(0)), k, in_vectors)
 
     def tile(i: Any, rows: int, j: Any, columns: int) -> None:
         left = [w.place(a, i, p, down) for p in range(rows)]
         upper = [w.place(b, j, q, right) for q in range(columns)]
 
-        def added(kind: Any) -> Body:
+        def added(read: Callable[[Any, Any], Any]) -> Body:
             def body(at: Any, values: list[Any]) -> list[Any]:
-                xs, ys = ([w.read(row, at, kind) for row in side] for side in (left, upper))
+                xs, ys = ([read(row, at) for row in side] for side in (left, upper))
                 pairs = [(x, y) for x in xs for y in ys]
                 return [w.plus(value, x, y) for value, (x, y) in zip(values, pairs, strict=True)]
 
             return body
 
-        values = w.loop(INT(0), in_vectors, w.lanes, added(w.vector), [w.zero(w.vector)] * (rows * columns))
-        values = w.loop(in_vectors, in_halves, w.lanes // 2, added(w.half), [w.folded(value) for value in values])
-        values = w.loop(in_halves, k, 1, added(w.number), [w.total(value) for value in values])
+        def rest(row: Any, at: Any) -> Any:
+            return w.since(w.builder.sub(at, last), w.read(row, last, w.vector), w.zero(w.vector))
+
+        values = [w.zero(w.vector)] * (rows * columns)
+        values = w.loop(INT(0), in_vectors, w.lanes, added(lambda row, at: w.read(row, at, w.vector)), values)
+        values = w.loop(in_vectors, in_all, w.lanes, added(rest), values)
+        values = [w.total(value) for value in values]
+        values = w.loop(in_all, k, 1, added(lambda row, at: w.read(row, at, w.number)), values)
         for number, value in enumerate(values):
             p, q = divmod(number, columns)
             w.write(value, w.place(c, i, p, n), w.builder.add(j, INT(q)))
@@ -57,7 +65,7 @@ def dots(w: Writer) -> None:
 
 
 def sums(w: Writer) -> None:
-    """C = α A B + β C, for a matrix B whose n numbers lie in a row; β = 0 takes nothing of C, not even NaN."""
+    """C = α A B + β C, for a matrix B whose n ≥ 8 numbers lie in a row; β = 0 takes nothing of C, not even NaN."""
     a, b, c, m, n, k, down, right, step, alpha, beta = w.function("sums", WHOLE)
     # Few rows of B stay in the cache, and C is gone through row by row. Of many rows a strip of columns stays there.
     width = w.builder.select(w.builder.icmp_signed("<=", k, INT(FEW)), n, INT(8 * w.lanes))
@@ -70,10 +78,12 @@ def sums(w: Writer) -> None:
         def strip(begin: Any, end: Any) -> None:
             def tiles(i: Any, rows: int) -> None:
                 def tile(j: Any, width: int) -> None:
-                    kind = w.vector if width >= w.lanes else w.half if width > 1 else w.number
-                    summed(w, given, i, rows, j, kind, max(1, width // w.lanes))
+                    summed(w, given, i, rows, j, width // w.lanes)
 
-                w.tiled(begin, end, (2 * w.lanes, w.lanes, w.lanes // 2, 1), tile)
+                done = w.tiled(begin, end, (2 * w.lanes, w.lanes), tile)
+                with w.builder.if_then(w.builder.icmp_signed("<", done, end)):
+                    last = w.builder.sub(end, INT(w.lanes))  # a last vector may have numbers of the one before it
+                    summed(w, given, i, rows, last, 1, w.builder.sub(done, last))
 
             w.tiled(INT(0), m, (6, 4, 2, 1), tiles)
 
@@ -83,8 +93,8 @@ def sums(w: Writer) -> None:
     w.builder.ret_void()
 
 
-def summed(w: Writer, given: list[Any], i: Any, rows: int, j: Any, kind: Any, count: int) -> None:
-    """Some rows of C from i on, and of each as many numbers of a kind as `count` says, from j on."""
+def summed(w: Writer, given: list[Any], i: Any, rows: int, j: Any, count: int, lane: Any = None) -> None:
+    """Some rows of C from i on, and of each `count` vectors from j on; what is before the lane stays as it is."""
     a, b, c, n, k, down, right, step, alpha, beta = given
     left = [w.place(a, i, p, down) for p in range(rows)]
     c_rows = [w.place(c, i, p, n) for p in range(rows)]
@@ -92,21 +102,23 @@ def summed(w: Writer, given: list[Any], i: Any, rows: int, j: Any, kind: Any, co
 
     def added(at: Any, values: list[Any]) -> list[Any]:
         row, along = w.place(b, at, 0, step), w.builder.mul(at, right)
-        ys = [w.read(row, column, kind) for column in columns]
-        xs = [w.spread(w.read(place, along, w.number), kind) for place in left]
+        ys = [w.read(row, column, w.vector) for column in columns]
+        xs = [w.spread(w.read(place, along, w.number), w.vector) for place in left]
         pairs = [(x, y) for x in xs for y in ys]
         return [w.plus(value, x, y) for value, (x, y) in zip(values, pairs, strict=True)]
 
-    values = w.loop(INT(0), k, 1, added, [w.zero(kind)] * (rows * count))
+    values = w.loop(INT(0), k, 1, added, [w.zero(w.vector)] * (rows * count))
     places = [(row, column) for row in c_rows for column in columns]
-    factor, scale = w.spread(alpha, kind), w.spread(beta, kind)
+    factor, scale = w.spread(alpha, w.vector), w.spread(beta, w.vector)
     with w.builder.if_else(w.builder.fcmp_ordered("==", beta, w.zero(w.number))) as (fresh, kept):
-        with fresh:
+        with fresh:  # a number that is there already is computed again, with the same result
             for value, place in zip(values, places, strict=True):
                 w.write(w.builder.fmul(factor, value), *place)
         with kept:
             for value, place in zip(values, places, strict=True):
-                w.write(w.plus(w.builder.fmul(scale, w.read(*place, kind)), factor, value), *place)
+                old = w.read(*place, w.vector)
+                new = w.plus(w.builder.fmul(scale, old), factor, value)
+                w.write(new if lane is None else w.since(lane, new, old), *place)
 
 
 @cache

@@ -18,7 +18,7 @@ class Writer:
     def __init__(self, kind: str) -> None:
         self.number, self.size = FLOATS[kind]
         self.lanes = WIDE // self.size
-        self.vector, self.half = (ir.VectorType(self.number, n) for n in (self.lanes, self.lanes // 2))
+        self.vector = ir.VectorType(self.number, self.lanes)
         self.module = ir.Module(f"products_{kind}")
         self.builder = ir.IRBuilder()
 
@@ -46,14 +46,15 @@ class Writer:
         b.position_at_end(after)
         return phis[1:]
 
-    def tiled(self, begin: Any, end: Any, steps: Iterable[int], body: Callable[[Any, int], None]) -> None:
-        """Go from begin to end in the largest of some steps, then in the next one, and so on; the last is 1."""
+    def tiled(self, begin: Any, end: Any, steps: Iterable[int], body: Callable[[Any, int], None]) -> Any:
+        """Go from begin to end in the largest of some steps, then in the next one, and so on; where it ends."""
         b = self.builder
         for step in steps:
             left = b.sub(end, begin)
             stop = b.add(begin, b.sub(left, b.srem(left, INT(step))))
             self.loop(begin, stop, step, in_steps(body, step))
             begin = stop
+        return begin
 
     def blocks(self, end: Any, size: Any, body: Callable[[Any, Any], None]) -> None:
         """Go from 0 to `end` in blocks of a size that is known when the code runs: `body(begin, end)`."""
@@ -89,7 +90,7 @@ class Writer:
 
     def spread(self, number: Any, kind: Any) -> Any:
         """A number, or a vector of it."""
-        if kind is self.number:
+        if not isinstance(kind, ir.VectorType):
             return number
         nothing = ir.Constant(kind, ir.Undefined)
         first = self.builder.insert_element(nothing, number, INT32(0))
@@ -100,11 +101,11 @@ class Writer:
         places = ir.Constant(ir.VectorType(INT32, len(lanes)), lanes)
         return self.builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), places)
 
-    def folded(self, vector: Any) -> Any:
-        """The sum of both halves of a vector."""
-        lanes = [*range(vector.type.count)]
-        middle = len(lanes) // 2
-        return self.builder.fadd(self.moved(vector, lanes[:middle]), self.moved(vector, lanes[middle:]))
+    def since(self, lane: Any, new: Any, old: Any) -> Any:
+        """A vector with the numbers of `new` from a lane on, and those of `old` before it."""
+        kind = ir.VectorType(INT, self.lanes)
+        lanes = ir.Constant(kind, [*range(self.lanes)])
+        return self.builder.select(self.builder.icmp_signed(">=", lanes, self.spread(lane, kind)), new, old)
 
     def total(self, vector: Any) -> Any:
         """The sum of a vector's numbers."""
