@@ -27,6 +27,10 @@ def options(doc, quick=None):
     if sys.stdout:  # None where it is closed
         sys.stdout.reconfigure(errors="replace")  # not every terminal can show σ
     args = parser.parse_args()
+    try:  # now, and not after minutes of training
+        args.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"argument --out: {args.out} cannot be made: {error.strerror}; write the path of a folder")
     if quick and args.quick:
         os.environ["CHAPTER_BACKEND"] = "numpy"  # machine code would take longer to compile than the short run takes
     return args
@@ -99,11 +103,17 @@ def in_processes(function, cases, *args):
     """{case: function(case, *args)} for all cases, on all cores, with a progress bar for each."""
     from tinygrad_vg.study import run_tasks
 
-    tasks = {case: (function, (case, *args)) for case in cases}
+    tasks = {named(case): (function, (case, *args)) for case in cases}
     results, interrupted = run_tasks(tasks, os.cpu_count() or 1, lambda results: None)
     if interrupted:
         sys.exit(130)
-    return {case: results[case] for case in tasks}  # in their order, and not in that of their ends
+    return {case: results[named(case)] for case in cases}  # in their order, and not in that of their ends
+
+
+def named(case):
+    """A case as its progress bar names it: of (4, range(20)) the parts are "4" and "seeds 0 to 19"."""
+    parts = case if isinstance(case, tuple) else (case,)
+    return tuple(f"seeds {part[0]} to {part[-1]}" if isinstance(part, range) else str(part) for part in parts)
 
 
 def groups(seeds, size):
@@ -134,7 +144,6 @@ def write(drawn, out, name, *axes):
     for ax in axes:
         ax.grid(alpha=0.3)
         ax.legend(frameon=False)
-    out.mkdir(parents=True, exist_ok=True)
     drawn.savefig(out / f"{name}.png", dpi=110)
     pyplot.close(drawn)
     print(f"wrote {out / name}.png")

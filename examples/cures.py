@@ -43,7 +43,6 @@ def save(results, out):
 def main():
     args = chapter.options(__doc__, quick="2 seeds and 50 steps of training in place of 10 and 1,000")
     do = QUICK if args.quick else FULL
-    args.out.mkdir(parents=True, exist_ok=True)
     longest_first = sorted(WHY, key=lambda name: (name not in CONVOLUTIONAL, "Norm" not in name))
     tasks = {name: (trial, (name, do)) for name in longest_first} | {SWEEP: (sweep, (SWEEP, do))}
     results, interrupted = run_tasks(tasks, os.cpu_count() or 1, lambda results: save(results, args.out))

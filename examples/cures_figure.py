@@ -6,10 +6,9 @@ from cures_networks import PATIENT
 from cures_table import interval
 
 COLORS = {-1: "#2166ac", 0: "#1a7f37", 1: "#b2182b"}  # the gradient shrinks, is kept, grows
-TITLE = (
-    "Ten hidden layers: the size of the gradient in each layer before training, and the accuracy after it\n"
-    "blue: the gradient vanishes    green: it is kept    red: it explodes    grey: the patient"
-)
+TITLE = "Ten hidden layers: the gradient in each layer before training, and the accuracy after it"
+WORDS = ["the gradient", "vanishes", "is kept", "explodes", "the patient"]
+LEGEND = dict(zip(WORDS, ["0.2", *COLORS.values(), "0.5"], strict=True))
 
 
 def panel(ax, name, result, patient):
@@ -29,13 +28,15 @@ def panel(ax, name, result, patient):
 
 
 def draw(names, results, out):
-    """The panels of all cures, in this order; one that has no result stays empty."""
-    drawn, axes = chapter.figure(5, 3, width=13, height=7.5, sharex=True, sharey=True)
-    for name, ax in zip(names, axes.flat, strict=True):
+    """The panels of all cures, in this order; one that has no result stays empty. The last one is the legend."""
+    drawn, axes = chapter.figure(4, 4, width=9.6, height=8.6, sharex=True, sharey=True)
+    for name, ax in zip([*names, None], axes.flat, strict=True):
         if name in results:
             panel(ax, name, results[name], results.get(PATIENT))
         else:
             ax.set_axis_off()
+    for line, (words, color) in enumerate(LEGEND.items()):
+        ax.text(0.5, 0.85 - 0.15 * line, words, transform=ax.transAxes, ha="center", fontsize="large", color=color)
     drawn.suptitle(TITLE)
     drawn.supxlabel("layer, 1 at the input")
     drawn.supylabel("log$_{10}$‖δ‖ (decades)")

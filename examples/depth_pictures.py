@@ -83,12 +83,12 @@ def name_lines(figure, panels, title):
 
 
 def accuracy(results, args):
-    """Validation accuracy against depth, with intervals over the seeds; depths near chance have a part of their own."""
+    """Validation accuracy against depth, with intervals; depths with a seed near chance have a part of their own."""
     from matplotlib import pyplot
 
     accuracies, (share, limit) = depth_conclusion.final(results, args), depth_conclusion.chance(results)
     book = depth_experiment.BOOK_ACCURACY if depth_experiment.has_accuracies_of_book(args) else {}
-    high = [depth for depth, values in accuracies.items() if values.mean() > limit]
+    high = [depth for depth, values in accuracies.items() if values.min() > limit]
     split = 0 < len(high) < len(accuracies)
     figure, axes = pyplot.subplots(1 + split, squeeze=False, sharex=True, figsize=(8, 5), layout="constrained",
                                    height_ratios=[3, 1][: 1 + split])  # fmt: skip

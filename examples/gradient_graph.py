@@ -78,7 +78,10 @@ def main():
     options = parser.parse_args()
     if sys.stdout:  # None where it is closed
         sys.stdout.reconfigure(errors="replace")  # not every terminal can show σ
-    options.out.mkdir(parents=True, exist_ok=True)
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"argument --out: {options.out} cannot be made: {error.strerror}; write the path of a folder")
     for name, picture in pictures():
         path = options.out / f"{name}.{options.format}"
         draw.save(picture, path)

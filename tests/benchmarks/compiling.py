@@ -41,7 +41,7 @@ def waited() -> tuple[float, int]:
 
 
 def measure() -> Result:
-    title = "seconds from the first call of A's step to the end of the first compiled one, importing Numba with it"
+    title = "seconds from the first call of A's step to the end of the first compiled one, all imports with it"
     seconds: dict[str, list[float]] = {"cold": [], "from the cache": []}
     try:
         compiled_step(small_job(), "numba")
