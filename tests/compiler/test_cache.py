@@ -69,6 +69,14 @@ def test_a_second_process_needs_no_numba(first):
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
+def test_numba_compiles_nothing_but_the_function_of_many_steps(tmp_path):
+    """Its import and its analysis took most of the wait for a first compiled step."""
+    many = "losses.append(step.over(np.arange(40).reshape(10, 4), x, t).data)\n"
+    assert many in SCRIPT
+    imported, _ = run(tmp_path, SCRIPT.replace(many, ""))
+    assert not imported
+
+
 def test_code_that_calls_the_c_library_in_a_process_that_has_imported_numba(tmp_path):
     """An ensemble's sums are set to 0 by memset, which LLVM finds only if it finds all other functions."""
     members = "[nn.mlp([4, 40, 3], rng=i, dtype=np.float32) for i in range(8)]"

@@ -1,8 +1,8 @@
 """Registers: numbers of machine code. Python's operators on them write LLVM's instructions.
 
-A generated function is a plain Python function (`Compiled.source` shows it). It is called once, with registers and
-`Array`s, and what it computes on the way is written down as a function of machine code (`written`). Numba would need
-some seconds to analyse the functions of a plan.
+A generated function is a plain Python function of arrays (`Compiled.source` shows it). It is called once, with an
+`Array` for each of them, and what it computes on the way is written down as a function of machine code (`written`).
+Numba would need some seconds to analyse the functions of a plan.
 """
 
 from collections.abc import Callable, Iterator
