@@ -81,6 +81,7 @@ def test_the_package_itself_has_names_of_the_pages_only():
         assert value.__name__ in PACKAGES if inspect.ismodule(value) else value in shown
 
 
+@pytest.mark.long
 def test_the_file_of_the_study_guide_runs(tmp_path):
     (code,) = re.findall(r"```py\n(.*?)```", (DOCS / "study.md").read_text(encoding="utf-8"), re.S)
     (tmp_path / "study.py").write_text(code, encoding="utf-8")

@@ -56,18 +56,25 @@ OPTIONS = ("--depths", "1", "2", "--epochs", "8", "--members", "3")
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, small_data):
-    """A run of eight epochs, its folder, and its second run in another folder, on a terminal of 60 columns."""
+    """A run of eight epochs, and its folder."""
     folder = tmp_path_factory.mktemp("finished")
-    first = run(folder, "--data", str(small_data), *OPTIONS, columns=200)
-    second = run(folder, "--data", str(small_data), *OPTIONS, "--out", "another", "--workers", "1", columns=60)
-    assert first.returncode == 0, first.stderr
-    assert second.returncode == 0, second.stderr
-    return first, folder / "runs" / "mnist_depth", second, folder / "another"
+    result = run(folder, "--data", str(small_data), *OPTIONS, columns=200)
+    assert result.returncode == 0, result.stderr
+    return result, folder / "runs" / "mnist_depth"
+
+
+@pytest.fixture(scope="module")
+def second(tmp_path_factory, small_data):
+    """The same with another number of workers, on a terminal of 60 columns."""
+    folder = tmp_path_factory.mktemp("second")
+    result = run(folder, "--data", str(small_data), *OPTIONS, "--out", "another", "--workers", "1", columns=60)
+    assert result.returncode == 0, result.stderr
+    return result, folder / "another"
 
 
 @pytest.mark.long
 def test_another_data_set_from_start_to_end(finished):
-    result, out, _, _ = finished
+    result, out = finished
     assert "runs/mnist_depth" in result.stdout
     for name in ("accuracy", "ladder", "learning_speed"):
         for suffix in ("png", "svg"):
@@ -89,7 +96,7 @@ def test_another_data_set_from_start_to_end(finished):
 
 
 def test_history_load_reads_what_the_job_wrote(finished):
-    _, out, _, _ = finished
+    _, out = finished
     history = History.load(out / "history.npz", prefix="training_2_")
     assert np.array_equal(history.log10_norm, tg.load(out / "history.npz")["training_2_log10_norm"])
     assert (history.layers, history.names) == ((1, 2, 3), ("0", "2", "4"))
@@ -97,9 +104,10 @@ def test_history_load_reads_what_the_job_wrote(finished):
         History.load(out / "history.npz")
 
 
-def test_runs_with_the_same_seed_are_equal(finished):
+@pytest.mark.long
+def test_runs_with_the_same_seed_are_equal(finished, second):
     """In every byte, though the folder and the number of workers differ."""
-    _, out, _, another = finished
+    (_, out), (_, another) = finished, second
     files = sorted(path.name for path in out.iterdir() if path.is_file())
     assert files == sorted(path.name for path in another.iterdir() if path.is_file())
     assert len(files) == 8
@@ -112,7 +120,7 @@ def test_runs_with_the_same_seed_are_equal(finished):
 
 
 def test_every_file_says_where_it_comes_from(finished, small_data):
-    _, out, _, _ = finished
+    _, out = finished
     about = json.loads(str(tg.load(out / "history.npz")["about"]))
     assert about["tinygrad_vg"] == tg.__version__
     assert about["NumPy"] == np.__version__
@@ -129,25 +137,25 @@ def test_every_file_says_where_it_comes_from(finished, small_data):
         assert all(f"{key}: {text}" in drawing for key, text in about.items())
 
 
-def test_no_word_is_broken_or_lost_at_60_columns(finished):
+@pytest.mark.long
+def test_no_word_is_broken_or_lost_at_60_columns(finished, second):
     """The words of the tables and of the text are those of a terminal of 200 columns."""
-    wide, _, narrow, _ = finished
-    tables = [result.stdout for result in (wide, narrow)]
+    tables = [result.stdout for result, _ in (finished, second)]
     assert max(map(len, tables[1].splitlines())) <= 60
     words = [sorted(text.replace("runs/mnist_depth/", "another/").split()) for text in tables]
     assert words[0] == words[1]
 
 
 @pytest.mark.long
-def test_the_same_command_again_trains_nothing_and_another_one_only_what_is_new(finished, small_data):
-    _, out, _, another = finished
+def test_the_same_command_again_trains_nothing_and_another_one_only_what_is_new(second, tmp_path, small_data):
+    _, another = second
     files = {path: path.read_bytes() for path in another.iterdir() if path.suffix in (".csv", ".png")}
     parts = {path: path.stat().st_mtime_ns for path in another.rglob("part-*.npz")}
     options = "--data", str(small_data), "--members", "3", "--epochs", "8", "--out", str(another)
-    one = run(out, *options, "--depths", "1")
+    one = run(tmp_path, *options, "--depths", "1")
     assert one.returncode == 0, one.stderr
     assert {row["depth"] for row in table(another / "results.csv")} == {"1"}
-    again = run(out, *options, "--depths", "1", "2")
+    again = run(tmp_path, *options, "--depths", "1", "2")
     assert again.returncode == 0, again.stderr
     assert {path: path.read_bytes() for path in files} == files
     assert {path: path.stat().st_mtime_ns for path in another.rglob("part-*.npz")} == parts
@@ -197,9 +205,9 @@ def test_ctrl_c_shows_what_there_is(tmp_path, small_data):
 
 
 @pytest.mark.long
-def test_a_report_is_beside_the_results(finished, tmp_path, small_data):
+def test_a_report_is_beside_the_results(second, tmp_path, small_data):
     pytest.importorskip("jinja2")
-    _, _, _, another = finished
+    _, another = second
     result = run(tmp_path, "--data", str(small_data), *OPTIONS, "--out", str(another), "--report")
     assert result.returncode == 0, result.stderr
     page = (another / "report.html").read_text(encoding="utf-8")
@@ -213,7 +221,7 @@ def test_a_report_is_beside_the_results(finished, tmp_path, small_data):
 @pytest.mark.long
 def test_the_workers_of_a_cluster_train_the_same(finished, tmp_path, small_data):
     distributed = pytest.importorskip("distributed")
-    _, out, _, _ = finished
+    _, out = finished
     cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None)
     with cluster:
         result = run(tmp_path, "--data", str(small_data), *OPTIONS, "--dask", cluster.scheduler_address)
@@ -264,7 +272,7 @@ def wait_until(there, process):
 
 @pytest.mark.long
 def test_two_runs_in_one_folder_share_the_work(finished, small_data, begin):
-    _, out, _, _ = finished
+    _, out = finished
     runs = [begin("--data", str(small_data), *OPTIONS, "--workers", "1") for _ in range(2)]
     for process, _ in runs:
         _, errors = process.communicate(timeout=120)
