@@ -94,7 +94,7 @@ def check(case, backend):
 
 
 @given(case=cases)
-@settings(max_examples=200 if "numba" in BACKENDS else 60, deadline=None, derandomize=True, phases=[Phase.generate])
+@settings(max_examples=200, deadline=None, derandomize=True, phases=[Phase.generate])
 def test_twenty_steps(case):
     check(case, "numpy")
 

@@ -22,6 +22,21 @@ def test_single_neuron_chain(script, shown):
     assert "Eq. 122: σ′(z₁) · w₂ · σ′(z₂) · w₃ · σ′(z₃) · w₄ · σ′(z₄) · ∂C/∂a₄" in said
 
 
+@pytest.mark.parametrize("name", ["worked_example", "gradient_graph"])
+def test_a_folder_that_cannot_be_made_is_told_at_once(name, script, monkeypatch, capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr("sys.argv", [name, "--out", str(tmp_path / "file" / "folder")])
+    with pytest.raises(SystemExit, match="2"):
+        script(name).main()
+    assert "cannot be made: Not a directory; write the path of a folder" in capsys.readouterr().err
+
+
+def test_a_progress_bar_names_the_seeds_of_a_case(script):
+    named = script("chapter").named
+    assert named((4, range(20))) == ("4", "seeds 0 to 19")
+    assert named("layer 1 frozen") == ("layer 1 frozen",)
+
+
 def test_exploding_gradient(script, shown):
     example = script("exploding_gradient")
     found = example.gradients(*example.exploding(6))

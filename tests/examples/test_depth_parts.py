@@ -237,6 +237,15 @@ def test_an_accuracy_near_chance_has_a_part_of_its_own(script, arguments):
     assert dict(zip(book.get_xdata(), book.get_ydata(), strict=True)) == {1: 96.48, 2: 96.90}
 
 
+def test_one_seed_near_chance_does_not_squash_the_others(script, arguments):
+    pictures, args = script("depth_pictures"), arguments("--depths", "1", "5", "--epochs", "1")
+    made = {("training", depth): {"accuracies": np.array([seeds]), "chance": 0.1, "validated": 10_000}
+            for depth, seeds in {1: [0.96, 0.97], 5: [0.1, 0.96]}.items()}  # fmt: skip
+    zoomed, whole = pictures.accuracy(made, args).axes
+    assert zoomed.get_ylim()[0] > 80
+    assert whole.get_ylim() == (0, 100)
+
+
 def test_learning_speeds_share_one_legend_one_scale_and_one_unit(script, arguments):
     pictures = script("depth_pictures")
 

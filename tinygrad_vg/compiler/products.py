@@ -74,23 +74,23 @@ def sums(w: Writer) -> None:
         kept = w.builder.select(w.builder.icmp_signed("==", first, INT(0)), beta, w.number(1.0))
         places = w.place(a, first, 0, right), w.place(b, first, 0, step), c
         given = [*places, n, w.builder.sub(last, first), down, right, step, alpha, kept]
-
-        def strip(begin: Any, end: Any) -> None:
-            def tiles(i: Any, rows: int) -> None:
-                def tile(j: Any, width: int) -> None:
-                    summed(w, given, i, rows, j, width // w.lanes)
-
-                done = w.tiled(begin, end, (2 * w.lanes, w.lanes), tile)
-                with w.builder.if_then(w.builder.icmp_signed("<", done, end)):
-                    last = w.builder.sub(end, INT(w.lanes))  # a last vector may have numbers of the one before it
-                    summed(w, given, i, rows, last, 1, w.builder.sub(done, last))
-
-            w.tiled(INT(0), m, (6, 4, 2, 1), tiles)
-
-        w.blocks(n, width, strip)
+        w.blocks(n, width, lambda begin, end: strip(w, given, m, begin, end))
 
     w.blocks(k, INT(DEEP), part)
     w.builder.ret_void()
+
+
+def strip(w: Writer, given: list[Any], m: Any, begin: Any, end: Any) -> None:
+    """All m rows of C, in the columns from `begin` to `end`."""
+
+    def tiles(i: Any, rows: int) -> None:
+        widths = 2 * w.lanes, w.lanes
+        done = w.tiled(begin, end, widths, lambda j, width: summed(w, given, i, rows, j, width // w.lanes))
+        with w.builder.if_then(w.builder.icmp_signed("<", done, end)):
+            j = w.builder.sub(end, INT(w.lanes))  # a last vector, which may have numbers of the one before it
+            summed(w, given, i, rows, j, 1, w.builder.sub(done, j))
+
+    w.tiled(INT(0), m, (6, 4, 2, 1), tiles)
 
 
 def summed(w: Writer, given: list[Any], i: Any, rows: int, j: Any, count: int, lane: Any = None) -> None:

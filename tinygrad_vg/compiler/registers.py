@@ -170,7 +170,7 @@ def array(address: Any, kind: Kind) -> Array:
 
 
 def variable(number: Register) -> Array:
-    """An array of one number, for what changes in a loop."""
+    """An array of one number, for what changes in a loop, or is passed by its address."""
     b = _BUILDERS[-1]
     with b.goto_entry_block():
         place = Array(b.alloca(number.kind.type), number.kind)
