@@ -52,7 +52,7 @@ if __name__ == "__main__":
     sys.exit(3 if outcome.interrupted else 4 if outcome.failed else 0)
 """
 
-RATES, EPOCHS = "0.1 0.5", "30"  # two trials in two parts each
+RATES, EPOCHS = "0.1 0.5", "45"  # two trials in two parts each
 
 
 class Started:
