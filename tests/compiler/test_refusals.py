@@ -188,3 +188,29 @@ def test_dropout_draws_anew_in_each_run(backend):
     for eager, compiled in zip(*results, strict=True):
         assert np.allclose(eager, compiled, rtol=1e-12)
     assert not np.array_equal(results[1][2] == 0, results[1][3] == 0)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_two_steps_of_an_optimizer_that_counts(backend):
+    """SGD may make two steps in a compiled step; Adam's numbers of the second one would be those of the first."""
+
+    def trained(make, wrap):
+        p = nn.Parameter(np.ones(3))
+        optimizer = make([p], lr=0.1)
+
+        def step(x):
+            optimizer.zero_grad()
+            np.sum(np.square(p - x)).backward()
+            optimizer.step()
+            optimizer.step()
+
+        for _ in range(3):
+            wrap(step)(np.zeros(3))
+        return p.data
+
+    def compiled(step):
+        return tg.compile(step, backend=backend)
+
+    np.testing.assert_allclose(trained(optim.SGD, compiled), trained(optim.SGD, lambda step: step), 1e-13)
+    with pytest.raises(TraceError, match=r"Adam counts its steps: call its step\(\) once in a compiled step"):
+        trained(optim.Adam, compiled)

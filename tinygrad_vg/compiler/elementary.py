@@ -8,6 +8,7 @@ polynomials and rational functions are those of Cephes (S. Moshier, 1989).
 from functools import partial
 
 from tinygrad_vg.compiler.registers import Register, bits, called, float32, int32, int64, where
+from tinygrad_vg.engine.units import FAR, SELU_ALPHA, SELU_SCALE
 
 sqrt, floor = partial(called, "llvm.sqrt"), partial(called, "llvm.floor")
 log, log1p, expm1 = partial(called, "log"), partial(called, "log1p"), partial(called, "expm1")
@@ -100,6 +101,30 @@ def sigmoid_slope(z: Register) -> Register:
 
 def relu(z: Register) -> Register:
     return where(z < 0.0, 0.0, z)
+
+
+def clip(x: Register, low: Register, high: Register) -> Register:
+    return minimum(maximum(x, low), high)
+
+
+def sign(x: Register) -> Register:
+    return where(x > 0.0, 1.0, where(x < 0.0, -1.0, where(x == 0.0, 0.0, x)))
+
+
+def leaky_relu(z: Register, slope: Register | float = 0.01) -> Register:
+    return where(z <= 0.0, z * slope, z)
+
+
+def elu(z: Register, alpha: Register | float = 1.0) -> Register:
+    return where(z <= 0.0, alpha * expm1(minimum(z, z.kind(0.0))), z)
+
+
+def selu(z: Register) -> Register:
+    return elu(z, z.kind(SELU_ALPHA)) * SELU_SCALE
+
+
+def silu(z: Register) -> Register:
+    return maximum(z, z.kind(-FAR)) * sigmoid(z)
 
 
 def softplus(z: Register) -> Register:

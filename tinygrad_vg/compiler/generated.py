@@ -5,14 +5,16 @@ calls the loops and the products in their order; the table has the addresses of 
 generated code runs as a NumPy call, and `run_0`, `run_2` ... are the parts between such calls.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
+from tinygrad_vg.compiler.copies import copies_of, covers
 from tinygrad_vg.compiler.layout import Access, Group, Lying, chosen, contiguous, is_sum
 from tinygrad_vg.compiler.passes import DESCENT
 from tinygrad_vg.compiler.plan import Instruction, Value
-from tinygrad_vg.compiler.templates import expression
+from tinygrad_vg.compiler.templates import ROWS, expression
 
 
 class Text:
@@ -47,7 +49,8 @@ class Text:
             if not self.parts or isinstance(self.parts[-1], Group) or number == pause:
                 self.parts.append([])
             part: Any = self.parts[-1]
-            part += self.product(group) if group.kind == "product" else self.loop(group, number)
+            written = {"rows": self.rows, "copies": self.copies, "product": self.product}.get(group.kind)
+            part += self.loop(group, number) if written is None else written(group)
 
     def place(self, value: Value) -> int:
         """The index of a root in the table."""
@@ -91,12 +94,31 @@ class Text:
             if self.is_stored(i.out, number):
                 body.append(f"{array(i.out)}[{self.index(i.out, group)}] = {scalars[i.out]}")
         heads = self.heads(group)
-        lines = [*before, *heads, *("    " * len(heads) + line for line in body), *after]
+        return [self.called([*before, *heads, *("    " * len(heads) + line for line in body), *after], names, group)]
+
+    def called(self, lines: list[str], names: dict[Value, str], group: Group) -> str:
+        """The call of a function with these lines and arrays, whose text goes into `loops`."""
         given = [f"{name}: {kind_of(root)}" for root, name in names.items()]
         text = f"({', '.join(given)}):\n" + "".join(f"    {line}\n" for line in lines)
         name = self.loops.setdefault(text, f"loop_{len(self.loops) + 1}")
         listed = ", ".join(f"table[{self.place(root)}]" for root in names)
-        return [f"{name}({listed})  # {', '.join(dict.fromkeys(i.line for i in group.instructions))}"]
+        return f"{name}({listed})  # {', '.join(dict.fromkeys(i.line for i in group.instructions))}"
+
+    def rows(self, group: Group) -> list[str]:
+        """The call of a loop over rows."""
+        (i,) = group.instructions
+        *lead, n = i.reads[0].shape
+        names: dict[Value, str] = {}
+        given = []
+        for value in (i.out, *i.reads):
+            root, offset, strides = self.found[value]
+            has_row = value.ndim > len(lead) if value is i.out else value.dtype.kind == "f"  # and indices have none
+            count = value.ndim - has_row
+            begin = place(strides[:count], offset, len(lead) - count)
+            given.append(f"{names.setdefault(root, f'a{len(names)}')}.since({begin})")
+        heads = axes(lead)
+        call = f"{ROWS[i.operation.function]}({', '.join(given)}, {n})  # {i.operation.name}"
+        return [self.called([*heads, "    " * len(heads) + call], names, group)]
 
     def heads(self, group: Group) -> list[str]:
         """The lines that begin the loops over a group's shape."""
@@ -122,16 +144,30 @@ class Text:
     def sum(self, i: Instruction, name: str, term: str, group: Group) -> tuple[list[str], list[str], list[str]]:
         """The lines of a sum before, in and after its loops."""
         (a,) = i.reads
-        axes = i.kwargs.get("axis")
-        axes = tuple(range(a.ndim)) if axes is None else axes if isinstance(axes, tuple) else (axes,)
-        summed = {axis % a.ndim for axis in axes}
-        if len(summed) == a.ndim:  # one number, which is added up in float64
-            return ["total = variable(float64(0.0))"], [f"total[0] += {term}"], [f"{name}[0] = total[0]"]
+        over = i.kwargs.get("axis")
+        over = tuple(range(a.ndim)) if over is None else over if isinstance(over, tuple) else (over,)
+        summed = {axis % a.ndim for axis in over}
+        mean = f" / {float(np.prod([a.shape[axis] for axis in summed]))}" if i.operation.function is np.mean else ""
+        if len(summed) == a.ndim:  # one number; floats are added up in float64
+            kind = "float64" if i.out.dtype.kind == "f" else "int64"
+            return [f"total = variable({kind}(0))"], [f"total[0] += {term}"], [f"{name}[0] = total[0]{mean}"]
         strides = iter(contiguous(tuple(n for axis, n in enumerate(a.shape) if axis not in summed)))
-        place = " + ".join(times(f"i{axis}", next(strides)) for axis in range(a.ndim) if axis not in summed)
-        size = int(np.prod(i.out.shape, dtype=np.int64))
-        zero = [f"for j in indices({size}):", f"    {name}[j] = 0.0"]
-        return zero, [f"{name}[{place}] += {term}"], []
+        index = " + ".join(times(f"i{axis}", next(strides)) for axis in range(a.ndim) if axis not in summed)
+        each = f"for j in indices({int(np.prod(i.out.shape, dtype=np.int64))}):"
+        divided = [each, f"    {name}[j] = {name}[j]{mean}"] if mean else []
+        return [each, f"    {name}[j] = 0.0"], [f"{name}[{index}] += {term}"], divided
+
+    def copies(self, group: Group) -> list[str]:
+        """The call of a function that copies arrays into parts of another one."""
+        (i,) = group.instructions
+        names = {self.found[i.out].root: "a0"}
+        lines = [] if covers(i) else [f"for j in indices({int(np.prod(i.out.shape))}):", "    a0[j] = 0.0"]
+        for source, offset, strides in copies_of(i):
+            root, begin, distances = self.found[source]
+            name, heads = names.setdefault(root, f"a{len(names)}"), axes(source.shape)
+            copy = f"a0[{place(strides, offset)}] = {name}[{place(distances, begin)}]"
+            lines += [*heads, "    " * len(heads) + f"{copy}  # {i.operation.name}"]
+        return [self.called(lines, names, group)]
 
     # Products.
 
@@ -150,7 +186,7 @@ class Text:
         out = Value((*lead, a.shape[-2], b.shape[-1]), i.out.dtype)
         self.found[out] = Access(self.found[i.out].root, self.found[i.out].offset, contiguous(out.shape))
         (m, n), k = out.shape[-2:], a.shape[-1]
-        heads = ["    " * axis + f"for i{axis} in indices({count}):" for axis, count in enumerate(lead)]
+        heads = axes(lead)
         parts = []
         for value in (b, a, out):
             access = self.found[value]
@@ -161,8 +197,8 @@ class Text:
                 if count != 1
             ]
             offset = [str(access.offset * value.dtype.itemsize)] if access.offset else []
-            place = " + ".join([f"table[{self.place(access.root)}]", *terms, *offset])
-            parts.append((place, *transposed(value, access)))
+            address = " + ".join([f"table[{self.place(access.root)}]", *terms, *offset])
+            parts.append((address, *transposed(value, access)))
         (pb, tb, ldb), (pa, ta, lda), (pc, _, ldc) = parts
         lying = Lying(self.found[a].strides[-2:], self.found[b].strides[-2:])
         name = chosen(m, n, k, lying, i.out.dtype.itemsize, i.operation is DESCENT)
@@ -186,7 +222,9 @@ class Text:
 
     def text(self) -> str:
         """The whole source."""
-        lines = [f"from tinygrad_vg.compiler.{module} import *" for module in ("elementary", "registers", "calls")]
+        lines = [
+            f"from tinygrad_vg.compiler.{module} import *" for module in ("elementary", "registers", "rows", "calls")
+        ]
         for text, name in self.loops.items():
             lines += ["", "@loop", f"def {name}{text}"]
         for number, part in enumerate(self.parts):
@@ -201,6 +239,17 @@ FUNCTIONS: dict[tuple[str, str], Value] = {}  # those that compute products, by 
 def kind_of(root: Value) -> str:
     """The kind of an array's numbers in a loop."""
     return "boolean" if root.dtype == bool else str(root.dtype.name)
+
+
+def axes(shape: Iterable[int]) -> list[str]:
+    """The lines that begin the loops over the axes of a shape."""
+    return ["    " * axis + f"for i{axis} in indices({n}):" for axis, n in enumerate(shape)]
+
+
+def place(strides: tuple[int, ...], offset: int, first: int = 0) -> str:
+    """The index of an element, by the indices of loops over axes, the first of them number `first`."""
+    terms = [times(f"i{first + axis}", stride) for axis, stride in enumerate(strides)]
+    return " + ".join([*terms, *([str(offset)] if offset or not terms else [])])
 
 
 def times(index: str, stride: int) -> str:

@@ -25,11 +25,12 @@ class Job:
         functions: the addresses of the functions. The second one changes the inputs.
         table: the address of the table.
         moves: what to copy in each run, rows (kind, source, target, bytes), with the kinds of `places`. GIVEN: the rows
-            of the data at the address source to an argument, before the first function. WATCHED: whether the numbers
-            at source, as many as the last number says, are sound (`native.is_sound`), after the first function; target
-            is the address of `dots`. If they are not, the job ends. FOLLOWED: a gradient to where the address at the
-            address target points, which is then moved on, after that. RESULT: a result to its place among those of all
-            steps, after the second function.
+            of the data at the address source to an argument, before the first function. NUMBER: the value for this step
+            to a number of an optimizer, also before. WATCHED: whether the numbers at source, as many as the last number
+            says, are sound (`native.is_sound`), after the first function; target is the address of `dots`. If they are
+            not, the job ends. FOLLOWED: a gradient to where the address at the address target points, which is then
+            moved on, after that. RESULT: a result to its place among those of all steps, after the second function.
+            COUNT: the count of the optimizer's steps, also after the second function.
         batches: the indices of the rows of data, (steps, rows); None if there are no data.
     """
 

@@ -11,9 +11,15 @@ from tinygrad_vg.compiler.passes import DESCENT
 from tinygrad_vg.compiler.plan import VIEWS, Instruction, Plan, Value
 from tinygrad_vg.engine.arrays import is_basic
 
+FLOATS = ("float32", "float64")
 FEW = 32  # rows; BLAS is up to twice as fast where a product has more of them on all sides
 NEAR = 2**18  # bytes that stay in a processor's second cache
 LONGEST = 2**12  # numbers of a row of which dot products are computed
+
+
+def is_real(kinds: Iterable[Any]) -> bool:
+    """Whether generated functions read and write numbers of these dtypes; in another byte order they do not."""
+    return all(d.isnative and d.name in (*FLOATS, "bool", "int64", "int32") for d in map(np.dtype, kinds))
 
 
 class Access(NamedTuple):
@@ -88,7 +94,7 @@ def chosen(m: int, n: int, k: int, lying: Lying, size: int, is_update: bool) -> 
     return "dots" if is_in_rows and is_small and not is_update else None
 
 
-Kind = Literal["loop", "product", "call"]
+Kind = Literal["loop", "rows", "copies", "product", "call"]
 
 
 @dataclass(eq=False)
@@ -96,7 +102,8 @@ class Group:
     """Instructions that run together.
 
     Attributes:
-        kind: "loop" over the elements of one shape, a matrix "product", or a "call" of NumPy.
+        kind: "loop" over the elements of one shape, a function of "rows", "copies" into a new array, a matrix
+            "product", or a "call" of NumPy.
         shape: the shape over whose elements a loop runs.
         merged: how many of the last axes of the shape share one index, because each array has all of them in their
             order, or none of them.
@@ -111,16 +118,17 @@ class Group:
 
 
 def is_sum(i: Instruction) -> bool:
-    """Whether an instruction adds up elements of its argument."""
-    is_plain = i.kwargs.keys() <= {"axis", "keepdims"} and len(i.args) == 1
-    return bool(i.reads) and i.operation.function is np.sum and is_plain
+    """Whether an instruction adds up elements of its argument; a mean does so, and divides by their number."""
+    if i.operation.function not in (np.sum, np.mean) or not len(i.args) == len(i.reads) == 1:
+        return False
+    return i.kwargs.keys() <= {"axis", "keepdims"} and is_real([i.reads[0].dtype, i.out.dtype])
 
 
 def grouped(
     plan: Plan,
     found: dict[Value, Access],
     elementwise: Callable[[Instruction], bool],
-    product: Callable[..., bool],
+    kinds: dict[Kind, Callable[..., bool]],
     late: Container[Value] = (),
 ) -> list[Group]:
     """The instructions in groups. An elementwise instruction joins the first loop of its shape after its arguments.
@@ -129,7 +137,7 @@ def grouped(
         plan: the instructions.
         found: the access of every value.
         elementwise: whether an instruction can be part of a loop.
-        product: whether an instruction is a product that BLAS can compute.
+        kinds: for a kind of groups whether an instruction is of that kind; one of no kind is a call.
         late: the values that are computed after the hooks were called, in groups of their own.
     """
     groups: list[Group] = []
@@ -157,7 +165,8 @@ def grouped(
                 groups.append(Group(*form))
         else:
             number = len(groups)
-            groups.append(Group("product" if product(i, found) else "call", is_late=i.out in late))
+            kind: Kind = next((kind for kind, is_of in kinds.items() if is_of(i, found)), "call")
+            groups.append(Group(kind, is_late=i.out in late))
         groups[number].instructions.append(i)
         behind[found[i.out].root] = max(number, behind.get(found[i.out].root, -1))
     return groups

@@ -8,7 +8,7 @@ from numba import carray, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, register_jitable
 
-from tinygrad_vg.compiler.places import FOLLOWED, GIVEN, RESULT, WATCHED32
+from tinygrad_vg.compiler.places import COUNT, FOLLOWED, GIVEN, NUMBER, RESULT, WATCHED32
 
 f32, f64, i64 = np.float32, np.float64, np.int64
 
@@ -71,6 +71,8 @@ def steps(address: Any) -> None:
             if kind == GIVEN:
                 for row in range(rows):
                     copy(source + indices[step * rows + row] * n, target + row * n, n)
+            elif kind == NUMBER:
+                copy(source + step * n, target, n)
         call(first, table)
         for i in range(size):
             kind, source, target, n = table_of_moves[i]
@@ -89,3 +91,5 @@ def steps(address: Any) -> None:
             kind, source, target, n = table_of_moves[i]
             if kind == RESULT:
                 copy(source, target + step * n, n)
+            elif kind == COUNT:
+                copy(source + step * n, target, n)

@@ -7,9 +7,9 @@ from tinygrad_vg.engine import Tensor
 from tinygrad_vg.nn import Parameter
 from tinygrad_vg.optim import Optimizer
 
-# What machine code moves in each of many runs: rows of data to an argument, results, gradients to followers. Or what it
-# checks: gradients in float32 and float64.
-GIVEN, RESULT, FOLLOWED, WATCHED32, WATCHED64 = 0, 1, 2, 3, 4
+# What machine code moves in each of many runs: rows of data to an argument, numbers of an optimizer, results, counts of
+# steps, gradients to followers. Or what it checks: gradients in float32 and float64.
+GIVEN, NUMBER, RESULT, COUNT, FOLLOWED, WATCHED32, WATCHED64 = range(7)
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,45 +123,3 @@ class Option:
 
 
 Inside = Held | Gradient | State  # places that are there before a run and after it
-
-
-class Numbers:
-    """The numbers of optimizers that a program reads: 0-d arrays, which are brought up to date before each run.
-
-    Args:
-        options: an option of each group, or parameter, whose numbers the step uses, with all its numbers in the trace.
-        used: each option with the array that the program reads for it.
-    """
-
-    def __init__(self, options: list[tuple[Option, dict[str, Any]]], used: list[tuple[Option, Any]]) -> None:
-        self.groups = []
-        for option, numbers in options:
-            arrays = {o.name: a for o, a in used if o.owner == option.owner}
-            fixed = {name: value for name, value in numbers.items() if isinstance(value, bool)}
-            counts = [name for name, value in numbers.items() if type(value) is int]
-            self.groups.append((option, numbers.keys(), fixed, counts, arrays))
-        self.last: list[Any] = [None] * len(self.groups)
-        self.counts = [
-            (number, State(option.optimizer, option.parameter, name), name)
-            for number, (option, _, _, counts, _) in enumerate(self.groups)
-            for name in counts
-            if option.parameter is not None
-        ]
-
-    def changed(self) -> str | None:
-        """Bring the values up to date. Return the reason why the program is no longer right, or None."""
-        for number, (option, names, fixed, _, arrays) in enumerate(self.groups):
-            now = option.all()
-            if now is self.last[number]:
-                continue
-            if now.keys() != names or any(now[name] != value for name, value in fixed.items()):
-                return "the options of the optimizer"
-            for name, array in arrays.items():
-                array[...] = now[name]
-            self.last[number] = now
-        return None
-
-    def count(self) -> None:
-        """Count a step in the states that have a count."""
-        for number, state, name in self.counts:
-            state.set(self.last[number][name])

@@ -11,9 +11,10 @@ from tinygrad_vg.compiler.arguments import Form, Leaf, put_together
 from tinygrad_vg.compiler.backends import Lowered, lowered
 from tinygrad_vg.compiler.followers import Followers
 from tinygrad_vg.compiler.guards import Guards
+from tinygrad_vg.compiler.numbers import Numbers
 from tinygrad_vg.compiler.passes import followed, recipe_of, without_unused
-from tinygrad_vg.compiler.places import Argument, Gradient, Held, Inside, Numbers, Option, Returned, State
-from tinygrad_vg.compiler.plan import Plan, Value
+from tinygrad_vg.compiler.places import Argument, Gradient, Held, Inside, Option, Returned, State
+from tinygrad_vg.compiler.plan import Instruction, Plan, Value
 from tinygrad_vg.compiler.returned import Outcome
 from tinygrad_vg.compiler.shown import Shown
 from tinygrad_vg.compiler.trace import Trace
@@ -65,6 +66,7 @@ class Program:
         self.fetched: list[Any] = []  # where the arrays of a run come from
         self.is_given_all = False  # whether they are the arguments, in their order
         self.carried: list[tuple[int, Any, Any]] = []  # (output, its place, the array to write it into)
+        self.labels: list[tuple[int, Instruction]] = []  # (argument, the cross-entropy for which it has to be in range)
 
     def why_not(self, args: Any, kwargs: Any, found: list[Any]) -> str | None:
         """The reason why these arguments need another program, or None. The arrays in them go into `found`."""
@@ -113,6 +115,7 @@ class Program:
         arguments = [place.number for place in self.fetched if isinstance(place, Argument)]
         self.is_given_all = len(arguments) == len(self.fetched) and arguments == [*range(len(self.form.found))]
         self.lowered = lowered(backend, self.plan, inputs, bound, changed, self.shown is not None)
+        self.labels = [(i.args[1].source.number, i) for i in getattr(self.lowered.function, "labels", ())]
         if self.shown is not None:
             self.followers = Followers(self.shown, len(self.places), [*arrays.values()], self.lowered.function)
         for number, (place, value) in enumerate(zip(self.places, self.plan.outputs, strict=False)):
@@ -124,6 +127,9 @@ class Program:
     def run(self, found: list[Any]) -> Any:
         """Run once, with these arrays as arguments."""
         assert self.lowered is not None
+        for number, cross_entropy in self.labels:
+            if not are_classes(found[number], cross_entropy):
+                refuse(found[number], cross_entropy)
         if not self.is_settled:
             self.settle()
         followers, given = self.followers, found
@@ -196,23 +202,28 @@ class Program:
         machine: Any = self.lowered.function if self.lowered is not None else None
         wanted = [number for number, _ in self.returned]
         is_able = hasattr(machine, "over") and machine.runs_at_once(wanted)
-        if not is_able or self.carried or self.numbers.counts:
+        if not is_able or self.carried or not all(are_classes(data[number], i) for number, i in self.labels):
             return None
         if self.followers is not None:
             batches = batches[: self.followers.runs_at_once()]
+        ahead = self.numbers.ahead(len(batches))
+        if ahead is None or not len(batches):
+            return None
+        if self.followers is not None:
             self.followers.left -= len(batches)
-            if not len(batches):
-                return None
         self.ran = next(orders)
         self.settle()
         writes.now(self.when)
         given = [(data[p.number], True) if isinstance(p, Argument) else (p.get(), False) for p in self.fetched]
         done, results = 0, []
-        for end, arrays in machine.over(batches, given, wanted):
-            if self.followers is not None and self.followers.watches and end > done:
-                found = [array.take(batches[end - 1], axis=0) for array in data]
-                self.followers.note_runs(end - done, partial(self.show, found, machine.outputs, self.ran))
-            done, results = end, arrays
+        try:
+            for end, arrays in machine.over(batches, given, wanted, ahead):
+                if self.followers is not None and self.followers.watches and end > done:
+                    found = [array.take(batches[end - 1], axis=0) for array in data]
+                    self.followers.note_runs(end - done, partial(self.show, found, machine.outputs, self.ran))
+                done, results = end, arrays
+        finally:
+            ahead.settle()
         if done < len(batches) and self.followers is not None:  # the next gradient that is watched is not sound
             self.followers.leave()
             if not done:
@@ -233,6 +244,17 @@ def put_off(plan: Plan, n: int) -> tuple[Plan, list[tuple[Any, Any]]]:
         recipes.append((recipe, value))
         values += rest
     return without_unused(Plan(plan.instructions, tuple(values))), recipes
+
+
+def are_classes(target: Any, cross_entropy: Instruction) -> bool:
+    """Whether all indices are of classes of a cross-entropy; a negative one is a large number without its sign."""
+    return bool(target.view(f"u{target.itemsize}").max(initial=0) < cross_entropy.args[0].shape[-1])
+
+
+def refuse(target: Any, cross_entropy: Instruction) -> None:
+    """Raise the ValueError of a cross-entropy for these indices."""
+    z = cross_entropy.args[0]
+    cross_entropy.operation.kernel(np.zeros(z.shape, z.dtype), target)
 
 
 def made(array: Any, is_tensor: bool) -> Any:

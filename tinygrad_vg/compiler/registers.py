@@ -159,6 +159,10 @@ class Array:
         value = b.load(self._at(index))
         return Register(b.trunc(value, self.kind.type) if self.kind is boolean else value, self.kind)
 
+    def since(self, index: Any) -> "Array":
+        """The array from an index on."""
+        return Array(self._at(index), self.kind)
+
     def __setitem__(self, index: Any, number: Any) -> None:
         b, value = _BUILDERS[-1], self.kind(number).value
         b.store(b.zext(value, self.kind.memory) if self.kind is boolean else value, self._at(index))

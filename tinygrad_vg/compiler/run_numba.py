@@ -8,15 +8,19 @@ from typing import Any
 import numpy as np
 
 from tinygrad_vg.compiler.buffers import Arena, Life, address_of, allocated, laid_out
+from tinygrad_vg.compiler.copies import copies_of
 from tinygrad_vg.compiler.functions import functions_of
 from tinygrad_vg.compiler.generated import FUNCTIONS, Text
 from tinygrad_vg.compiler.jobs import Job, moves_for
-from tinygrad_vg.compiler.layout import Access, Group, accesses, grouped, is_product, is_sum, replaced
+from tinygrad_vg.compiler.layout import Access, Group, Kind, accesses, grouped, is_product, is_sum, replaced
+from tinygrad_vg.compiler.numbers import Ahead
 from tinygrad_vg.compiler.passes import DESCENT, folded_updates, made_late
-from tinygrad_vg.compiler.places import GIVEN, RESULT, Constant
+from tinygrad_vg.compiler.places import COUNT, GIVEN, NUMBER, RESULT, Constant
 from tinygrad_vg.compiler.plan import Plan, Value, is_number
-from tinygrad_vg.compiler.templates import is_written
+from tinygrad_vg.compiler.templates import is_by_row, is_classes, is_written
 from tinygrad_vg.engine.following import Watch
+
+KINDS: dict[Kind, Any] = {"rows": is_by_row, "copies": lambda i, found: copies_of(i), "product": is_product}
 
 
 class Machine:
@@ -33,6 +37,7 @@ class Machine:
         source: the text of the functions.
         size: the size of the memory for all intermediate arrays, in bytes.
         into: the outputs that are written into the array of the input that they replace.
+        labels: the cross-entropies of indices of classes, which have to be in range.
     """
 
     def __init__(
@@ -52,6 +57,8 @@ class Machine:
         self.plan, groups, self.into = arranged(plan, changed, is_looked_at)
         first = [group for group in groups if not group.is_late]
         groups = first + [group for group in groups if group.is_late]
+        rows = [i for group in groups if group.kind == "rows" for i in group.instructions]
+        self.labels = [i for i in rows if is_classes(i, i.reads[-1])]
         self.found = accesses(self.plan, self.into)
         self.inputs = inputs
         outputs = {value for value in plan.outputs if isinstance(value, Value)}
@@ -197,15 +204,20 @@ class Machine:
         """Whether `over` can give these outputs: the plan has no NumPy calls, and they are not views of an argument."""
         return self.is_native and not self.copied and not any(number in wanted for number, _, _ in self.views)
 
-    def over(self, batches: Any, given: list[tuple[Any, bool]], wanted: list[int]) -> Iterator[tuple[int, list[Any]]]:
+    def over(
+        self, batches: Any, given: list[tuple[Any, bool]], wanted: list[int], ahead: Ahead
+    ) -> Iterator[tuple[int, list[Any]]]:
         """Run once for each row of indices; from time to time yield the number of finished runs, and the results.
 
         Args:
             batches: int64 indices (steps, ...).
             given: for each input (its array, False), or (the data from which it takes rows, True).
             wanted: the numbers of the outputs whose values are the results.
+            ahead: what changes in the optimizers from step to step.
         """
         moves, kept = [*self.followed], []
+        moves += [(NUMBER, v.ctypes.data, a.ctypes.data, a.itemsize) for v, a in ahead.numbers]
+        moves += [(COUNT, v.ctypes.data, a.ctypes.data, a.itemsize) for v, a, _ in ahead.counts]
         for value, place, (array, has_rows) in zip(self.inputs, self.places, given, strict=True):
             array = np.ascontiguousarray(array)
             if has_rows:
@@ -231,7 +243,7 @@ def arranged(
     while True:
         short = folded_updates(plan, changed)
         found = accesses(short, {})
-        groups = grouped(short, found, is_written, is_product, made_late(short, changed) if is_looked_at else ())
+        groups = grouped(short, found, is_written, KINDS, made_late(short, changed) if is_looked_at else ())
         into = replaced(groups, changed, found, short.outputs)
         read = {i.out for i in short.instructions if i.operation is DESCENT} - into.keys()
         if not read:  # a product can be folded into the descent of a weight that nobody reads later

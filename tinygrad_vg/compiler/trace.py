@@ -236,14 +236,14 @@ class Trace:
         of_group = optimizer.numbers_of(i, p.dtype)
         numbers = optimizer.at_step(of_group, before)
         owner = None if numbers is of_group else parameter
-        group = Option(optimizer, i, p.dtype, owner, "")
-        self.groups[optimizer, i, p.dtype, owner] = group, numbers
+        if owner is not None and (optimizer, i, p.dtype, owner) in self.groups:
+            raise TraceError(f"{type(optimizer).__name__} counts its steps: call its step() once in a compiled step")
+        self.groups[optimizer, i, p.dtype, owner] = Option(optimizer, i, p.dtype, owner, ""), numbers
         options = {name: self.option(optimizer, i, p.dtype, owner, name, value) for name, value in numbers.items()}
-        state = {}
-        for name, value in before.items():
-            if isinstance(value, np.ndarray):
-                value = self.input(State(optimizer, parameter, name), value)
-            state[name] = value
+        state = {
+            name: self.input(State(optimizer, parameter, name), value) if isinstance(value, np.ndarray) else value
+            for name, value in before.items()
+        }
         new, after = optimizer.update(Tensor(p), g, state, options)
         for name, value in after.items():
             if not isinstance(value, Tensor) and numbers.get(name) != value:
