@@ -1,6 +1,7 @@
 """Followers: instruments that take the gradients of a run as arrays, so that their hooks need not be called."""
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ class Followers:
 
     def are_served(self) -> bool:
         """Whether the machine gives each follower its gradients in the next run, and nobody else looks at it."""
-        if self.left > 0 and self.are_open():
+        if self.left > 0 and changes.count == self.count:
             self.left -= 1
             return not self.found
         self.leave()
@@ -54,16 +55,9 @@ class Followers:
             watch.runs += count
             watch.show = show
 
-    def are_open(self) -> bool:
-        """Whether there are rooms for the same followers as before, and they may be written into."""
-        for room, _ in self.rooms:
-            if not room.is_open:
-                return False
-        return changes.count == self.count
-
     def runs_at_once(self) -> int:
         """For how many runs the machine can give all followers their gradients."""
-        return self.left if self.rooms and not self.found and self.are_open() else 0
+        return self.left if self.rooms and not self.found and changes.count == self.count else 0
 
     def told(self, outputs: list[Any], show: Show) -> None:
         """Give each follower its gradients; call the hooks of all others, and of a follower that cannot take them."""
@@ -95,6 +89,7 @@ class Followers:
             self.left = min(room.left for room, _ in self.rooms)
             self.watches = [room for room, _ in self.rooms if isinstance(room, Watch)]
             self.machine.follow(self.rooms)
+            self.count = changes.count  # the followers have closed their rooms before
 
     def find(self, outputs: list[Any]) -> None:
         """Find the followers among the owners of hooks and listeners."""
@@ -109,7 +104,8 @@ class Followers:
             if any(owner is other for other in seen):
                 continue
             seen.append(owner)
-            needed = owner.needs() if isinstance(owner, Follower) and len(backwards) == 1 else None
+            kind: Any = type(owner)
+            needed = owner.needs() if is_follower(kind) and len(backwards) == 1 else None
             if needed is not None and id(owner) not in calls and not any(v in backwards[0].gradients for v in needed):
                 continue  # it looks at another network
             is_lasting = id(owner) not in calls or self.is_kept(outputs)
@@ -136,3 +132,9 @@ class Followers:
         for event in self.shown.events:
             if not isinstance(event, Backward):
                 yield from map(owner_of, (event[0]._forward_hooks or {}).values())
+
+
+@cache
+def is_follower(kind: Any) -> bool:
+    """Whether the objects of a class are followers. Python takes long to compare a class with a protocol."""
+    return issubclass(kind, Follower)

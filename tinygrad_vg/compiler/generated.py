@@ -6,7 +6,7 @@ generated code runs as a NumPy call, and `run_0`, `run_2` ... are the parts betw
 """
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -201,12 +201,16 @@ class Text:
             parts.append((address, *transposed(value, access)))
         (pb, tb, ldb), (pa, ta, lda), (pc, _, ldc) = parts
         lying = Lying(self.found[a].strides[-2:], self.found[b].strides[-2:])
-        name = chosen(m, n, k, lying, i.out.dtype.itemsize, i.operation is DESCENT)
+        is_update, sizes = i.operation is DESCENT, (m, n, k, *lying.distances)
+        name = chosen(m, n, k, lying, i.out.dtype.itemsize, is_update)
         if name is None:
+            function = Function("gemm", kind)
             given = f"{tb}, {ta}, {n}, {m}, {k}, {alpha}, {pb}, {ldb}, {pa}, {lda}, {beta}, {pc}, {ldc}"
         else:
-            given = f"{pa}, {pb}, {pc}, {m}, {n}, {k}, {', '.join(map(str, lying.distances))}, {alpha}, {beta}"
-        call = f"{name or 'gemm'}(table[{self.function(name or 'gemm', i.out.dtype)}], {given})"
+            function = Function(name, kind, sizes, is_update)
+            given = f"{pa}, {pb}, {pc}, {', '.join(map(str, sizes))}, {alpha}, {beta}"
+        number = self.place(FUNCTIONS.setdefault(function, Value((), i.out.dtype)))
+        call = f"{function.name}(table[{number}], {given})"
         return [*heads, "    " * len(heads) + call + f"  # {i.line}"]
 
     def number(self, factor: Any, kind: str) -> str:
@@ -215,10 +219,6 @@ class Text:
             access = self.found[factor]
             return f"array(table[{self.place(access.root)}], {kind})[{access.offset}]"
         return f"{kind}({float(factor)!r})"
-
-    def function(self, name: str, dtype: Any) -> int:
-        """The index of the address of a function for products in the table."""
-        return self.place(FUNCTIONS.setdefault((name, dtype.name), Value((), np.dtype(dtype))))
 
     def text(self) -> str:
         """The whole source."""
@@ -233,7 +233,16 @@ class Text:
         return "\n".join(lines) + "\n"
 
 
-FUNCTIONS: dict[tuple[str, str], Value] = {}  # those that compute products, by name and dtype
+class Function(NamedTuple):
+    """A function for products: BLAS's gemm, or one of `products.py` for these sizes."""
+
+    name: str
+    kind: str
+    sizes: tuple[int, ...] = ()
+    is_update: bool = False
+
+
+FUNCTIONS: dict[Function, Value] = {}  # with the value that stands for the function's address in a table
 
 
 def kind_of(root: Value) -> str:

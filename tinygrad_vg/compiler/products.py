@@ -1,14 +1,15 @@
 """Products: small matrix products as machine code, which take a third of BLAS's time on a mini-batch of ten.
 
 BLAS first copies its matrices into blocks; with few rows in a batch the copy takes longer than the product. There are
-two functions, in LLVM's language, for matrices of any size. Both compute C = A B with 4 or 8 numbers at a time:
+two functions, in LLVM's language. Both compute C = A B with 4 or 8 numbers at a time:
 
     dots    C_ij is the dot product of two rows, for up to 5 × 2 of them at once: each number that is read is used
             often;
     sums    the rows of C are sums of the rows of B, for up to 6 rows and 8 or 16 columns of C at once: C is read and
             written once for 64 rows of B.
 
-`sums` also computes C = α A B + β C, the update of a weight. As in BLAS, a product adds in an order of its own.
+`sums` also computes C = α A B + β C, the update of a weight. As in BLAS, a product adds in an order of its own. The
+sizes of a plan's products are known: LLVM writes code for them alone, which is faster and computes the same bits.
 `layout.chosen` says which products they compute.
 """
 
@@ -26,12 +27,12 @@ DEEP = 64  # rows of B that `sums` adds up at a time; more of them leave the cac
 WHOLE = 9  # whole numbers that a function takes: the addresses of A, B and C; m, n, k; `Lying.distances`
 
 
-def dots(w: Writer) -> None:
+def dots(w: Writer, known: dict[int, float]) -> None:
     """C = A B, for matrices whose k numbers lie in a row."""
-    a, b, c, m, n, k, down, _, right, _, _ = w.function("dots", WHOLE)
-    in_vectors = w.builder.sub(k, w.builder.srem(k, INT(w.lanes)))
-    last = w.builder.sub(k, INT(w.lanes))  # where a last vector begins, which may have numbers of the one before it
-    in_all = w.builder.select(w.builder.icmp_signed(">=", last, INT(0)), k, in_vectors)
+    a, b, c, m, n, k, down, _, right, _, _ = w.function("dots", WHOLE, known)
+    in_vectors = w.whole("sub", k, w.whole("srem", k, INT(w.lanes)))
+    last = w.whole("sub", k, INT(w.lanes))  # where a last vector begins, which may have numbers of the one before it
+    in_all = w.choice(">=", last, INT(0), k, in_vectors)
 
     def tile(i: Any, rows: int, j: Any, columns: int) -> None:
         left = [w.place(a, i, p, down) for p in range(rows)]
@@ -64,16 +65,16 @@ def dots(w: Writer) -> None:
     w.builder.ret_void()
 
 
-def sums(w: Writer) -> None:
+def sums(w: Writer, known: dict[int, float]) -> None:
     """C = α A B + β C, for a matrix B whose n ≥ 8 numbers lie in a row; β = 0 takes nothing of C, not even NaN."""
-    a, b, c, m, n, k, down, right, step, alpha, beta = w.function("sums", WHOLE)
+    a, b, c, m, n, k, down, right, step, alpha, beta = w.function("sums", WHOLE, known)
     # Few rows of B stay in the cache, and C is gone through row by row. Of many rows a strip of columns stays there.
-    width = w.builder.select(w.builder.icmp_signed("<=", k, INT(FEW)), n, INT(8 * w.lanes))
+    width = w.choice("<=", k, INT(FEW), n, INT(8 * w.lanes))
 
     def part(first: Any, last: Any) -> None:
-        kept = w.builder.select(w.builder.icmp_signed("==", first, INT(0)), beta, w.number(1.0))
+        kept = w.choice("==", first, INT(0), beta, w.number(1.0))
         places = w.place(a, first, 0, right), w.place(b, first, 0, step), c
-        given = [*places, n, w.builder.sub(last, first), down, right, step, alpha, kept]
+        given = [*places, n, w.whole("sub", last, first), down, right, step, alpha, kept]
         w.blocks(n, width, lambda begin, end: strip(w, given, m, begin, end))
 
     w.blocks(k, INT(DEEP), part)
@@ -86,9 +87,13 @@ def strip(w: Writer, given: list[Any], m: Any, begin: Any, end: Any) -> None:
     def tiles(i: Any, rows: int) -> None:
         widths = 2 * w.lanes, w.lanes
         done = w.tiled(begin, end, widths, lambda j, width: summed(w, given, i, rows, j, width // w.lanes))
-        with w.builder.if_then(w.builder.icmp_signed("<", done, end)):
-            j = w.builder.sub(end, INT(w.lanes))  # a last vector, which may have numbers of the one before it
-            summed(w, given, i, rows, j, 1, w.builder.sub(done, j))
+        j = w.whole("sub", end, INT(w.lanes))  # of a last vector, which may have numbers of the one before it
+
+        def last(_: Any, values: list[Any]) -> list[Any]:
+            summed(w, given, i, rows, j, 1, w.whole("sub", done, j))
+            return values
+
+        w.loop(done, end, w.lanes, last)
 
     w.tiled(INT(0), m, (6, 4, 2, 1), tiles)
 
@@ -122,10 +127,17 @@ def summed(w: Writer, given: list[Any], i: Any, rows: int, j: Any, count: int, l
 
 
 @cache
-def address_of(name: str, kind: str) -> int:
-    """The address of a function, for "float32" or "float64"."""
+def address_of(name: str, kind: str, sizes: tuple[int, ...] = (), is_update: bool = True) -> int:
+    """The address of a function.
+
+    Args:
+        name: "dots" or "sums".
+        kind: "float32" or "float64".
+        sizes: m, n, k and the three distances; with them LLVM writes code for these sizes alone, else for all sizes.
+        is_update: whether α and β may be other numbers than 1 and 0.
+    """
     w = Writer(kind)
-    dots(w)
-    sums(w)
+    known: dict[int, float] = dict(enumerate(sizes, WHOLE - 6))
+    (dots if name == "dots" else sums)(w, known if is_update else {**known, WHOLE: 1.0, WHOLE + 1: 0.0})
     text = str(w.module)
-    return machine_code(text, [*NAMES], lambda: (object_code(text), [*NAMES]))[name]
+    return machine_code(text, [name], lambda: (object_code(text), [name]))[name]

@@ -107,8 +107,9 @@ class Machine:
         table = (ctypes.c_int64 * (len(text.places) + 1))()
         for value, place in text.places.items():
             if value in called:
-                name, kind = called[value]
-                table[place] = blas.address_of(kind) if name == "gemm" else products.address_of(name, kind)
+                function = called[value]
+                is_blas = function.name == "gemm"
+                table[place] = blas.address_of(function.kind) if is_blas else products.address_of(*function)
             elif value in self.arrays:
                 table[place] = self.arrays[value].ctypes.data
         return table

@@ -1,5 +1,6 @@
 """The writer: functions of loops and vectors in LLVM's language, for what Numba would compile too slowly."""
 
+import operator
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -9,6 +10,8 @@ INT, INT32 = ir.IntType(64), ir.IntType(32)
 FLOATS = {"float32": (ir.FloatType(), 4), "float64": (ir.DoubleType(), 8)}  # with their bytes
 WIDE = 32  # bytes of a vector
 
+WHOLE = {"add": operator.add, "sub": operator.sub, "srem": operator.mod, "<=": operator.le, ">=": operator.ge,
+         "==": operator.eq, "<": operator.lt}  # fmt: skip
 Body = Callable[[Any, list[Any]], Iterable[Any]]
 
 
@@ -22,15 +25,33 @@ class Writer:
         self.module = ir.Module(f"products_{kind}")
         self.builder = ir.IRBuilder()
 
-    def function(self, name: str, whole: int) -> list[Any]:
-        """Begin a function of so many whole numbers and of two numbers α and β; its arguments."""
+    def function(self, name: str, whole: int, known: dict[int, float]) -> list[Any]:
+        """Begin a function of so many whole numbers and of two numbers α and β.
+
+        Returns:
+            Its arguments; those that are known, by their numbers, as constants.
+        """
         kind = ir.FunctionType(ir.VoidType(), [INT] * whole + [self.number] * 2)
         function = ir.Function(self.module, kind, name)
         self.builder = ir.IRBuilder(function.append_basic_block())
-        return list(function.args)
+        return [a if n not in known else ir.Constant(a.type, known[n]) for n, a in enumerate(function.args)]
+
+    def whole(self, name: str, a: Any, b: Any) -> Any:
+        """The result of an operation of two whole numbers, which is known if they are: then it takes no instruction."""
+        if is_known(a, b):
+            return INT(WHOLE[name](a.constant, b.constant))
+        return getattr(self.builder, name)(a, b)
+
+    def choice(self, sign: str, a: Any, b: Any, first: Any, second: Any) -> Any:
+        """`first` if the comparison of two whole numbers is true, else `second`."""
+        if is_known(a, b):
+            return first if WHOLE[sign](a.constant, b.constant) else second
+        return self.builder.select(self.builder.icmp_signed(sign, a, b), first, second)
 
     def loop(self, begin: Any, end: Any, step: int, body: Body, values: Sequence[Any] = ()) -> list[Any]:
         """`for i in range(begin, end, step): values = body(i, values)`; the last values."""
+        if is_known(begin, end) and begin.constant >= end.constant:
+            return [*values]
         b, before = self.builder, self.builder.block
         head, inside, after = (b.append_basic_block() for _ in range(3))
         b.branch(head)
@@ -48,16 +69,18 @@ class Writer:
 
     def tiled(self, begin: Any, end: Any, steps: Iterable[int], body: Callable[[Any, int], None]) -> Any:
         """Go from begin to end in the largest of some steps, then in the next one, and so on; where it ends."""
-        b = self.builder
         for step in steps:
-            left = b.sub(end, begin)
-            stop = b.add(begin, b.sub(left, b.srem(left, INT(step))))
+            left = self.whole("sub", end, begin)
+            stop = self.whole("sub", end, self.whole("srem", left, INT(step)))
             self.loop(begin, stop, step, in_steps(body, step))
             begin = stop
         return begin
 
     def blocks(self, end: Any, size: Any, body: Callable[[Any, Any], None]) -> None:
-        """Go from 0 to `end` in blocks of a size that is known when the code runs: `body(begin, end)`."""
+        """Go from 0 to `end` in blocks of some size: `body(begin, end)`."""
+        if is_known(end, size) and end.constant <= size.constant:
+            body(INT(0), end)
+            return
         b = self.builder
 
         def block(number: Any, _: list[Any]) -> list[Any]:
@@ -118,6 +141,11 @@ class Writer:
 
     def zero(self, kind: Any) -> Any:
         return ir.Constant(kind, 0.0 if kind is self.number else None)
+
+
+def is_known(*numbers: Any) -> bool:
+    """Whether numbers are known when the function is written."""
+    return all(isinstance(number, ir.Constant) for number in numbers)
 
 
 def in_steps(body: Callable[[Any, int], None], step: int) -> Body:

@@ -6,6 +6,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from tinygrad_vg.engine.recording import changes
+
 
 class Room:
     """Memory of a follower for the gradients of several backwards. Machine code writes into it without Python.
@@ -15,20 +17,18 @@ class Room:
 
     Attributes:
         ends: the addresses at which the next row of each array begins. Whoever writes a row moves them on.
-        is_open: whether more rows may be written.
 
     >>> block = np.zeros((5, 2))
     >>> room = Room([block])
     >>> block[0] = 1.0, 2.0
     >>> room.ends += block[0].nbytes
-    >>> room.left, room.close(), room.is_open
-    (4, 1, False)
+    >>> room.left, room.close()
+    (4, 1)
     """
 
     def __init__(self, arrays: Sequence[Any]) -> None:
         self.arrays = arrays
         self.ends = np.array([array.ctypes.data for array in arrays], np.int64)
-        self.is_open = True
 
     @property
     def _used(self) -> int:
@@ -43,7 +43,8 @@ class Room:
 
     def close(self) -> int:
         """End the use of this memory; return the number of rows that were written."""
-        used, self.is_open, self.arrays = self._used, False, ()
+        used, self.arrays = self._used, ()
+        changes.count += 1  # a compiled step compares it before it writes
         return used
 
 
@@ -59,24 +60,23 @@ class Watch:
     Attributes:
         runs: the number of backwards so far.
         show: the function that `Follower.take` has for the last of them.
-        is_open: whether the follower still watches.
         left: for how many backwards more it can watch.
 
     >>> watch = Watch(parts=1)
     >>> watch.runs += 3
-    >>> watch.close(), watch.is_open, watch.left > 10**9
-    (3, False, True)
+    >>> watch.close(), watch.left > 10**9
+    (3, True)
     """
 
     left = sys.maxsize
 
     def __init__(self, parts: int) -> None:
-        self.parts, self.runs, self.is_open = parts, 0, True
+        self.parts, self.runs = parts, 0
         self.show: Any = None
 
     def close(self) -> int:
         """End the watch; return the number of backwards."""
-        self.is_open = False
+        changes.count += 1  # a compiled step compares it before it counts
         return self.runs
 
 
@@ -89,12 +89,10 @@ class Follower(Protocol):
 
     >>> import tinygrad_vg as tg
     >>> recorder = tg.instruments.GradientRecorder(tg.nn.Linear(3, 2, rng=0))
-    >>> isinstance(recorder, Follower), recorder.needs()  # hooks have to be called in the first backward
-    (True, None)
-    >>> recorder.take([np.zeros(2)], show=None), [vertex.shape for vertex in recorder.needs()]
+    >>> isinstance(recorder, Follower), [vertex.shape for vertex in recorder.needs()]
     (True, [(2,)])
     >>> recorder.room().left
-    511
+    512
     """
 
     def needs(self) -> Sequence[Any] | None:

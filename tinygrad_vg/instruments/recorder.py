@@ -160,19 +160,18 @@ class GradientRecorder(Recording):
         return self._backward == 0 and self.began_untrained
 
     def needs(self) -> Sequence[Any] | None:
-        """The biases, whose gradients are enough for a recorder without statistics (`engine.following.Follower`); None
-        before the first backward, which also tells whether the network is untrained."""
+        """The biases, whose gradients are enough for a recorder without statistics (`engine.following.Follower`)."""
         looks_closer = self._statistics is not None or self._teller is not None or self._raises
-        return None if looks_closer or any(bias is None for bias in self.biases) or self._backward < 0 else self.biases
+        return None if looks_closer or any(bias is None for bias in self.biases) else self.biases
 
     def take(self, gradients: Sequence[Any], show: Any) -> bool:
         """Record a backward with these gradients of the biases, and return True (`engine.following.Follower`).
 
-        >>> import tinygrad_vg as tg
-        >>> recorder = GradientRecorder(tg.nn.Linear(3, 2, rng=0))
-        >>> recorder.needs(), recorder.take([np.array([30.0, 40.0])], None), len(recorder.needs())
-        (None, True, 1)
+        The first backward also tells in which order the gradients arrive, and whether the network is untrained.
         """
+        if self._backward < 0:
+            show(lambda owner: owner is self)
+            return True
         self._begin_row({})
         if self._blocks.row is not None:
             self._blocks.put_all(gradients)
