@@ -6,6 +6,7 @@ import pytest
 
 import tinygrad_vg as tg
 from tests.compiler.backends import BACKENDS
+from tests.compiler.steps import SGDS, training
 from tinygrad_vg import nn, ops
 
 RNG = np.random.default_rng(0)
@@ -67,19 +68,10 @@ def test_other_axes(backend, axis):
         assert found[2] == np.argmax(z)
 
 
-def trained(backend, make=tg.optim.SGD):
-    net, cost = nn.mlp([4, 6, 3], rng=0), nn.CrossEntropyLoss()
-    optimizer = make(net.parameters(), lr=0.1)
-
-    @tg.compile(backend=backend)
-    def step(x, t):
-        optimizer.zero_grad()
-        loss = cost(net(x), t)
-        loss.backward()
-        optimizer.step()
-        return loss
-
-    return net, step
+def trained(backend, make=lambda p: tg.optim.SGD(p, lr=0.1)):
+    """A network, and its compiled step on classes."""
+    net = nn.mlp([4, 6, 3], rng=0)
+    return net, training(net, backend, make, nn.CrossEntropyLoss())
 
 
 X, LABELS = RNG.normal(size=(12, 4)), RNG.integers(0, 3, 12)
@@ -122,7 +114,7 @@ def test_a_class_that_does_not_exist(backend, wrong):
 def test_a_whole_training_runs_in_one_call():
     """With cross-entropy of classes and Adam nothing is left for Python to do in a step."""
     pytest.importorskip("numba")
-    _, step = trained("numba", tg.optim.Adam)
+    _, step = trained("numba", SGDS["adam"])
     step.over(np.zeros((3, 2), int), X, LABELS)
     assert "NumPy call" not in str(step.plan)
     calls = []
