@@ -91,8 +91,8 @@ class Follower(Protocol):
     >>> recorder = tg.instruments.GradientRecorder(tg.nn.Linear(3, 2, rng=0))
     >>> isinstance(recorder, Follower), [vertex.shape for vertex in recorder.needs()]
     (True, [(2,)])
-    >>> recorder.room().left
-    512
+    >>> recorder.room().left, recorder.take([np.zeros(2)], show=lambda among: None)
+    (512, True)
     """
 
     def needs(self) -> Sequence[Any] | None:

@@ -167,7 +167,14 @@ class GradientRecorder(Recording):
     def take(self, gradients: Sequence[Any], show: Any) -> bool:
         """Record a backward with these gradients of the biases, and return True (`engine.following.Follower`).
 
-        The first backward also tells in which order the gradients arrive, and whether the network is untrained.
+        The first backward also tells in which order the gradients arrive, and whether the network is untrained: there
+        the recorder asks for its listener to be called.
+
+        >>> import tinygrad_vg as tg
+        >>> recorder = GradientRecorder(tg.nn.Linear(3, 2, rng=0))
+        >>> recorder.take([np.array([30.0, 40.0])], show=lambda among: print(among(recorder))), len(recorder.needs())
+        True
+        (True, 1)
         """
         if self._backward < 0:
             show(lambda owner: owner is self)
