@@ -123,10 +123,10 @@ class Text:
     def heads(self, group: Group) -> list[str]:
         """The lines that begin the loops over a group's shape."""
         first = len(group.shape) - group.merged
-        heads = [f"for i{axis} in indices({n}):" for axis, n in enumerate(group.shape[:first])]
+        heads = axes(group.shape[:first])
         if group.merged or not heads:
-            heads.append(f"for i in indices({int(np.prod(group.shape[first:], dtype=np.int64))}):")
-        return ["    " * depth + head for depth, head in enumerate(heads)]
+            heads.append("    " * first + f"for i in indices({int(np.prod(group.shape[first:], dtype=np.int64))}):")
+        return heads
 
     def index(self, value: Value, group: Group) -> str:
         """The index of a value's element in a loop."""

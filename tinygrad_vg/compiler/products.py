@@ -22,7 +22,6 @@ from tinygrad_vg.compiler.layout import FEW
 from tinygrad_vg.compiler.llvm import object_code
 from tinygrad_vg.compiler.writer import INT, Body, Writer
 
-NAMES = ("dots", "sums")
 DEEP = 64  # rows of B that `sums` adds up at a time; more of them leave the cache before they are used again
 WHOLE = 9  # whole numbers that a function takes: the addresses of A, B and C; m, n, k; `Lying.distances`
 

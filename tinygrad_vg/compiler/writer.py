@@ -10,8 +10,7 @@ INT, INT32 = ir.IntType(64), ir.IntType(32)
 FLOATS = {"float32": (ir.FloatType(), 4), "float64": (ir.DoubleType(), 8)}  # with their bytes
 WIDE = 32  # bytes of a vector
 
-WHOLE = {"add": operator.add, "sub": operator.sub, "srem": operator.mod, "<=": operator.le, ">=": operator.ge,
-         "==": operator.eq, "<": operator.lt}  # fmt: skip
+ON_KNOWN = {"sub": operator.sub, "srem": operator.mod, "<=": operator.le, ">=": operator.ge, "==": operator.eq}
 Body = Callable[[Any, list[Any]], Iterable[Any]]
 
 
@@ -39,13 +38,13 @@ class Writer:
     def whole(self, name: str, a: Any, b: Any) -> Any:
         """The result of an operation of two whole numbers, which is known if they are: then it takes no instruction."""
         if is_known(a, b):
-            return INT(WHOLE[name](a.constant, b.constant))
+            return INT(ON_KNOWN[name](a.constant, b.constant))
         return getattr(self.builder, name)(a, b)
 
     def choice(self, sign: str, a: Any, b: Any, first: Any, second: Any) -> Any:
         """`first` if the comparison of two whole numbers is true, else `second`."""
         if is_known(a, b):
-            return first if WHOLE[sign](a.constant, b.constant) else second
+            return first if ON_KNOWN[sign](a.constant, b.constant) else second
         return self.builder.select(self.builder.icmp_signed(sign, a, b), first, second)
 
     def loop(self, begin: Any, end: Any, step: int, body: Body, values: Sequence[Any] = ()) -> list[Any]:
