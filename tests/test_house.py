@@ -151,7 +151,7 @@ def test_what_an_extra_brings_is_imported_only_where_it_is_used(path):
     top = {name.split(".")[0] for name in imports(path, everywhere=False)}
     # A subclass needs its base at the top; `canvas` imports that module when the first picture is drawn.
     own = {"graphviz"} if dotted(path) == "tinygrad_vg.draw.picture" else set()
-    compilers = "calls", "elementary", "native", "registers", "rows", "writer"
+    compilers = "calls", "elementary", "registers", "rows", "steps", "writer"
     if dotted(path) in [f"tinygrad_vg.compiler.{name}" for name in compilers]:  # imported to compile alone
         own = {"numba", "llvmlite"}
     assert top <= set(sys.stdlib_module_names) | {"numpy", "tinygrad_vg"} | own

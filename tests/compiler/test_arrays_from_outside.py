@@ -72,3 +72,20 @@ def test_one_array_for_two_arguments(backend):
     a, b = np.random.default_rng(0).normal(size=(2, 4))
     for x, y in ((a, a), (a, b), (b, b), (b, a), (np.broadcast_to(a[:1], 4), a[::-1])):
         assert np.allclose(compiled(x, y), x - 2 * y, rtol=1e-12)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_address_of_a_batch_changes_nothing(backend):
+    """All members of an ensemble read the batch, so machine code copies one that does not begin at 64 bytes."""
+    net = tg.nn.stack([tg.nn.mlp([20, 9, 2], rng=seed, dtype=np.float32) for seed in range(3)])
+    given = np.random.default_rng(0).normal(size=(5, 20)).astype(np.float32)
+    compiled = tg.compile(lambda x: net(x), backend=backend)
+    compiled(given)  # the trace
+    memory, found = np.zeros(5 * 20 + 32, np.float32), []
+    for begin in range(17):
+        x = memory[begin : begin + 100].reshape(5, 20)
+        x[...] = given
+        found.append(compiled(x).data.tobytes())
+        assert np.array_equal(x, given)
+    assert len(set(found)) == 1
+    assert np.allclose(np.frombuffer(found[0], np.float32).reshape(3, 5, 2), net(given).data, atol=1e-5)

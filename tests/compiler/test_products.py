@@ -12,7 +12,7 @@ SHAPES = [(10, 30, 784), (1, 8, 1), (3, 9, 2), (7, 11, 9), (5, 784, 10), (3, 784
 machine_code = pytest.mark.skipif("numba" not in BACKENDS, reason="machine code is tested with MACHINE_CODE=1")
 
 
-def product(name, lying, a, b, c, alpha, beta):
+def product(name, lying, a, b, c, alpha, beta, width=32):
     """C, as the machine code makes it of matrices that lie as `lying` says; for these sizes, and for all, it is one."""
     from tinygrad_vg.compiler.products import WHOLE, address_of
 
@@ -21,9 +21,9 @@ def product(name, lying, a, b, c, alpha, beta):
     sizes = *c.shape, a.size // c.shape[0], *lying.distances
     is_update = (alpha, beta) != (1.0, 0.0)
     found = []
-    for known in (), (sizes, is_update):
+    for known in ((), True), (sizes, is_update):
         found.append(c.copy())
-        function = kind(address_of(name, c.dtype.name, *known))
+        function = kind(address_of(name, c.dtype.name, *known, width))
         function(a.ctypes.data, b.ctypes.data, found[-1].ctypes.data, *sizes, alpha, beta)
     assert len({result.tobytes() for result in found}) == 1
     return found[0]
@@ -33,18 +33,20 @@ def product(name, lying, a, b, c, alpha, beta):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("way", ["ab", "aB", "Ab"], ids=["by rows", "B transposed", "A transposed"])
 @pytest.mark.parametrize(("alpha", "beta"), [(1.0, 0.0), (-0.5, 0.25)], ids=["product", "update"])
-def test_products(dtype, way, alpha, beta):
+@pytest.mark.parametrize("width", [32, 64])
+def test_products(dtype, way, alpha, beta, width):
+    """With vectors of either width: where the processor has no wide ones, LLVM makes two narrow ones of each."""
     rng = np.random.default_rng(0)
     done = 0
     for m, n, k in SHAPES:
         a, b = rng.normal(size=(m, k)).astype(dtype), rng.normal(size=(k, n)).astype(dtype)
         lying = Lying((1, m) if "A" in way else (k, 1), (1, k) if "B" in way else (n, 1))
         name = chosen(m, n, k, lying, a.itemsize, beta != 0)
-        if name is None:
+        if name is None or (name == "sums" and n * a.itemsize < width):
             continue
         c = rng.normal(size=(m, n)).astype(dtype) if beta else np.full((m, n), np.nan, dtype)
         given_a, given_b = (np.ascontiguousarray(x.T if letter in way else x) for x, letter in ((a, "A"), (b, "B")))
-        found = product(name, lying, given_a, given_b, c, alpha, beta)
+        found = product(name, lying, given_a, given_b, c, alpha, beta, width)
         expected = alpha * (a.astype(float) @ b) + (beta * c if beta else 0)
         size = (np.abs(a).astype(float) @ np.abs(b)).max()
         np.testing.assert_allclose(found, expected, atol=8 * np.finfo(dtype).eps * size)
@@ -66,6 +68,17 @@ def test_subnormal_numbers_and_nan(dtype):
     found = product("sums", Lying((8, 1), (9, 1)), a, b, np.zeros((2, 9), dtype), 1.0, 0.0)
     assert np.isfinite(found[0]).all()
     assert np.isnan(found[1]).all()
+
+
+@machine_code
+def test_vectors_are_no_wider_than_a_row():
+    from tinygrad_vg.compiler.products import width_for
+    from tinygrad_vg.compiler.writer import widest
+
+    assert [width_for("sums", "float32", (10, n, 99, 99, 1, n)) for n in (8, 15, 16)] == [32, 32, widest()]
+    assert [width_for("dots", "float32", (99, 99, k, k, 1, k)) for k in (8, 15, 16)] == [32, 32, widest()]
+    assert width_for("sums", "float64", (10, 8, 10, 10, 1, 8)) == widest()
+    assert width_for("dots", "float32", ()) == 32  # of rows of any length
 
 
 def test_what_blas_computes():

@@ -1,12 +1,14 @@
 """Arguments and results of a step: the arrays in them, and everything else, which must be the same in every run."""
 
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
 from tinygrad_vg.engine import Tensor
 
+KIND = attrgetter("shape", "dtype")
 STATIC = (int, float, complex, str, bytes, bool, type(None))
 
 
@@ -62,21 +64,16 @@ class Form:
     def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.found: list[Any] = []
         self.structure = taken_apart((args, kwargs), described, self.found)
-        leaves = self.structure[0]
         self.is_simple = not kwargs and all(type(a) is np.ndarray for a in args)
-        self.kinds = [leaf.kind[1:3] for leaf in leaves] if self.is_simple else []
+        self.types = [np.ndarray] * len(args)
+        self.kinds = [*map(KIND, args)] if self.is_simple else []
 
     def is_of(self, args: tuple[Any, ...], kwargs: dict[str, Any], found: list[Any]) -> bool:
         """Whether other arguments have this form; their arrays go into `found`."""
-        if not self.is_simple or kwargs or len(args) != len(self.kinds):
+        if not self.is_simple or kwargs:
             return is_alike(self.structure, (args, kwargs), found)
-        for array, (shape, dtype) in zip(args, self.kinds, strict=False):  # of one length
-            if type(array) is not np.ndarray or array.shape != shape:
-                return False
-            if array.dtype is not dtype and array.dtype != dtype:
-                return False
         found += args
-        return True
+        return [*map(type, args)] == self.types and [*map(KIND, args)] == self.kinds
 
     def filled(self, arrays: Any) -> Any:
         """(args, kwargs) with other arrays in them."""

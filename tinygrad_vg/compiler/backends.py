@@ -60,6 +60,7 @@ def lowered(
     bound: dict[Value, Any],
     changed: dict[Value, Value],
     is_looked_at: bool,
+    count: int,
 ) -> Lowered:
     """A plan as a function that runs.
 
@@ -70,12 +71,13 @@ def lowered(
         bound: the inputs whose arrays are the same in every run.
         changed: outputs that are the new value of a bound input, and may be written into its array.
         is_looked_at: whether hooks are called before a run changes an input.
+        count: the number of outputs that every run gives; the others are for hooks.
     """
     plan = simplified(expanded(plan, COMMON))
     if backend == "numba":
         from tinygrad_vg.compiler.run_numba import Machine
 
-        machine = Machine(simplified(expanded(plan, PRODUCTS)), inputs, bound, changed, is_looked_at)
+        machine = Machine(simplified(expanded(plan, PRODUCTS)), inputs, bound, changed, is_looked_at, count)
         return Lowered(machine, machine.source, machine.shown_plan, machine.into, machine.size)
     plan = simplified(expanded(plan, ELEMENTARY))
     into = in_place(plan, changed)

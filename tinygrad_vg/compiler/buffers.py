@@ -86,14 +86,32 @@ def laid_out(lives: Iterable[Life]) -> Arena:
     return arena
 
 
+def memory_of(size: int) -> Any:
+    """So many bytes, which begin at a multiple of STEP."""
+    memory = np.zeros(size + STEP, np.uint8)
+    begin = -memory.ctypes.data % STEP
+    return memory[begin : begin + size]
+
+
+def empty(shape: tuple[int, ...], dtype: Any) -> Any:
+    """An array that begins at a multiple of STEP."""
+    return memory_of(int(np.prod(shape, dtype=np.int64)) * dtype.itemsize).view(dtype).reshape(shape)
+
+
+def copied(array: Any) -> Any:
+    """A copy of an array that begins at a multiple of STEP, in C order."""
+    copy = empty(array.shape, array.dtype)
+    copy[...] = array
+    return copy
+
+
 def allocated(arena: Arena) -> dict[Value, np.ndarray]:
     """An array for each value of an arena."""
-    memory = np.zeros(arena.size + STEP, np.uint8)
-    begin = -memory.ctypes.data % STEP
+    memory = memory_of(arena.size)
     arrays = {}
     for value, place in arena.places.items():
         size = int(np.prod(value.shape, dtype=np.int64)) * value.dtype.itemsize
-        arrays[value] = memory[begin + place : begin + place + size].view(value.dtype).reshape(value.shape)
+        arrays[value] = memory[place : place + size].view(value.dtype).reshape(value.shape)
     return arrays
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from tinygrad_vg.compiler.llvm import addresses_in
 from tinygrad_vg.storage import load, save
 
-IMPORTED = ("calls", "elementary", "llvm", "native", "registers")  # the modules that make a source into code
+IMPORTED = ("calls", "elementary", "llvm", "registers", "rows")  # the modules that make a source into code
 
 
 def folder() -> Path:
@@ -39,9 +39,9 @@ def path_of(source: str) -> Path | None:
 
     if os.environ.get("TINYGRAD_VG_CACHE") == "":
         return None
-    native = b"".join((Path(__file__).parent / f"{name}.py").read_bytes() for name in IMPORTED)
+    imported = b"".join((Path(__file__).parent / f"{name}.py").read_bytes() for name in IMPORTED)
     machine = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten(), sys.version, sys.platform
-    parts = [source.encode(), native, version("numba").encode(), version("llvmlite").encode(), repr(machine).encode()]
+    parts = [source.encode(), imported, version("llvmlite").encode(), repr(machine).encode()]
     return folder() / f"{hashlib.blake2b(b'|'.join(parts), digest_size=16).hexdigest()}.npz"
 
 

@@ -49,8 +49,9 @@ class Followers:
             self.rooms, self.watches, self.left, self.count = [], [], 0, -1
             self.machine.follow(self.rooms)
 
-    def note_runs(self, count: int, show: Show) -> None:
-        """Tell those who watch how many runs there were, and how the last of them is shown."""
+    def note_runs(self, count: int, given: list[Any], show: Show) -> None:
+        """Tell those who watch how many runs there were, and how the last of them, of these arrays, is shown."""
+        self.machine.see(given, self.machine.views)
         for watch in self.watches:
             watch.runs += count
             watch.show = show

@@ -1,4 +1,4 @@
-"""Functions of machine code: what LLVM, or Numba, makes of a source, or what the cache has kept of it."""
+"""Functions of machine code: what LLVM makes of a source, or what the cache has kept of it."""
 
 import ctypes
 import re
@@ -33,14 +33,9 @@ def traced(source: str, names: list[str]) -> tuple[bytes, list[str]]:
 
 @cache
 def many_steps() -> Any:
-    """`native.steps` as a function; Numba compiles it."""
-    address = machine_code("# native.steps", ["steps"], compiled_steps)["steps"]
-    return ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)(address)
+    """`steps.steps` as a function of a job's address."""
+    from tinygrad_vg.compiler.steps import text
 
-
-def compiled_steps() -> tuple[bytes, list[str]]:
-    """The object code of `native.steps`, and its name in it."""
-    from tinygrad_vg.compiler import native
-
-    (result,) = native.steps.overloads.values()
-    return result.library._get_compiled_object(), [result.fndesc.llvm_func_name]
+    source = text()
+    address = machine_code(source, ["steps"], lambda: (object_code(source), ["steps"]))["steps"]
+    return ctypes.CFUNCTYPE(None, ctypes.c_int64)(address)

@@ -8,18 +8,19 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_vg.compiler.buffers import address_of
 from tinygrad_vg.compiler.functions import many_steps
 from tinygrad_vg.compiler.places import FOLLOWED, WATCHED32, WATCHED64
 from tinygrad_vg.engine.following import Room, Watch
 
 PAUSE = 0.05  # seconds in machine code, after which Python checks whether Ctrl-C was pressed
 
-_MEMORY = ctypes.create_string_buffer(64)
-SPARE = ctypes.addressof(_MEMORY)  # Numba's functions put their result and their error there; both are nothing here
+_MEMORY = (ctypes.c_int64 * 1)()
+SPARE = ctypes.addressof(_MEMORY)  # for a result of `steps.is_sound`
 
 
 class Job:
-    """Runs of one or two functions of a table of addresses; `native.steps` carries it out.
+    """Runs of one or two functions of a table of addresses; `steps.steps` carries it out.
 
     Args:
         functions: the addresses of the functions. The second one changes the inputs.
@@ -27,7 +28,7 @@ class Job:
         moves: what to copy in each run, rows (kind, source, target, bytes), with the kinds of `places`. GIVEN: the rows
             of the data at the address source to an argument, before the first function. NUMBER: the value for this step
             to a number of an optimizer, also before. WATCHED: whether the numbers at source, as many as the last number
-            says, are sound (`native.is_sound`), after the first function; target is the address of `dots`. If they are
+            says, are sound (`steps.is_sound`), after the first function; target is the address of `dots`. If they are
             not, the job ends. FOLLOWED: a gradient to where the address at the address target points, which is then
             moved on, after that. RESULT: a result to its place among those of all steps, after the second function.
             COUNT: the count of the optimizer's steps, also after the second function.
@@ -42,7 +43,7 @@ class Job:
         given, rows = (0, 0) if batches is None else (batches.ctypes.data, int(np.prod(batches.shape[1:], dtype=int)))
         numbers = first, second, SPARE, table, self.moves.ctypes.data, len(self.moves), given, rows, 0, 1
         self.numbers = (ctypes.c_int64 * 10)(*numbers)
-        self.go = partial(many_steps(), SPARE, SPARE, ctypes.addressof(self.numbers))
+        self.go = partial(many_steps(), ctypes.addressof(self.numbers))
 
     def once(self) -> bool:
         """Run once; whether all that is watched was sound, so that both functions ran."""
@@ -77,8 +78,8 @@ def moves_for(room: Room | Watch, arrays: list[Any]) -> list[tuple[int, int, int
     (True, True, 16)
     """
     if isinstance(room, Room):
-        ends = [room.ends.ctypes.data + i * room.ends.itemsize for i in range(len(room.ends))]
-        return [(FOLLOWED, a.ctypes.data, end, a.nbytes) for a, end in zip(arrays, ends, strict=True)]
+        first, step = address_of(room.ends), room.ends.itemsize
+        return [(FOLLOWED, address_of(array), first + i * step, array.nbytes) for i, array in enumerate(arrays)]
     from tinygrad_vg.compiler import products
 
     (array,) = arrays

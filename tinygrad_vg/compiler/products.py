@@ -1,9 +1,9 @@
 """Products: small matrix products as machine code, which take a third of BLAS's time on a mini-batch of ten.
 
 BLAS first copies its matrices into blocks; with few rows in a batch the copy takes longer than the product. There are
-two functions, in LLVM's language. Both compute C = A B with 4 or 8 numbers at a time:
+two functions, in LLVM's language. Both compute C = A B with 4 to 16 numbers at a time:
 
-    dots    C_ij is the dot product of two rows, for up to 5 × 2 of them at once: each number that is read is used
+    dots    C_ij is the dot product of two rows, for up to 10 × 2 of them at once: each number that is read is used
             often;
     sums    the rows of C are sums of the rows of B, for up to 6 rows and 8 or 16 columns of C at once: C is read and
             written once for 64 rows of B.
@@ -20,7 +20,7 @@ from typing import Any
 from tinygrad_vg.compiler.cache import machine_code
 from tinygrad_vg.compiler.layout import FEW
 from tinygrad_vg.compiler.llvm import object_code
-from tinygrad_vg.compiler.writer import INT, Body, Writer
+from tinygrad_vg.compiler.writer import FLOATS, INT, NARROW, WIDE, Body, Writer, widest
 
 DEEP = 64  # rows of B that `sums` adds up at a time; more of them leave the cache before they are used again
 WHOLE = 9  # whole numbers that a function takes: the addresses of A, B and C; m, n, k; `Lying.distances`
@@ -51,7 +51,7 @@ def dots(w: Writer, known: dict[int, float]) -> None:
         values = [w.zero(w.vector)] * (rows * columns)
         values = w.loop(INT(0), in_vectors, w.lanes, added(lambda row, at: w.read(row, at, w.vector)), values)
         values = w.loop(in_vectors, in_all, w.lanes, added(rest), values)
-        values = [w.total(value) for value in values]
+        values = w.totals(values)
         values = w.loop(in_all, k, 1, added(lambda row, at: w.read(row, at, w.number)), values)
         for number, value in enumerate(values):
             p, q = divmod(number, columns)
@@ -60,12 +60,12 @@ def dots(w: Writer, known: dict[int, float]) -> None:
     def tiles(i: Any, rows: int) -> None:
         w.tiled(INT(0), n, (2, 1), lambda j, columns: tile(i, rows, j, columns))
 
-    w.tiled(INT(0), m, (5, 2, 1), tiles)
+    w.tiled(INT(0), m, (10, 5, 2, 1) if w.width == WIDE else (5, 2, 1), tiles)  # as many as there are registers for
     w.builder.ret_void()
 
 
 def sums(w: Writer, known: dict[int, float]) -> None:
-    """C = α A B + β C, for a matrix B whose n ≥ 8 numbers lie in a row; β = 0 takes nothing of C, not even NaN."""
+    """C = α A B + β C, for a matrix B whose rows are at least a vector long; β = 0 takes nothing of C, not even NaN."""
     a, b, c, m, n, k, down, right, step, alpha, beta = w.function("sums", WHOLE, known)
     # Few rows of B stay in the cache, and C is gone through row by row. Of many rows a strip of columns stays there.
     width = w.choice("<=", k, INT(FEW), n, INT(8 * w.lanes))
@@ -125,8 +125,16 @@ def summed(w: Writer, given: list[Any], i: Any, rows: int, j: Any, count: int, l
                 w.write(new if lane is None else w.since(lane, new, old), *place)
 
 
+def width_for(name: str, kind: str, sizes: tuple[int, ...]) -> int:
+    """The bytes of a vector: the most that this processor has, and no more than the rows have that are read."""
+    length = sizes[2 if name == "dots" else 1] if sizes else 0
+    return widest() if length * FLOATS[kind][1] >= WIDE else NARROW
+
+
 @cache
-def address_of(name: str, kind: str, sizes: tuple[int, ...] = (), is_update: bool = True) -> int:
+def address_of(
+    name: str, kind: str, sizes: tuple[int, ...] = (), is_update: bool = True, width: int | None = None
+) -> int:
     """The address of a function.
 
     Args:
@@ -134,8 +142,9 @@ def address_of(name: str, kind: str, sizes: tuple[int, ...] = (), is_update: boo
         kind: "float32" or "float64".
         sizes: m, n, k and the three distances; with them LLVM writes code for these sizes alone, else for all sizes.
         is_update: whether α and β may be other numbers than 1 and 0.
+        width: the bytes of a vector; None for those of `width_for`.
     """
-    w = Writer(kind)
+    w = Writer(kind, width or width_for(name, kind, sizes))
     known: dict[int, float] = dict(enumerate(sizes, WHOLE - 6))
     (dots if name == "dots" else sums)(w, known if is_update else {**known, WHOLE: 1.0, WHOLE + 1: 0.0})
     text = str(w.module)

@@ -9,6 +9,7 @@ import numpy as np
 
 from tinygrad_vg.compiler.arguments import Form, Leaf, put_together
 from tinygrad_vg.compiler.backends import Lowered, lowered
+from tinygrad_vg.compiler.buffers import copied
 from tinygrad_vg.compiler.followers import Followers
 from tinygrad_vg.compiler.guards import Guards
 from tinygrad_vg.compiler.numbers import Numbers
@@ -114,7 +115,7 @@ class Program:
         self.fetched = [value.source for value in inputs]
         arguments = [place.number for place in self.fetched if isinstance(place, Argument)]
         self.is_given_all = len(arguments) == len(self.fetched) and arguments == [*range(len(self.form.found))]
-        self.lowered = lowered(backend, self.plan, inputs, bound, changed, self.shown is not None)
+        self.lowered = lowered(backend, self.plan, inputs, bound, changed, self.shown is not None, len(self.places))
         self.labels = [(i.args[1].source.number, i) for i in getattr(self.lowered.function, "labels", ())]
         if self.shown is not None:
             self.followers = Followers(self.shown, len(self.places), [*arrays.values()], self.lowered.function)
@@ -138,13 +139,13 @@ class Program:
         self.ran = next(orders) if watching is not None else -1
         writes.now(self.when)
         if not self.is_given_all:
-            given = [found[place.number] if type(place) is Argument else place.get() for place in self.fetched]
+            given = self.given(found)
         outputs = self.lowered.function(look, *given)
         if watching is not None and outputs is None:  # a gradient that is watched is not sound
             watching.leave()
             outputs = self.lowered.function(partial(self.look, found), *given)
         elif watching is not None:
-            watching.note_runs(1, partial(self.show, found, outputs, self.ran))
+            watching.note_runs(1, given, partial(self.show, found, outputs, self.ran))
         returned = [made(np.array(outputs[number]), is_tensor) for number, is_tensor in self.returned]
         for number, place, buffer in self.carried:
             if buffer is not None:
@@ -155,6 +156,10 @@ class Program:
             tensor.grad = None
         self.numbers.count()
         return self.filled(returned)
+
+    def given(self, found: list[Any]) -> list[Any]:
+        """The arrays of a run, with these arrays as arguments."""
+        return [found[place.number] if type(place) is Argument else place.get() for place in self.fetched]
 
     def settle(self) -> None:
         """Make the arrays that the program writes into those of their places."""
@@ -220,7 +225,8 @@ class Program:
             for end, arrays in machine.over(batches, given, wanted, ahead):
                 if self.followers is not None and self.followers.watches and end > done:
                     found = [array.take(batches[end - 1], axis=0) for array in data]
-                    self.followers.note_runs(end - done, partial(self.show, found, machine.outputs, self.ran))
+                    show = partial(self.show, found, machine.outputs, self.ran)
+                    self.followers.note_runs(end - done, self.given(found), show)
                 done, results = end, arrays
         finally:
             ahead.settle()
@@ -268,17 +274,19 @@ def is_like(array: Any, value: Any) -> bool:
 
 
 def owned(place: Held | State) -> Any:
-    """An array that only this place holds, for a program that writes into it."""
+    """The array of this place that programs write into: of a tensor it is the same one for all of them."""
     array: Any = place.get()
     buffer: Any
     if isinstance(place, State):
-        buffer = np.array(array, order="C")
+        buffer = copied(array)
         place.set(buffer)
         return buffer
     key = id(place.tensor)
     known, buffer = OWNED.get(key, (None, None))
-    if known is None or known() is not place.tensor or buffer is not array:
-        buffer = np.array(array, order="C")
+    if known is None or known() is not place.tensor or not is_like(array, buffer):
+        buffer = copied(array)
         OWNED[key] = weakref.ref(place.tensor, lambda _: OWNED.pop(key, None)), buffer
-        place.set(buffer)
+    elif buffer is not array:
+        np.copyto(buffer, array)
+    place.set(buffer)
     return buffer

@@ -6,6 +6,7 @@ Numba would need some seconds to analyse the functions of a plan.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from llvmlite import ir
@@ -182,20 +183,32 @@ def variable(number: Register) -> Array:
     return place
 
 
-def indices(count: int) -> Iterator[Register]:
-    """`range(count)`, as a loop of machine code: what is done with the one number that it yields is its body."""
-    b = _BUILDERS[-1]
+def indices(end: Register | int, begin: Register | int = 0) -> Iterator[Register]:
+    """`range(begin, end)`, as a loop of machine code: what is done with the one number that it yields is its body."""
+    b, first, last = _BUILDERS[-1], int64(begin).value, int64(end).value
     before, head, inside, after = b.block, *(b.append_basic_block() for _ in range(3))
     b.branch(head)
     b.position_at_end(head)
     index = b.phi(INT)
-    index.add_incoming(INT(0), before)
-    b.cbranch(b.icmp_signed("<", index, INT(count)), inside, after)
+    index.add_incoming(first, before)
+    b.cbranch(b.icmp_signed("<", index, last), inside, after)
     b.position_at_end(inside)
     yield Register(index, int64)
     index.add_incoming(b.add(index, INT(1), flags=("nsw",)), b.block)
     b.branch(head)
     b.position_at_end(after)
+
+
+@contextmanager
+def when(condition: Any) -> Iterator[None]:
+    """`if condition`, in machine code: what is done in this context is its body."""
+    with _BUILDERS[-1].if_then(boolean(condition).value):
+        yield
+
+
+def end_here() -> None:
+    """`return`, in machine code."""
+    _BUILDERS[-1].ret_void()
 
 
 def where(condition: Any, first: Any, second: Any) -> Register:
@@ -222,6 +235,14 @@ def bits(number: Register) -> Register:
     return Register(_BUILDERS[-1].bitcast(number.value, kind.type), kind)
 
 
+def copy(source: Register, target: Register, n: Register) -> None:
+    """Copy n bytes from one address to another."""
+    b, byte = _BUILDERS[-1], ir.IntType(8).as_pointer()
+    places = [b.inttoptr(address.value, byte) for address in (target, source)]
+    function = b.module.declare_intrinsic("llvm.memcpy", [byte, byte, INT])
+    b.call(function, [*places, n.value, boolean(False).value])
+
+
 def call_at(address: Any, *arguments: Register | Array) -> None:
     """Call the function without a result at an address; of an array it gets the address."""
     b = _BUILDERS[-1]
@@ -232,7 +253,7 @@ def call_at(address: Any, *arguments: Register | Array) -> None:
 
 def written(module: Any, function: Callable[..., None]) -> Any:
     """A Python function of arrays, whose kinds are its annotations, as a function of a module of LLVM's."""
-    kinds = list(function.__annotations__.values())
+    kinds = kinds_of(function)
     form = ir.FunctionType(ir.VoidType(), [kind.memory.as_pointer() for kind in kinds])
     made = ir.Function(module, form, function.__name__)
     _BUILDERS.append(ir.IRBuilder(made.append_basic_block()))
@@ -244,12 +265,17 @@ def written(module: Any, function: Callable[..., None]) -> Any:
     return made
 
 
+def kinds_of(function: Callable[..., None]) -> list[Kind]:
+    """The kinds of a function's arrays: its annotations."""
+    return [kind for name, kind in function.__annotations__.items() if name != "return"]
+
+
 def loop(function: Callable[..., None]) -> Callable[..., None]:
     """A function of arrays as one that is called with their addresses.
 
     The arrays do not overlap, so that LLVM need not check it.
     """
-    kinds = list(function.__annotations__.values())
+    kinds = kinds_of(function)
 
     def run(*addresses: Register) -> None:
         b = _BUILDERS[-1]

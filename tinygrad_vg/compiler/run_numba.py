@@ -1,26 +1,22 @@
-"""The backend "numba": a plan as generated functions of loops and BLAS calls (`generated.py`), with their memory."""
+"""The backend "numba": a plan as generated functions of loops and products (`generated.py`), with their memory."""
 
 import ctypes
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from tinygrad_vg.compiler.buffers import Arena, Life, address_of, allocated, laid_out
-from tinygrad_vg.compiler.copies import copies_of
+from tinygrad_vg.compiler.arrangement import arranged, lives_of, with_constants, with_places
+from tinygrad_vg.compiler.buffers import STEP, address_of, allocated, empty, laid_out
 from tinygrad_vg.compiler.functions import functions_of
-from tinygrad_vg.compiler.generated import FUNCTIONS, Text
+from tinygrad_vg.compiler.generated import FUNCTIONS, Text, shared_factors
 from tinygrad_vg.compiler.jobs import Job, moves_for
-from tinygrad_vg.compiler.layout import Access, Group, Kind, accesses, grouped, is_product, is_sum, replaced
+from tinygrad_vg.compiler.layout import Group, accesses
 from tinygrad_vg.compiler.numbers import Ahead
-from tinygrad_vg.compiler.passes import DESCENT, folded_updates, made_late
-from tinygrad_vg.compiler.places import COUNT, GIVEN, NUMBER, RESULT, Constant
-from tinygrad_vg.compiler.plan import Plan, Value, is_number
-from tinygrad_vg.compiler.templates import is_by_row, is_classes, is_written
+from tinygrad_vg.compiler.places import COUNT, GIVEN, NUMBER, RESULT
+from tinygrad_vg.compiler.plan import Plan, Value
+from tinygrad_vg.compiler.templates import is_classes
 from tinygrad_vg.engine.following import Watch
-
-KINDS: dict[Kind, Any] = {"rows": is_by_row, "copies": lambda i, found: copies_of(i), "product": is_product}
 
 
 class Machine:
@@ -32,6 +28,7 @@ class Machine:
         bound: the arrays of the other inputs.
         changed: outputs that are the new value of a bound input, and may be written into its array.
         is_looked_at: whether there is a pause before the inputs change.
+        count: the number of outputs that every run gives; the others are for hooks.
 
     Attributes:
         source: the text of the functions.
@@ -47,6 +44,7 @@ class Machine:
         bound: dict[Value, Any],
         changed: dict[Value, Value],
         is_looked_at: bool,
+        count: int,
     ) -> None:
         plan, constants = with_constants(plan)
         self.copied: list[tuple[Any, Any]] = []  # arrays from outside that do not lie in C order, with their copies
@@ -71,16 +69,21 @@ class Machine:
         self.shown_plan = with_places(self.plan, groups, self.found, arena, self.into)
         self.source = text.text()
         self.places = [text.place(value) for value in inputs]  # also of one that is not used after all
+        shared = shared_factors(groups, self.found)
+        self.own = [empty(value.shape, value.dtype) if value in shared else None for value in inputs]
         self.table = self.addresses(text)
         self.address = ctypes.addressof(self.table)
         self.parts = with_functions(self.source, text.parts)
         self.before, self.after = self.parts[: self.pause], self.parts[self.pause :]
         self.is_native = not any(isinstance(part, Group) for part in self.parts)  # then there are one or two
+        self.functions = [ctypes.cast(part, ctypes.c_void_p).value or 0 for part in self.parts if self.is_native]
         self.runs_alone = len(self.parts) == 1 and self.is_native and not is_looked_at
         self.followed: list[tuple[int, int, int, int]] = []  # moves of gradients into rooms of followers
         self.rooms: Any = ()  # which own that memory
-        self.jobs: tuple[Job, ...] = ()  # the whole run, and what is before the inputs change; none without followers
+        self.whole: Job | None = None  # a run with followers
+        self.half: Job | None = None  # what of it is before the inputs change
         self.views, self.outputs = self.split(plan.outputs)
+        self.given_back = [view for view in self.views if view[0] < count]
 
     def split(self, outputs: tuple[Any, ...]) -> tuple[list[tuple[int, Value, int]], list[Any]]:
         """Those outputs that are views of what is given in each run, and the arrays of the others.
@@ -120,29 +123,43 @@ class Machine:
         None if a gradient that a follower watches is not sound; then nothing has changed.
         """
         table, kept = self.table, []
-        for place, array in zip(self.places, arrays, strict=True):
+        for place, array, own in zip(self.places, arrays, self.own, strict=True):
             if type(array) is not np.ndarray or not array.flags.c_contiguous:  # a NumPy scalar is no array
                 array = np.ascontiguousarray(array)
                 kept.append(array)
-            table[place] = address_of(array)
+            address = address_of(array)
+            if own is not None and address % STEP:
+                own[...] = array
+                address = address_of(own)
+            table[place] = address
         for copy, array in self.copied:
             np.copyto(copy, array)
-        for number, value, place in self.views:
-            self.outputs[number] = self.given(value, arrays) if place < 0 else arrays[place]
+        if self.given_back or look is not None:
+            self.see(arrays, self.given_back if look is None else self.views)
         if self.runs_alone:
             self.parts[0](self.address)
-        elif look is None and self.jobs:
-            if not self.jobs[0].once():
+        elif look is None and self.whole is not None:
+            if not self.whole.once():
                 return None
         elif look is None:
             self.run(self.parts, arrays)
         else:
-            if not self.jobs:
+            if self.whole is None:
                 self.run(self.before, arrays)
-            elif not self.jobs[1].once():
+            elif not self.first_half().once():
                 return None
             look(self.outputs)
             self.run(self.after, arrays)
+        return self.outputs
+
+    def see(self, arrays: Any, views: list[tuple[int, Value, int]]) -> list[Any]:
+        """The outputs of a run with these arrays, some views of the arrays among them.
+
+        An array in the outputs lives on. The next batch then has to lie elsewhere in memory, where no cache has it; so
+        a run puts into the outputs only what somebody reads.
+        """
+        for number, value, place in views:
+            self.outputs[number] = self.given(value, arrays) if place < 0 else arrays[place]
         return self.outputs
 
     def run(self, parts: list[Any], arrays: Any) -> None:
@@ -172,12 +189,17 @@ class Machine:
 
     def follow(self, rooms: Sequence[tuple[Any, list[int]]]) -> None:
         """From now on write outputs into rooms of followers, and watch some: (room, the numbers of the outputs)."""
-        self.rooms, self.jobs, self.followed = rooms, (), []
+        self.rooms, self.whole, self.half, self.followed = rooms, None, None, []
         for room, numbers in rooms:
             self.followed += moves_for(room, [self.outputs[number] for number in numbers])
         if rooms:
-            before = self.functions[: self.pause]
-            self.jobs = self.job(self.functions, self.followed), self.job(before, self.followed)
+            self.whole = self.job(self.functions, self.followed)
+
+    def first_half(self) -> Job:
+        """The job of a run up to the pause, which is needed only if somebody looks beside the followers."""
+        if self.half is None:
+            self.half = self.job(self.functions[: self.pause], self.followed)
+        return self.half
 
     def can_follow(self, room: Any, numbers: list[int]) -> bool:
         """Whether machine code can write these outputs into a room, or watch them: they are the same arrays in each
@@ -192,11 +214,6 @@ class Machine:
             return outputs[0].dtype.name in ("float32", "float64") and outputs[0].size > 0
         forms = [(array.shape[1:], array.dtype) for array in room.arrays]
         return forms == [(output.shape, output.dtype) for output in outputs]
-
-    @property
-    def functions(self) -> list[int]:
-        """The addresses of the parts, which are native."""
-        return [ctypes.cast(part, ctypes.c_void_p).value or 0 for part in self.parts]
 
     def job(self, functions: list[int], moves: list[Any], batches: Any = None) -> Job:
         return Job(functions, self.address, moves, batches)
@@ -222,7 +239,7 @@ class Machine:
         for value, place, (array, has_rows) in zip(self.inputs, self.places, given, strict=True):
             array = np.ascontiguousarray(array)
             if has_rows:
-                buffer = np.empty(value.shape, value.dtype)
+                buffer = empty(value.shape, value.dtype)
                 moves.append((GIVEN, array.ctypes.data, buffer.ctypes.data, array.nbytes // len(array)))
                 kept += [array, buffer]
                 array = buffer
@@ -235,91 +252,6 @@ class Machine:
             moves.append((RESULT, source.ctypes.data, results[-1].ctypes.data, source.nbytes))
         for done in self.job(self.functions, moves, batches).stretches(len(batches)):
             yield done, results
-
-
-def arranged(
-    plan: Plan, changed: dict[Value, Value], is_looked_at: bool
-) -> tuple[Plan, list[Group], dict[Value, Value]]:
-    """The plan with its products folded into the descents, its groups, and the outputs that are written in place."""
-    while True:
-        short = folded_updates(plan, changed)
-        found = accesses(short, {})
-        groups = grouped(short, found, is_written, KINDS, made_late(short, changed) if is_looked_at else ())
-        into = replaced(groups, changed, found, short.outputs)
-        read = {i.out for i in short.instructions if i.operation is DESCENT} - into.keys()
-        if not read:  # a product can be folded into the descent of a weight that nobody reads later
-            return short, as_early(groups, into, found), into
-        changed = {new: old for new, old in changed.items() if new not in read}
-
-
-def as_early(groups: list[Group], into: dict[Value, Value], found: dict[Value, Access]) -> list[Group]:
-    """The groups, those that change an input as early as possible, so that their arguments need no memory later."""
-    order: list[Group] = []
-    for group in groups:
-        changed = {into[i.out] for i in group.instructions if i.out in into}
-        if not changed:
-            order.append(group)
-            continue
-        needed = changed | {found[value].root for i in group.instructions for value in i.reads}
-        last = -1
-        for number, earlier in enumerate(order):
-            roots = {found[value].root for i in earlier.instructions for value in (i.out, *i.reads)}
-            roots |= {into[i.out] for i in earlier.instructions if i.out in into}
-            if any(found[i.out].root in needed for i in earlier.instructions) or roots & changed:
-                last = number
-        order.insert(last + 1, group)
-    return order
-
-
-def lives_of(groups: list[Group], found: dict[Value, Access], text: Text, outputs: set[Value]) -> list[Life]:
-    """The groups between which each intermediate array needs its memory."""
-    first: dict[Value, int] = {}
-    last: dict[Value, int] = {}
-    for number, group in enumerate(groups):
-        for i in group.instructions:
-            if group.kind != "loop" or text.is_stored(i.out, number) or is_sum(i):
-                first.setdefault(found[i.out].root, number)
-            for value in (i.out, *i.reads):
-                last[found[value].root] = number
-    last |= {found[value].root: len(groups) for value in outputs}
-    return [Life(root, number, last[root]) for root, number in first.items()]
-
-
-def with_places(
-    plan: Plan, groups: list[Group], found: dict[Value, Access], arena: Arena, into: dict[Value, Value]
-) -> Plan:
-    """The plan as it runs, with the place of each array."""
-    calls = {i.out for group in groups if group.kind == "call" for i in group.instructions}
-    buffers = {}
-    for i in plan.instructions:
-        root = found[i.out].root
-        place = f"{arena.places[root]:,}" if root in arena.places else ""
-        if i.out in into:
-            buffers[i.out] = f"in {into[i.out].name}"
-        elif i.out in calls:
-            buffers[i.out] = f"{place} NumPy call"
-        elif root is not i.out:
-            buffers[i.out] = "view"
-        else:
-            buffers[i.out] = place or "register"
-    return Plan(plan.instructions, plan.outputs, buffers)
-
-
-def with_constants(plan: Plan) -> tuple[Plan, dict[Value, Any]]:
-    """The plan with a Value for each array that never changes, and these arrays."""
-    values: dict[int, Value] = {}
-    arrays: dict[Value, Any] = {}
-
-    def of(argument: Any) -> Any:
-        if not isinstance(argument, np.ndarray) or is_number(argument):
-            return argument
-        if id(argument) not in values:
-            value = values[id(argument)] = Value(argument.shape, argument.dtype, Constant("constant"), "constant")
-            arrays[value] = argument
-        return values[id(argument)]
-
-    new = tuple(replace(i, args=tuple(map(of, i.args))) for i in plan.instructions)
-    return Plan(new, plan.outputs), arrays
 
 
 def with_functions(source: str, parts: list[Any]) -> list[Any]:

@@ -2,24 +2,25 @@
 
 import operator
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Any
 
 from llvmlite import ir
 
 INT, INT32 = ir.IntType(64), ir.IntType(32)
 FLOATS = {"float32": (ir.FloatType(), 4), "float64": (ir.DoubleType(), 8)}  # with their bytes
-WIDE = 32  # bytes of a vector
+NARROW, WIDE = 32, 64  # bytes of a vector; wide ones need AVX-512, which comes with twice as many registers
 
 ON_KNOWN = {"sub": operator.sub, "srem": operator.mod, "<=": operator.le, ">=": operator.ge, "==": operator.eq}
 Body = Callable[[Any, list[Any]], Iterable[Any]]
 
 
 class Writer:
-    """Writes the functions for one kind of numbers, with LLVM's builder."""
+    """Writes the functions for one kind of numbers and vectors of so many bytes, with LLVM's builder."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, width: int) -> None:
         self.number, self.size = FLOATS[kind]
-        self.lanes = WIDE // self.size
+        self.width, self.lanes = width, width // self.size
         self.vector = ir.VectorType(self.number, self.lanes)
         self.module = ir.Module(f"products_{kind}")
         self.builder = ir.IRBuilder()
@@ -118,10 +119,9 @@ class Writer:
         first = self.builder.insert_element(nothing, number, INT32(0))
         return self.builder.shuffle_vector(first, nothing, ir.Constant(ir.VectorType(INT32, kind.count), None))
 
-    def moved(self, vector: Any, lanes: list[int]) -> Any:
-        """A vector of some of a vector's numbers, by their places."""
-        places = ir.Constant(ir.VectorType(INT32, len(lanes)), lanes)
-        return self.builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), places)
+    def moved(self, vectors: list[Any], lanes: list[int]) -> Any:
+        """A vector of some of the numbers of two vectors, by their places."""
+        return self.builder.shuffle_vector(*vectors, ir.Constant(ir.VectorType(INT32, len(lanes)), lanes))
 
     def since(self, lane: Any, new: Any, old: Any) -> Any:
         """A vector with the numbers of `new` from a lane on, and those of `old` before it."""
@@ -129,17 +129,36 @@ class Writer:
         lanes = ir.Constant(kind, [*range(self.lanes)])
         return self.builder.select(self.builder.icmp_signed(">=", lanes, self.spread(lane, kind)), new, old)
 
-    def total(self, vector: Any) -> Any:
-        """The sum of a vector's numbers."""
-        lanes = [*range(vector.type.count)]
-        distance = len(lanes)
-        while distance > 1:
-            distance //= 2
-            vector = self.builder.fadd(vector, self.moved(vector, lanes[distance:] + lanes[:distance]))
-        return self.builder.extract_element(vector, INT32(0))
+    def totals(self, vectors: list[Any]) -> list[Any]:
+        """The sum of the numbers of each vector.
+
+        In each step the second half of a vector is added to the first one, for two vectors by one instruction: their
+        halves become one vector.
+        """
+        if len(vectors) > self.lanes:
+            return self.totals(vectors[: self.lanes]) + self.totals(vectors[self.lanes :])
+        left, width = vectors, self.lanes
+        while width > 1:
+            half = width // 2
+            if len(left) % 2:
+                left = [*left, ir.Constant(self.vector, ir.Undefined)]
+            first = [part * width + i for part in range(2 * self.lanes // width) for i in range(half)]
+            second = [lane + half for lane in first]
+            pairs = [left[i : i + 2] for i in range(0, len(left), 2)]
+            left = [self.builder.fadd(self.moved(pair, first), self.moved(pair, second)) for pair in pairs]
+            width = half
+        return [self.builder.extract_element(left[0], INT32(i)) for i in range(len(vectors))]
 
     def zero(self, kind: Any) -> Any:
         return ir.Constant(kind, 0.0 if kind is self.number else None)
+
+
+@cache
+def widest() -> int:
+    """The bytes of this processor's vectors."""
+    import llvmlite.binding as llvm
+
+    return WIDE if llvm.get_host_cpu_features().get("avx512f") else NARROW
 
 
 def is_known(*numbers: Any) -> bool:
