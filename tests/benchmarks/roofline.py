@@ -1,11 +1,12 @@
 """The limit: how long the arithmetic and the traffic of a step take, if nothing else does.
 
 Counted from the sizes are the products' operations, and the bytes that must move however a step is written. Measured in
-the same run are how fast this machine multiplies large matrices, and copies as many bytes. A step takes at least the
-longer of both times. No step will reach it: exp and log are not counted, and small products are slower than large ones
-everywhere. How much slower is said in a note: the time of the step's own products in NumPy, and nothing else.
+the same run are how fast this machine multiplies and adds numbers in its registers, and copies as many bytes. A step
+takes at least the longer of both times. No step will reach it: exp and log are not counted, and a product has to fetch
+its numbers. How much that takes is said in a note: the time of the step's own products in NumPy, and nothing else.
 """
 
+import ctypes
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
@@ -19,9 +20,9 @@ from tests.benchmarks.timing import Spread, interleaved, ratio, timed
 from tests.benchmarks.works import COMPILED, OVER, WORKS, Work
 
 NAMES = ("A", "B", "D")
-SIDE = 512  # of the matrices whose product gives the peak
-LARGE_TIMES, COPIES = 10, 200
-LARGE, COPY, PRODUCTS = "a large product", "copy", "products"
+CHAINS = 10  # of multiplications that do not wait for each other; a processor needs eight, and has registers for them
+TURNS, COPIES = 5_000_000, 200
+REGISTERS, COPY, PRODUCTS = "in registers", "copy", "products"
 
 
 def shapes(sizes: list[int], batch: int) -> list[tuple[int, int, int]]:
@@ -70,6 +71,26 @@ def products(wanted: list[tuple[int, int, int]], times: int = 1):
     return run
 
 
+def in_registers():
+    """A function that multiplies and adds numbers that stay in registers, and how many operations it does."""
+    from tinygrad_vg.compiler.cache import machine_code
+    from tinygrad_vg.compiler.llvm import object_code
+    from tinygrad_vg.compiler.writer import INT, Writer, widest
+
+    w = Writer("float32", widest())
+    place, turns, term, factor = w.function("multiplied", 2, {})
+    term, factor = w.spread(term, w.vector), w.spread(factor, w.vector)
+    first = [w.builder.fmul(term, w.spread(w.number(float(i)), w.vector)) for i in range(CHAINS)]
+    values = w.loop(INT(0), turns, 1, lambda _, values: [w.plus(term, value, factor) for value in values], first)
+    for number, value in enumerate(values):
+        w.write(value, place, INT(number * w.lanes))
+    w.builder.ret_void()
+    text, result = str(w.module), np.empty(CHAINS * w.lanes, np.float32)
+    address = machine_code(text, ["multiplied"], lambda: (object_code(text), ["multiplied"]))["multiplied"]
+    function = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_float, ctypes.c_float)(address)
+    return lambda: function(result.ctypes.data, TURNS, 0.5, 0.5), 2 * TURNS * CHAINS * w.lanes
+
+
 def copies(size: int):
     """Copies that read and write `size` bytes in all, many times, between the same arrays, as the steps do it."""
     source, target = np.ones((2, size // 8), np.float32)
@@ -83,17 +104,18 @@ def copies(size: int):
 
 def measure(repeats: int) -> Result:
     title = "the longer time of a step's products at the peak and of its traffic, over our time"
-    blocks = {LARGE: products([(SIDE, SIDE, SIDE)], LARGE_TIMES)}
+    blocks = {}
     try:
         for name in NAMES:
             blocks |= {f"{name}, {what}": block for what, block in blocks_of(WORKS[name]).items()}
+        blocks[REGISTERS], operations = in_registers()
     except UnavailableError as error:
         return Result(title, notes=[missing("the limit", error)])
     for block in blocks.values():
         block()
     seconds = interleaved({name: timed(block) for name, block in blocks.items()}, repeats)
-    peak = [LARGE_TIMES * 2 * SIDE**3 / each for each in seconds[LARGE]]
-    rows, notes = [], [f"peak {np.median(peak) / 1e9:.0f} GFLOP/s, of a product of {SIDE} x {SIDE} matrices in float32"]
+    peak = [operations / each for each in seconds[REGISTERS]]
+    rows, notes = [], [f"peak {np.median(peak) / 1e9:.0f} GFLOP/s, of float32 numbers in registers"]
     for name in NAMES:
         own = {what: seconds[f"{name}, {what}"] for what in (COMPILED, OVER, COPY, PRODUCTS)}
         shares, note = compared_with_limit(WORKS[name], peak, own)
