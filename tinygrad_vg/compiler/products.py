@@ -5,8 +5,8 @@ two functions, in LLVM's language. Both compute C = A B with 4 to 16 numbers at 
 
     dots    C_ij is the dot product of two rows, for up to 10 × 2 of them at once: each number that is read is used
             often;
-    sums    the rows of C are sums of the rows of B, for up to 6 rows and two vectors of C at once: C is read and written
-            once for 64 rows of B.
+    sums    the rows of C are sums of the rows of B, for up to 6 rows and two vectors of C at once: C is read and
+            written once for 64 rows of B.
 
 `sums` also computes C = α A B + β C, the update of a weight. As in BLAS, a product adds in an order of its own. The
 sizes of a plan's products are known: LLVM writes code for them alone, which is faster and computes the same bits.
