@@ -22,7 +22,7 @@ from tinygrad_vg.compiler.trace import Trace
 from tinygrad_vg.engine import Tensor
 from tinygrad_vg.engine.written import orders, writes
 
-# The arrays that compiled steps write into, by the tensor whose `data` they are: nobody else holds them.
+# The arrays that compiled steps write into, by the tensor whose `data` they are; all programs share them.
 OWNED: dict[int, tuple[weakref.ref[Tensor], Any]] = {}  # by the tensor's id: a WeakKeyDictionary would compare tensors
 
 
@@ -62,6 +62,7 @@ class Program:
         # What the program writes into: tensors, and states of optimizers, with their arrays.
         self.moving: list[tuple[Any, Any]] = []
         self.stateful: list[tuple[State, Any]] = []
+        self.written: list[Any] = []  # views of them, its own: another program may watch the same arrays
         self.when: list[int] = []  # when it has written into them
         self.returned: list[tuple[int, bool]] = []  # (output, whether it is a Tensor)
         self.fetched: list[Any] = []  # where the arrays of a run come from
@@ -108,7 +109,8 @@ class Program:
         places: list[Any] = [(old.source, array) for old, array in arrays.items()]
         self.moving = [(place.tensor, array) for place, array in places if isinstance(place, Held)]
         self.stateful = [(place, array) for place, array in places if isinstance(place, State)]
-        self.when = writes.watch(arrays.values())
+        self.written = [array.view() for array in arrays.values()]
+        self.when = writes.watch(self.written)
         self.read = [(place, value) for place, value in self.read if value not in arrays]
         bound = arrays | self.options
         inputs = [value for value in self.plan.inputs if value not in bound]
