@@ -164,7 +164,7 @@ def test_the_same_command_again_trains_nothing_and_another_one_only_what_is_new(
 @pytest.mark.long
 def test_an_interrupted_run_goes_on_to_the_same_results(tmp_path, small_data, begin):
     """It is interrupted by Ctrl-C when a training has an epoch, and then killed."""
-    options = ("--data", str(small_data), "--depths", "2", "--epochs", "400", "--members", "2", "--workers", "1")
+    options = ("--data", str(small_data), "--depths", "2", "--epochs", "3000", "--members", "2", "--workers", "1")
     whole = run(tmp_path, *options, "--out", "whole")
     assert whole.returncode == 0, whole.stderr
     process, _ = begin(*options, "--out", "stopped")
@@ -172,8 +172,8 @@ def test_an_interrupted_run_goes_on_to_the_same_results(tmp_path, small_data, be
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    (epochs,) = re.findall(r"goes on from what is kept in stopped/: training, 2 hidden: (\d+) of 400 epochs", errors)
-    assert 0 < int(epochs) < 400
+    (epochs,) = re.findall(r"goes on from what is kept in stopped/: training, 2 hidden: (\d+) of 3000 epochs", errors)
+    assert 0 < int(epochs) < 3000
     process, _ = begin(*options, "--out", "stopped")
     wait_until(lambda: notes(tmp_path / "stopped"), process)
     process.kill()

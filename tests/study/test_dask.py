@@ -19,22 +19,23 @@ pytestmark = [
 SCRIPT = """
 import json, os, signal, sys, threading, time
 from pathlib import Path
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, WorkerPlugin
 from tests.study.small import trial
 from tinygrad_vg.study import Study
 
-def slow():
-    from tinygrad_vg.study import training, work
-    work.CHECKPOINT_SECONDS, work.LOOK_SECONDS = 0.0, 0.05
-    plain = training.Training.epoch
+class Slow(WorkerPlugin):  # also of the workers that follow those which are killed
+    def setup(self, worker):
+        from tinygrad_vg.study import training, work
+        work.CHECKPOINT_SECONDS, work.LOOK_SECONDS = 0.0, 0.05
+        plain = training.Training.epoch
 
-    def epoch(self, number, *args):
-        with open("epochs.log", "a") as log:
-            log.write(f"{self.trial.lr} {self.seeds[0]} {number}\\n")
-        time.sleep(0.1)
-        return plain(self, number, *args)
+        def epoch(self, number, *args):
+            with open("epochs.log", "a") as log:
+                log.write(f"{self.trial.lr} {self.seeds[0]} {number}\\n")
+            time.sleep(0.1)
+            return plain(self, number, *args)
 
-    training.Training.epoch = epoch
+        training.Training.epoch = epoch
 
 def notes():
     found = []
@@ -72,7 +73,7 @@ def main():
         study = Study(trials, "dask")
         pids = client.run(os.getpid)
         if what != "many":
-            client.run(slow)
+            client.register_plugin(Slow())
         killed = []
         if what == "killed":
             threading.Thread(target=kill_workers, args=(killed,), daemon=True).start()
