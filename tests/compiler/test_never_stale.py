@@ -253,22 +253,3 @@ def test_evaluation_after_training():
     for _ in range(4):
         twins.run()
         assert np.allclose(evaluate(X[0]).data, twins.nets[0](X[0]).data, rtol=1e-12)
-
-
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("sizes", [(5,), (5, 6), (5, 6, 7)], ids=["one program", "two programs", "three programs"])
-def test_programs_share_the_arrays_of_parameters_and_each_notes_its_writes(sizes, backend):
-    """A graph that holds the parameters of before a compiled step, of whichever program, refuses its backward."""
-    net, cost = nn.mlp([4, 5, 3], rng=0), nn.BCEWithLogitsLoss("batchmean")
-    step = training(net, backend, lambda p: optim.SGD(p, lr=0.1))
-    batches = [(np.ones((size, 4)), np.ones((size, 3))) for size in sizes]
-    for _ in range(3):
-        for x, t in batches:
-            step(x, t)
-    arrays = [p.data for p in net.parameters()]
-    for x, t in batches:
-        graph = cost(net(x), t)
-        step(x, t)
-        assert all(p.data is array for p, array in zip(net.parameters(), arrays, strict=True))
-        with pytest.raises(RuntimeError, match="was written into after the forward"):
-            graph.backward()

@@ -98,13 +98,6 @@ def empty(shape: tuple[int, ...], dtype: Any) -> Any:
     return memory_of(int(np.prod(shape, dtype=np.int64)) * dtype.itemsize).view(dtype).reshape(shape)
 
 
-def copied(array: Any) -> Any:
-    """A copy of an array that begins at a multiple of STEP, in C order."""
-    copy = empty(array.shape, array.dtype)
-    copy[...] = array
-    return copy
-
-
 def allocated(arena: Arena) -> dict[Value, np.ndarray]:
     """An array for each value of an arena."""
     memory = memory_of(arena.size)

@@ -50,7 +50,7 @@ class Followers:
             self.machine.follow(self.rooms)
 
     def note_runs(self, count: int, given: list[Any], show: Show) -> None:
-        """Tell those who watch how many runs there were, and how the last of them, of these arrays, is shown."""
+        """Tell those who watch how many runs there were, and how the last of them, which had these arrays, is shown."""
         self.machine.see(given, self.machine.views)
         for watch in self.watches:
             watch.runs += count

@@ -236,8 +236,8 @@ class Text:
 def shared_factors(groups: list[Group], found: dict[Value, Access]) -> set[Value]:
     """The roots of the factors that all products of a stack read.
 
-    Products read faster what begins at a multiple of 64 bytes. To copy a factor there takes longer than one product
-    saves, and shorter than those of some members do.
+    Products read faster what begins at a multiple of 64 bytes. The copy takes longer than one product gains, but less
+    than the products of several members gain together.
     """
     products = (i for group in groups if group.kind == "product" for i in group.instructions)
     factors = (value for i in products for value in i.args[-2:] if value.ndim < i.out.ndim)

@@ -15,9 +15,6 @@ from tinygrad_vg.engine.following import Room, Watch
 
 PAUSE = 0.05  # seconds in machine code, after which Python checks whether Ctrl-C was pressed
 
-_MEMORY = (ctypes.c_int64 * 1)()
-SPARE = ctypes.addressof(_MEMORY)  # for a result of `steps.is_sound`
-
 
 class Job:
     """Runs of one or two functions of a table of addresses; `steps.steps` carries it out.
@@ -41,9 +38,11 @@ class Job:
         self.moves, self.batches = np.array(moves, np.int64).reshape(-1, 4), batches
         first, second = (*functions, 0)[:2]
         given, rows = (0, 0) if batches is None else (batches.ctypes.data, int(np.prod(batches.shape[1:], dtype=int)))
-        numbers = first, second, SPARE, table, self.moves.ctypes.data, len(self.moves), given, rows, 0, 1
-        self.numbers = (ctypes.c_int64 * 10)(*numbers)
-        self.go = partial(many_steps(), ctypes.addressof(self.numbers))
+        numbers = first, second, 0, table, self.moves.ctypes.data, len(self.moves), given, rows, 0, 1, 0
+        self.numbers = (ctypes.c_int64 * 11)(*numbers)
+        address = ctypes.addressof(self.numbers)
+        self.numbers[2] = address + 80  # of the last number, for the sum that `steps.is_sound` looks at
+        self.go = partial(many_steps(), address)
 
     def once(self) -> bool:
         """Run once; whether all that is watched was sound, so that both functions ran."""

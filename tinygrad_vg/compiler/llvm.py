@@ -46,16 +46,8 @@ def addresses_in(code: bytes, symbols: list[str]) -> list[int]:
 
 @cache
 def prepare() -> None:
-    """Make LLVM ready.
-
-    Numba's code names a function for memory that it allocates; generated code allocates none. Numba brings the function
-    when it compiles something itself. Without it LLVM would find none of the other functions either, such as memset.
-    """
-    import ctypes
-
+    """Make LLVM ready."""
     import llvmlite.binding as llvm
 
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    if llvm.address_of_symbol("NRT_MemInfo_call_dtor") is None:
-        llvm.add_symbol("NRT_MemInfo_call_dtor", ctypes.cast(ctypes.pythonapi.Py_IncRef, ctypes.c_void_p).value)

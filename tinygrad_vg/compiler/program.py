@@ -9,7 +9,7 @@ import numpy as np
 
 from tinygrad_vg.compiler.arguments import Form, Leaf, put_together
 from tinygrad_vg.compiler.backends import Lowered, lowered
-from tinygrad_vg.compiler.buffers import copied
+from tinygrad_vg.compiler.buffers import empty
 from tinygrad_vg.compiler.followers import Followers
 from tinygrad_vg.compiler.guards import Guards
 from tinygrad_vg.compiler.numbers import Numbers
@@ -107,10 +107,13 @@ class Program:
         }
         arrays: dict[Value, Any] = {old: owned(old.source) for old in changed.values()}  # type: ignore[arg-type]
         places: list[Any] = [(old.source, array) for old, array in arrays.items()]
+        put_into(places)
         self.moving = [(place.tensor, array) for place, array in places if isinstance(place, Held)]
         self.stateful = [(place, array) for place, array in places if isinstance(place, State)]
         self.written = [array.view() for array in arrays.values()]
         self.when = writes.watch(self.written)
+        writes.now(self.when)
+        weakref.finalize(self, writes.keep, self.when, [*arrays.values()]).atexit = False
         self.read = [(place, value) for place, value in self.read if value not in arrays]
         bound = arrays | self.options
         inputs = [value for value in self.plan.inputs if value not in bound]
@@ -165,14 +168,7 @@ class Program:
 
     def settle(self) -> None:
         """Make the arrays that the program writes into those of their places."""
-        for tensor, buffer in self.moving:
-            if (array := tensor._data) is not buffer:
-                np.copyto(buffer, array)
-                Held(tensor).set(buffer)
-        for place, buffer in self.stateful:
-            if (array := place.get()) is not buffer:
-                np.copyto(buffer, array)
-                place.set(buffer)
+        put_into([*((Held(tensor), buffer) for tensor, buffer in self.moving), *self.stateful])
         self.is_settled = True
 
     def look(self, found: list[Any], outputs: Any) -> None:
@@ -278,17 +274,20 @@ def is_like(array: Any, value: Any) -> bool:
 def owned(place: Held | State) -> Any:
     """The array of this place that programs write into: of a tensor it is the same one for all of them."""
     array: Any = place.get()
-    buffer: Any
     if isinstance(place, State):
-        buffer = copied(array)
-        place.set(buffer)
-        return buffer
+        return empty(array.shape, array.dtype)
     key = id(place.tensor)
     known, buffer = OWNED.get(key, (None, None))
     if known is None or known() is not place.tensor or not is_like(array, buffer):
-        buffer = copied(array)
+        buffer = empty(array.shape, array.dtype)
+        writes.watch([buffer])  # for `keep`, when a program ends
         OWNED[key] = weakref.ref(place.tensor, lambda _: OWNED.pop(key, None)), buffer
-    elif buffer is not array:
-        np.copyto(buffer, array)
-    place.set(buffer)
     return buffer
+
+
+def put_into(places: list[tuple[Any, Any]]) -> None:
+    """Make arrays those of their places, with the numbers that are there. The array of one place may be in another."""
+    moved = [(place, buffer, np.array(place.get())) for place, buffer in places if place.get() is not buffer]
+    for place, buffer, array in moved:
+        np.copyto(buffer, array)
+        place.set(buffer)

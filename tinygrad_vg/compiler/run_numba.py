@@ -70,7 +70,7 @@ class Machine:
         self.source = text.text()
         self.places = [text.place(value) for value in inputs]  # also of one that is not used after all
         shared = shared_factors(groups, self.found)
-        self.own = [empty(value.shape, value.dtype) if value in shared else None for value in inputs]
+        self.aligned = [empty(value.shape, value.dtype) if value in shared else None for value in inputs]
         self.table = self.addresses(text)
         self.address = ctypes.addressof(self.table)
         self.parts = with_functions(self.source, text.parts)
@@ -83,7 +83,7 @@ class Machine:
         self.whole: Job | None = None  # a run with followers
         self.half: Job | None = None  # what of it is before the inputs change
         self.views, self.outputs = self.split(plan.outputs)
-        self.given_back = [view for view in self.views if view[0] < count]
+        self.always = [view for view in self.views if view[0] < count]  # those that are not for hooks
 
     def split(self, outputs: tuple[Any, ...]) -> tuple[list[tuple[int, Value, int]], list[Any]]:
         """Those outputs that are views of what is given in each run, and the arrays of the others.
@@ -123,19 +123,19 @@ class Machine:
         None if a gradient that a follower watches is not sound; then nothing has changed.
         """
         table, kept = self.table, []
-        for place, array, own in zip(self.places, arrays, self.own, strict=True):
+        for place, array, aligned in zip(self.places, arrays, self.aligned, strict=True):
             if type(array) is not np.ndarray or not array.flags.c_contiguous:  # a NumPy scalar is no array
                 array = np.ascontiguousarray(array)
                 kept.append(array)
             address = address_of(array)
-            if own is not None and address % STEP:
-                own[...] = array
-                address = address_of(own)
+            if aligned is not None and address % STEP:
+                aligned[...] = array
+                address = address_of(aligned)
             table[place] = address
         for copy, array in self.copied:
             np.copyto(copy, array)
-        if self.given_back or look is not None:
-            self.see(arrays, self.given_back if look is None else self.views)
+        if self.always or look is not None:
+            self.see(arrays, self.always if look is None else self.views)
         if self.runs_alone:
             self.parts[0](self.address)
         elif look is None and self.whole is not None:
@@ -153,7 +153,7 @@ class Machine:
         return self.outputs
 
     def see(self, arrays: Any, views: list[tuple[int, Value, int]]) -> list[Any]:
-        """The outputs of a run with these arrays, some views of the arrays among them.
+        """Put these views of a run's arrays into the outputs, and return the outputs.
 
         An array in the outputs lives on. The next batch then has to lie elsewhere in memory, where no cache has it; so
         a run puts into the outputs only what somebody reads.

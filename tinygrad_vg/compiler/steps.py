@@ -17,6 +17,7 @@ from tinygrad_vg.compiler.registers import (
     float64,
     indices,
     int64,
+    variable,
     when,
     written,
 )
@@ -61,14 +62,17 @@ def each(moves: Array, size: Register) -> Iterator[tuple[Register, ...]]:
 
 
 def is_sound(kind: Register, source: Register, function: Register, n: Register, spare: Register) -> Register:
-    """Whether the sum of squares of n numbers is finite and not 0; it is a dot product by `products.dots`."""
+    """Whether the sum of squares of n numbers is finite and not 0: a dot product by `products.dots`, which writes it to
+    the address `spare`.
+    """
+    answer = variable(int64(0))
     for number in float32, float64:
         with when((kind == WATCHED32) == (number is float32)):
             sizes = map(int64, (1, 1, n, n, 1, n))
             call_at(function, source, source, spare, *sizes, number(1.0), number(0.0))
             total = array(spare, number)[0]
-            array(spare, int64)[0] = (total > 0.0) & (total < float("inf"))
-    return array(spare, int64)[0] != 0
+            answer[0] = (total > 0.0) & (total < float("inf"))
+    return answer[0] != 0
 
 
 def text() -> str:

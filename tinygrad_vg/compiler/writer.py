@@ -1,4 +1,4 @@
-"""The writer: functions of loops and vectors in LLVM's language, for what Numba would compile too slowly."""
+"""The writer: functions of loops and vectors in LLVM's language, for products of matrices."""
 
 import operator
 from collections.abc import Callable, Iterable, Sequence

@@ -61,6 +61,12 @@ class Writes:
 
         of_owner[key] = weakref.ref(array, forget), when
 
+    def keep(self, when: list[int], arrays: Iterable[Any]) -> None:
+        """Keep the time of the last write into arrays after those that were watched in their place are gone."""
+        for array in arrays:
+            if (entry := self.arrays.get(owner_of(array), {}).get(id(array))) is not None:
+                entry[1][0] = max(entry[1][0], when[0])
+
     def since(self, order: int, array: Any) -> bool:
         """Whether this array's memory was written into after that time."""
         for ref, when in [*self.arrays.get(owner_of(array), {}).values()]:
