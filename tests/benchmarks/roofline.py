@@ -22,7 +22,8 @@ from tests.benchmarks.works import COMPILED, OVER, WORKS, Work
 NAMES = ("A", "B", "D")
 CHAINS = 10  # of multiplications that do not wait for each other; a processor needs eight, and has registers for them
 TURNS, COPIES = 5_000_000, 200
-REGISTERS, COPY, PRODUCTS = "in registers", "copy", "products"
+SIDE, LARGE_TIMES = 512, 10  # of a large product
+REGISTERS, LARGE, COPY, PRODUCTS = "in registers", "a large product", "copy", "products"
 
 
 def shapes(sizes: list[int], batch: int) -> list[tuple[int, int, int]]:
@@ -109,13 +110,18 @@ def measure(repeats: int) -> Result:
         for name in NAMES:
             blocks |= {f"{name}, {what}": block for what, block in blocks_of(WORKS[name]).items()}
         blocks[REGISTERS], operations = in_registers()
+        blocks[LARGE] = products([(SIDE, SIDE, SIDE)], LARGE_TIMES)
     except UnavailableError as error:
         return Result(title, notes=[missing("the limit", error)])
     for block in blocks.values():
         block()
     seconds = interleaved({name: timed(block) for name, block in blocks.items()}, repeats)
     peak = [operations / each for each in seconds[REGISTERS]]
-    rows, notes = [], [f"peak {np.median(peak) / 1e9:.0f} GFLOP/s, of float32 numbers in registers"]
+    speeds = [f"{np.median(peak) / 1e9:.0f} GFLOP/s, of float32 numbers in registers"]
+    speeds.append(
+        f"{LARGE_TIMES * 2 * SIDE**3 / np.median(seconds[LARGE]) / 1e9:.0f} by BLAS, of {SIDE} x {SIDE} matrices"
+    )
+    rows, notes = [], [f"peak {'; '.join(speeds)}"]
     for name in NAMES:
         own = {what: seconds[f"{name}, {what}"] for what in (COMPILED, OVER, COPY, PRODUCTS)}
         shares, note = compared_with_limit(WORKS[name], peak, own)

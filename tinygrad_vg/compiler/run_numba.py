@@ -152,15 +152,14 @@ class Machine:
             self.run(self.after, arrays)
         return self.outputs
 
-    def see(self, arrays: Any, views: list[tuple[int, Value, int]]) -> list[Any]:
-        """Put these views of a run's arrays into the outputs, and return the outputs.
+    def see(self, arrays: Any, views: list[tuple[int, Value, int]]) -> None:
+        """Put these views of a run's arrays into the outputs.
 
         An array in the outputs lives on. The next batch then has to lie elsewhere in memory, where no cache has it; so
         a run puts into the outputs only what somebody reads.
         """
         for number, value, place in views:
             self.outputs[number] = self.given(value, arrays) if place < 0 else arrays[place]
-        return self.outputs
 
     def run(self, parts: list[Any], arrays: Any) -> None:
         """Run some parts."""
